@@ -1,0 +1,136 @@
+"""Partition: which module each unit belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+
+class Partition:
+    """Labels over units: one integer per unit, -1 for an unused unit. Immutable and hashable.
+
+    Labels are canonical: modules are numbered by their first unit, so two labellings of the same
+    modules are equal, hash alike and can be cached.
+
+    Args:
+        labels: `(n,)` integers, -1 (any negative) for unused units.
+
+    Raises:
+        ValueError: Not a one-dimensional array of integers.
+
+    Examples:
+        >>> p = Partition([7, 7, -1, 2])
+        >>> p.labels.tolist(), p.n_modules, [m.tolist() for m in p.modules]
+        ([0, 0, -1, 1], 2, [[0, 1], [3]])
+        >>> p == Partition([0, 0, -1, 5])
+        True
+    """
+
+    __slots__ = ("__dict__", "_labels")
+
+    def __init__(self, labels: Iterable[int] | np.ndarray) -> None:
+        raw = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels))
+        if raw.ndim != 1 or (raw.size and not np.issubdtype(raw.dtype, np.integer)):
+            raise ValueError(
+                f"expected one integer label per unit, got {raw.dtype} of shape {raw.shape}"
+            )
+        canonical = np.full(len(raw), -1, dtype=np.int64)
+        used = raw >= 0
+        if used.any():
+            _, first, inverse = np.unique(raw[used], return_index=True, return_inverse=True)
+            rank = np.empty(len(first), dtype=np.int64)
+            rank[np.argsort(first)] = np.arange(len(first))
+            canonical[used] = rank[inverse.ravel()]
+        canonical.setflags(write=False)
+        self._labels = canonical
+
+    @classmethod
+    def from_modules(cls, modules: Sequence[Sequence[int] | np.ndarray], n: int) -> Partition:
+        """The partition of `n` units with these modules; units in none of them are unused.
+
+        Raises:
+            ValueError: A unit in two modules, or out of range.
+
+        Examples:
+            >>> Partition.from_modules([[0, 2], [3]], 4).labels.tolist()
+            [0, -1, 0, 1]
+        """
+        labels = np.full(n, -1)
+        for label, units in enumerate(modules):
+            index = np.asarray(units, dtype=np.int64)
+            if index.size and (index.min() < 0 or index.max() >= n):
+                raise ValueError(f"module {label} names a unit outside 0..{n - 1}")
+            if (labels[index] >= 0).any():
+                raise ValueError(f"module {label} shares a unit with an earlier module")
+            labels[index] = label
+        return cls(labels)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """`(n,)` canonical labels, read-only."""
+        return self._labels
+
+    @cached_property
+    def modules(self) -> tuple[np.ndarray, ...]:
+        """Index array of each module, in label order."""
+        return tuple(np.flatnonzero(self._labels == m) for m in range(self.n_modules))
+
+    @property
+    def n_modules(self) -> int:
+        """Number of modules, unused units not counted."""
+        return int(self._labels.max(initial=-1)) + 1
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """`(n_modules,)` units in each module."""
+        return np.bincount(self._labels[self._labels >= 0], minlength=self.n_modules)
+
+    @property
+    def n_effective(self) -> float:
+        """Effective number of modules, exp(entropy of module sizes) (Lange et al. 2022, eq. 8).
+
+        Examples:
+            >>> Partition([0, 0, 1, 1]).n_effective
+            2.0
+        """
+        if self.n_modules == 0:
+            return 0.0
+        share = self.sizes / self.sizes.sum()
+        return float(np.exp(-(share * np.log(share)).sum()))
+
+    @property
+    def unused(self) -> np.ndarray:
+        """`(n,)` bool: units in no module."""
+        return self._labels < 0
+
+    def restrict(self, units: Sequence[int] | np.ndarray) -> Partition:
+        """The partition of those units alone, in the order given."""
+        return Partition(self._labels[np.asarray(units)])
+
+    def embed(self, units: Sequence[int] | np.ndarray, n: int) -> Partition:
+        """This partition carried to `n` units, of which `units` are the ones it labels."""
+        labels = np.full(n, -1)
+        labels[np.asarray(units)] = self._labels
+        return Partition(labels)
+
+    def without(self, unused: np.ndarray) -> Partition:
+        """The same partition with the units where `unused` is True set to -1."""
+        return Partition(np.where(unused, -1, self._labels))
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Partition) and np.array_equal(self._labels, other._labels)
+
+    def __hash__(self) -> int:
+        return hash(self._labels.tobytes())
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(map(str, sorted(self.sizes.tolist(), reverse=True)[:12]))
+        more = ", ..." if self.n_modules > 12 else ""
+        unused = int(self.unused.sum())
+        tail = f", {unused} unused" if unused else ""
+        return f"Partition({len(self)} units in {self.n_modules} modules of {sizes}{more}{tail})"
