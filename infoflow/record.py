@@ -1,0 +1,310 @@
+"""One pass over the data: what every unit did on every sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from infoflow._hooks import evaluating, layer_at, site_hooks
+from infoflow.units import Site, UnitSpace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Inputs = Tensor | Sequence[Tensor] | DataLoader
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Recording:
+    """Activations of some layers of a model over a data set, with what is needed to run it again.
+
+    Attributes:
+        model: The model itself, as it was given.
+        units: The recorded units as one flat list.
+        activations: Per site name, `(K, units)` or `(K, units, positions)`, on the CPU.
+        inputs: The model's arguments, each `(K, ...)`, on the CPU.
+        targets: `(K, ...)` or None.
+        loss: `loss(outputs, targets)`, as given to `record`, or None.
+        outputs: The model's output `(K, ...)` on the CPU.
+        batch_size: Rows per forward pass.
+        device: Where forward passes run.
+    """
+
+    model: nn.Module
+    units: UnitSpace
+    activations: Mapping[str, Tensor]
+    inputs: tuple[Tensor, ...]
+    targets: Tensor | None
+    loss: Loss | None
+    outputs: Tensor
+    batch_size: int
+    device: torch.device
+    cache: dict[Any, Any] = field(default_factory=dict)
+
+    def __getitem__(self, layer: str) -> Tensor:
+        self.units.site(layer)
+        return self.activations[layer]
+
+    def __len__(self) -> int:
+        """Number of samples, K."""
+        return len(self.inputs[0])
+
+    def matrix(self, layers: str | Sequence[str] | None = None) -> np.ndarray:
+        """Activations `(K, n)` float64 of one layer, several, or all; positions averaged."""
+        names = self.units.layers if layers is None else layers
+        names = [names] if isinstance(names, str) else list(names)
+        blocks = []
+        for name in names:
+            block = self[name].double()
+            blocks.append(block if block.ndim == 2 else block.mean(2))
+        return torch.cat(blocks, 1).numpy()
+
+    def rows(self, index: Tensor | np.ndarray | slice) -> tuple[Tensor, ...]:
+        """The model's arguments for those samples, on the device."""
+        return tuple(x[index].to(self.device) for x in self.inputs)
+
+    def batches(self) -> Iterator[slice]:
+        """Consecutive row ranges that cover the data set."""
+        for start in range(0, len(self), self.batch_size):
+            yield slice(start, min(start + self.batch_size, len(self)))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a sample, one column a unit (`layer.index`); positions averaged."""
+        import pandas as pd
+
+        table = self.units.table
+        columns = [f"{a}.{b}" for a, b in zip(table["layer"], table["index"], strict=True)]
+        return pd.DataFrame(self.matrix(), columns=columns)
+
+    def __repr__(self) -> str:
+        return f"Recording({type(self.model).__name__}, {len(self)} samples, {self.units!r})"
+
+
+def record(
+    model: nn.Module,
+    layers: str | Site | Sequence[str | Site],
+    inputs: Inputs,
+    targets: Tensor | None = None,
+    *,
+    loss: Loss | None = None,
+    batch_size: int = 512,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> Recording:
+    """Run `model` over `inputs` once, in evaluation mode, and keep what the units of `layers` did.
+
+    The model leaves as it came: mode, gradients, hooks and random state, also after an exception.
+
+    Args:
+        model: Any module called as `model(*inputs)`. Layers after dropout are seen as in
+            evaluation: dropout does nothing.
+        layers: Dotted layer names or `Site`s. The units of a layer are its output features or
+            channels; further dimensions (pixels, tokens) are positions.
+        inputs: A tensor `(K, ...)`, a tuple of them for several arguments, or a `DataLoader`. A
+            loader's batches are tensors, or tuples whose last entry is the targets (unless
+            `targets` is given).
+        targets: `(K, ...)`, needed for the loss Hessian.
+        loss: `loss(outputs, targets)`, for example `torch.nn.functional.cross_entropy`.
+        batch_size: Rows per forward pass. Results do not depend on it.
+        device: Where to run; by default where the model's parameters are.
+        progress: Show a progress bar.
+
+    Returns:
+        A `Recording`. `rec["fc1"]` is `(K, units[, positions])`.
+
+    Raises:
+        KeyError: Unknown layer (near misses are named).
+        RuntimeError: A layer is never reached, or called several times.
+        ValueError: Fewer than two samples, lengths that differ, integer inputs to a model without
+            an embedding, NaN or infinite activations, a unit dimension that cannot be known.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+        >>> rec = ifl.record(net, ["1"], torch.randn(10, 4))
+        >>> rec["1"].shape, len(rec.units)
+        (torch.Size([10, 3]), 3)
+    """
+    sites = _as_sites(layers)
+    for site in sites:
+        layer_at(model, site.path)
+    where = _device_of(model, device)
+    with evaluating(model):
+        tensors, targets = _collect(inputs, targets)
+        _check_data(model, tensors, targets)
+        with torch.no_grad():
+            resolved = _dry_run(model, sites, tuple(x[:2].to(where) for x in tensors))
+            kept, outputs = _run(model, resolved, tensors, batch_size, where, progress)
+    for name, values in kept.items():
+        _check_finite(name, values)
+    unused = np.concatenate([_constant_units(values) for values in kept.values()])
+    sizes = tuple(values.shape[1] for values in kept.values())
+    return Recording(
+        model=model,
+        units=UnitSpace(resolved, sizes, unused),
+        activations=kept,
+        inputs=tensors,
+        targets=targets,
+        loss=loss,
+        outputs=outputs,
+        batch_size=batch_size,
+        device=where,
+    )
+
+
+def output_tensor(value: Any) -> Tensor:
+    """The tensor in a model's output: itself, its `logits`, or the first of a tuple."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, Mapping):
+        if "logits" in value:
+            return value["logits"]
+        tensors = [v for v in value.values() if isinstance(v, Tensor)]
+        if len(tensors) == 1:
+            return tensors[0]
+    if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
+        return value[0]
+    raise TypeError(
+        f"the model returned a {type(value).__name__} in which no single output tensor can be "
+        "named; wrap it so that it returns a tensor, or a mapping with 'logits'"
+    )
+
+
+def _as_sites(layers: str | Site | Sequence[str | Site]) -> tuple[Site, ...]:
+    given = [layers] if isinstance(layers, (str, Site)) else list(layers)
+    sites = tuple(layer if isinstance(layer, Site) else Site(layer) for layer in given)
+    if not sites:
+        raise ValueError("expected at least one layer name, got none")
+    names = [site.name for site in sites]
+    if len(set(names)) != len(names):
+        raise ValueError(f"a layer is named more than once: {names}")
+    return sites
+
+
+def _device_of(model: nn.Module, device: torch.device | str | None) -> torch.device:
+    own = next((p.device for p in model.parameters()), None)
+    if device is None:
+        return own or torch.device("cpu")
+    wanted = torch.device(device)
+    if own is not None and own.type != wanted.type:
+        raise ValueError(
+            f"the model is on {own}, asked to run on {wanted}: use model.to({device!r})"
+        )
+    return wanted
+
+
+def _collect(inputs: Inputs, targets: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    if not isinstance(inputs, DataLoader):
+        tensors = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+        if not tensors or not all(isinstance(x, Tensor) for x in tensors):
+            kinds = [type(x).__name__ for x in tensors]
+            raise TypeError(f"expected a tensor, a tuple of tensors or a DataLoader, got {kinds}")
+        cpu = tuple(x.detach().cpu() for x in tensors)
+        return cpu, None if targets is None else targets.detach().cpu()
+    columns: list[tuple[Tensor, ...]] = []
+    labels: list[Tensor] = []
+    for batch in inputs:
+        parts = (batch,) if isinstance(batch, Tensor) else tuple(batch)
+        if len(parts) > 1 and targets is None:
+            labels.append(parts[-1].detach().cpu())
+            parts = parts[:-1]
+        columns.append(tuple(x.detach().cpu() for x in parts))
+    if not columns:
+        raise ValueError("the DataLoader is empty; expected at least two samples")
+    tensors = tuple(torch.cat(parts) for parts in zip(*columns, strict=True))
+    return tensors, torch.cat(labels) if labels else targets
+
+
+def _check_data(model: nn.Module, tensors: tuple[Tensor, ...], targets: Tensor | None) -> None:
+    lengths = [len(x) if x.ndim else 0 for x in tensors]
+    if min(lengths) < 2:
+        raise ValueError(f"expected at least two samples, got inputs of length {lengths}")
+    if len(set(lengths)) > 1:
+        raise ValueError(f"inputs differ in length: {lengths}")
+    if targets is not None and len(targets) != lengths[0]:
+        raise ValueError(
+            f"expected one target per sample: {lengths[0]} inputs, {len(targets)} targets"
+        )
+    embeds = any(isinstance(m, (nn.Embedding, nn.EmbeddingBag)) for m in model.modules())
+    for x in tensors:
+        if not x.is_floating_point() and not embeds and any(True for _ in model.parameters()):
+            raise ValueError(
+                f"inputs are {x.dtype}, but the model has no embedding layer to take integers: "
+                "convert them with inputs.float()"
+            )
+
+
+def _dry_run(
+    model: nn.Module, sites: tuple[Site, ...], few: tuple[Tensor, ...]
+) -> tuple[Site, ...]:
+    """Two samples through the model, to learn each site's shape."""
+    found: dict[Site, Site] = {}
+
+    def look_at(site: Site) -> Callable[[Any], None]:
+        layer = layer_at(model, site.path)
+
+        def look(value: Any) -> None:
+            found[site] = site.resolved(layer, value)
+
+        return look
+
+    with site_hooks(model, {site: look_at(site) for site in sites}) as check:
+        model(*few)
+        check()
+    return tuple(found[site] for site in sites)
+
+
+def _run(
+    model: nn.Module,
+    sites: tuple[Site, ...],
+    tensors: tuple[Tensor, ...],
+    batch_size: int,
+    device: torch.device,
+    progress: bool,
+) -> tuple[dict[str, Tensor], Tensor]:
+    kept: dict[str, list[Tensor]] = {site.name: [] for site in sites}
+    outputs = []
+
+    def keep(site: Site) -> Callable[[Any], None]:
+        # cloned at once: a later in-place operation would change the tensor behind our back
+        return lambda value: kept[site.name].append(site.read(value).detach().cpu().clone())
+
+    starts = show_progress(range(0, len(tensors[0]), batch_size), progress, "record")
+    with site_hooks(model, {site: keep(site) for site in sites}) as check:
+        for start in starts:
+            value = model(*(x[start : start + batch_size].to(device) for x in tensors))
+            check()
+            outputs.append(output_tensor(value).detach().cpu().clone())
+    return {name: torch.cat(parts) for name, parts in kept.items()}, torch.cat(outputs)
+
+
+def _check_finite(name: str, values: Tensor) -> None:
+    bad = ~torch.isfinite(values)
+    if bad.any():
+        units = bad.transpose(0, 1).flatten(1).any(1).nonzero().ravel().tolist()
+        raise ValueError(
+            f"layer {name!r} has NaN or infinite activations in units {units[:10]}"
+            f"{'...' if len(units) > 10 else ''} on {int(bad.flatten(1).any(1).sum())} samples; "
+            "check the inputs' scale and the trained weights"
+        )
+
+
+def _constant_units(values: Tensor) -> np.ndarray:
+    flat = values.transpose(0, 1).flatten(1)
+    return (flat.amax(1) == flat.amin(1)).numpy()
+
+
+def show_progress(items: Iterable[Any], progress: bool, label: str) -> Iterable[Any]:
+    """`items` behind a progress bar, or as they are."""
+    if not progress:
+        return items
+    from tqdm.auto import tqdm
+
+    return tqdm(items, desc=label, leave=False)
