@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -50,7 +51,7 @@ def mlp(
 ) -> nn.Sequential:
     """A multilayer perceptron whose hidden layers `fc1`, `fc2`, ... end in their dropout.
 
-    Lange et al. (2022), section 3: Linear(784, 64), ReLU, dropout(p), Linear(64, 64), ReLU,
+    Lange et al. (2022), section 4.1: Linear(784, 64), ReLU, dropout(p), Linear(64, 64), ReLU,
     dropout(p), Linear(64, 10), analysed after the dropout, so `"fc1"` names what they analysed.
 
     Args:
@@ -97,7 +98,7 @@ def _build(
     sizes: Sequence[int], n_classes: int, dropout: float, activation: Callable[[], nn.Module]
 ) -> nn.Sequential:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for index, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False), start=1):
+    for index, (fan_in, fan_out) in enumerate(pairwise(sizes), start=1):
         layers[f"fc{index}"] = nn.Sequential(
             OrderedDict(
                 linear=nn.Linear(fan_in, fan_out),
