@@ -308,5 +308,5 @@ def _entropy(p: np.ndarray) -> np.ndarray:
 
 
 def _bits(value: Any) -> float:
-    """Rounding may leave −1e-16 where the answer is 0."""
-    return max(float(value), 0.0)
+    """No −1e-16, nor −0.0, where the answer is 0."""
+    return max(0.0, float(value))

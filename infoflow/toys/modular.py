@@ -1,0 +1,72 @@
+"""Networks with planted modules, for the module score: apart, fully mixed, and nested.
+
+Eight units each, so that all 4140 partitions can be tried.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from infoflow.partition import Partition
+from infoflow.toys.system import ModuleToy, identity, listed, relu_layer, stack
+
+
+def _isolated() -> nn.Module:
+    # layer1: two coins a track; layer2: the sum and the AND of each track's own coins
+    own = [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+    return stack(relu_layer(identity(4)), relu_layer(own, [0, -1, 0, -1]))
+
+
+ISOLATED_TRACKS = ModuleToy(
+    name="isolated_tracks",
+    description="perfect modularity: two tracks on the same inputs, no weight between them",
+    model=_isolated,
+    inputs=listed([0, 1], [0, 1]).repeat(1, 2),
+    layers=("layer1", "layer2"),
+    planted=(Partition([0, 0, 1, 1, 0, 0, 1, 1]),),
+)
+
+FULLY_MIXED_LAYERS = ModuleToy(
+    name="fully_mixed_layers",
+    description="perfect anti-modularity: 4 coins, each of 4 units above is the sum of them all; "
+    "partitions with as many units of each layer in each module exchange the same",
+    model=lambda: stack(relu_layer(identity(4)), relu_layer([[1] * 4] * 4)),
+    inputs=listed(*[[0, 1]] * 4),
+    layers=("layer1", "layer2"),
+    planted=(),
+)
+
+
+class _Nested(nn.Module):
+    """Four coins go up; half the time each also reaches its neighbour, one time in eight the
+    coin two further. The gates hang on an input of their own and belong to no module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer1 = relu_layer(identity(4))
+        # of g = 0..7: near is open from 4 on, far at 7 only
+        self.gates = nn.Sequential(
+            relu_layer([[1], [1], [1]], [-3, -4, -6]), relu_layer([[1, -1, 0], [0, 0, 1]])
+        )
+        own = [[*row, 0, 0] for row in identity(4)]
+        near = [[*identity(4)[i ^ 1], 1, 0] for i in range(4)]
+        far = [[*identity(4)[(i + 2) % 4], 0, 1] for i in range(4)]
+        self.ports = relu_layer(own + near + far, [0.0] * 4 + [-1.0] * 8)
+        # 4 own + 2 near + far: every combination has its own value
+        self.layer2 = relu_layer([[w * x for w in (4, 2, 1) for x in row] for row in identity(4)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        coins = self.layer1(x[:, :4])
+        return self.layer2(self.ports(torch.cat([coins, self.gates(x[:, 4:])], 1)))
+
+
+NESTED_MODULES = ModuleToy(
+    name="nested_modules",
+    description="modules within modules: four pairs of units, two pairs to a module; 1 bit within "
+    "a pair, .3113 to the neighbour pair, .0655 to a pair of the other module",
+    model=_Nested,
+    inputs=listed(*[[0, 1]] * 4, range(8)),
+    layers=("layer1", "layer2"),
+    planted=(Partition([0, 0, 1, 1] * 2), Partition([0, 1, 2, 3] * 2)),
+)
