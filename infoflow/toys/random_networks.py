@@ -50,10 +50,7 @@ def random_network(seed: int) -> System:
     below = [rows.shape[1], *widths[:-1]]
     layers = [[_random_unit(rng, n) for _ in range(w)] for w, n in zip(widths, below, strict=True)]
     units = [(f"layer{i}", j) for i, width in enumerate(widths, 1) for j in range(width)]
-    order = rng.permutation(len(units)).tolist()
-    n_source, n_target = rng.integers(1, 4, 2)
-    source = [units[u] for u in order[:n_source]]
-    target = [units[u] for u in order[n_source:][:n_target]]
+    source, target = _random_groups(rng, units)
     return System(
         name=f"random_{seed}",
         description=f"{len(rows)} inputs, layers of {widths}",
@@ -68,10 +65,24 @@ def random_network(seed: int) -> System:
     )
 
 
+def _random_groups(
+    rng: np.random.Generator, units: list[tuple[str, int]]
+) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """Any two disjoint groups; three times in four some of C lies above some of B, so that
+    something can flow."""
+    order = rng.permutation(len(units)).tolist()
+    sizes = rng.integers(1, 4, 2)
+    if rng.random() < 0.75:
+        low, high = order.index(0), order.index(len(units) - 1)
+        order = [order[low], *(u for k, u in enumerate(order) if k not in (low, high)), order[high]]
+    source = [units[u] for u in order[: sizes[0]]]
+    return source, [units[u] for u in order[max(sizes[0], len(order) - sizes[1]) :]]
+
+
 def _random_unit(rng: np.random.Generator, below: int) -> _Unit:
     parents = rng.choice(below, size=rng.integers(1, 3), replace=False)
-    weights = rng.choice([-1, 1, 1], size=len(parents))
-    return _Unit(tuple(parents.tolist()), tuple(weights.tolist()), int(rng.integers(-1, 2)))
+    weights = rng.choice([-1, 1, 1, 2], size=len(parents))
+    return _Unit(tuple(parents.tolist()), tuple(weights.tolist()), int(rng.choice([-1, 0, 0, 1])))
 
 
 def _as_layer(units: Sequence[_Unit], below: int) -> nn.Module:
