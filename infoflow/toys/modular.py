@@ -39,22 +39,27 @@ FULLY_MIXED_LAYERS = ModuleToy(
 
 
 class _Nested(nn.Module):
-    """Four coins go up; half the time each also reaches its neighbour, one time in eight the
-    coin two further. The gates hang on an input of their own and belong to no module."""
+    """Four coins go up, each to a unit of its own. Half the time each also reaches its neighbour
+    (0 and 1, 2 and 3); one time in four, 0 and 1 also reach 2 and 3. The gates hang on an input of
+    their own and belong to no module."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layer1 = relu_layer(identity(4))
-        # of g = 0..7: near is open from 4 on, far at 7 only
+        # of g = 0..3: near is open from 2 on, far at 3 only
         self.gates = nn.Sequential(
-            relu_layer([[1], [1], [1]], [-3, -4, -6]), relu_layer([[1, -1, 0], [0, 0, 1]])
+            relu_layer([[1], [1], [1]], [-1, -2, -2]), relu_layer([[1, -1, 0], [0, 0, 1]])
         )
-        own = [[*row, 0, 0] for row in identity(4)]
-        near = [[*identity(4)[i ^ 1], 1, 0] for i in range(4)]
-        far = [[*identity(4)[(i + 2) % 4], 0, 1] for i in range(4)]
-        self.ports = relu_layer(own + near + far, [0.0] * 4 + [-1.0] * 8)
-        # 4 own + 2 near + far: every combination has its own value
-        self.layer2 = relu_layer([[w * x for w in (4, 2, 1) for x in row] for row in identity(4)])
+        coin = identity(4)
+        own = [[*coin[i], 0, 0] for i in range(4)]
+        near = [[*coin[i ^ 1], 1, 0] for i in range(4)]
+        far = [[*coin[i], 0, 1] for i in (0, 1)]
+        self.ports = relu_layer(own + near + far, [0.0] * 4 + [-1.0] * 6)
+        # own 4, near 2, far 1: every combination has its own value
+        arriving = [[0, 0], [0, 0], [1, 0], [0, 1]]
+        self.layer2 = relu_layer(
+            [[*[4 * x for x in coin[i]], *[2 * x for x in coin[i]], *arriving[i]] for i in range(4)]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         coins = self.layer1(x[:, :4])
@@ -63,10 +68,10 @@ class _Nested(nn.Module):
 
 NESTED_MODULES = ModuleToy(
     name="nested_modules",
-    description="modules within modules: four pairs of units, two pairs to a module; 1 bit within "
-    "a pair, .3113 to the neighbour pair, .0655 to a pair of the other module",
+    description="modules within modules: four pairs of units, two pairs to a module; pairs send "
+    "their neighbours a third of a bit, the first module sends the second less",
     model=_Nested,
-    inputs=listed(*[[0, 1]] * 4, range(8)),
+    inputs=listed(*[[0, 1]] * 4, range(4)),
     layers=("layer1", "layer2"),
     planted=(Partition([0, 0, 1, 1] * 2), Partition([0, 1, 2, 3] * 2)),
 )

@@ -34,7 +34,7 @@ class _Unit:
 def random_network(seed: int) -> System:
     """A random ReLU network with integer weights, its inputs, groups B and C, and its causal twin.
 
-    Two or three layers of two or three units, each with at most two parents; 2 to 8 inputs drawn
+    Two or three layers of two or three units, each with at most two parents; 3 to 10 inputs drawn
     with repetition, so that input features are tied to each other. B and C are random disjoint
     groups of up to three units from any layers: C may lie above B, below it, or both. In the
     causal network a root variable `sample` stands for the input.
@@ -45,7 +45,7 @@ def random_network(seed: int) -> System:
         True
     """
     rng = np.random.default_rng(seed)
-    rows = rng.integers(0, 3, (rng.integers(2, 9), rng.integers(2, 4)))
+    rows = rng.integers(0, 3, (rng.integers(3, 11), rng.integers(2, 4)))
     widths = rng.integers(2, 4, rng.integers(2, 4)).tolist()
     below = [rows.shape[1], *widths[:-1]]
     layers = [[_random_unit(rng, n) for _ in range(w)] for w, n in zip(widths, below, strict=True)]
