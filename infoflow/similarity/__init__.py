@@ -1,0 +1,14 @@
+"""Similarity of hidden units: the eight measures of Lange et al. (2022)."""
+
+from infoflow.similarity.measures import DOWNSTREAM, MEASURES, UPSTREAM, Measure
+from infoflow.similarity.shared import normalised, similarities, similarity
+
+__all__ = [
+    "DOWNSTREAM",
+    "MEASURES",
+    "UPSTREAM",
+    "Measure",
+    "normalised",
+    "similarities",
+    "similarity",
+]
