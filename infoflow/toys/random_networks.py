@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from infoflow.oracle import Mechanism, causal_network
+from infoflow.oracle import causal_network
+from infoflow.oracle.exact import Mechanism
 from infoflow.toys.system import System, relu_layer, stack
 
 

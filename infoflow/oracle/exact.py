@@ -44,7 +44,7 @@ def causal_network(
         >>> observational_information(network, ["X"], ["C"])
         1.0
     """
-    new_network, new_table, _ = _pgmpy()
+    new_network, new_table, _ = pgmpy_classes()
     states: dict[str, list[Hashable]] = {}
     cpds = []
     for name, given in inputs.items():
@@ -169,7 +169,7 @@ def observational_information(
         1.0
     """
     _check_groups(network, {"source": source, "target": target}, given)
-    joint = _query(network, [source, target], given or {})
+    joint = query(network, [source, target], given or {})
     return _bits(_entropy(joint.sum(1)) + _entropy(joint.sum(0)) - _entropy(joint.ravel()))
 
 
@@ -192,7 +192,7 @@ def conditional_information(
         0.0
     """
     _check_groups(network, {"source": source, "target": target, "inputs": inputs}, given)
-    joint = _query(network, [inputs, source, target], given or {})
+    joint = query(network, [inputs, source, target], given or {})
     with_source = _entropy(joint.sum(2).ravel()) - _entropy(joint.sum((1, 2)))
     jointly = _entropy(joint.ravel()) - _entropy(joint.sum(1).ravel())
     return _bits(with_source - jointly)
@@ -210,18 +210,18 @@ def _interventions(
     _check_groups(network, {"source": source, "target": target, **context}, given)
     given = dict(given or {})
     _check_upstream(network, source, {**context, "given": list(given)})
-    joint = _query(network, [[name] for name in source], given)
+    joint = query(network, [[name] for name in source], given)
     cut: Any = network.do(list(source))
     seen = np.argwhere(joint > 0)
     asked = [*context.values(), target]
     effect = []
     for value in seen:
         states = {n: _states(network, n)[s] for n, s in zip(source, value, strict=True)}
-        effect.append(_query(cut, asked, {**given, **states}))
+        effect.append(query(cut, asked, {**given, **states}))
     return joint[tuple(seen.T)], np.stack(effect)
 
 
-def _query(
+def query(
     network: DiscreteBayesianNetwork,
     groups: Sequence[Sequence[str]],
     evidence: Mapping[str, Hashable],
@@ -230,7 +230,7 @@ def _query(
     names = [name for group in groups for name in group]
     card: Any = network.get_cardinality()
     _guard(f"the joint table of {names}", [card[name] for name in names])
-    _, _, elimination = _pgmpy()
+    _, _, elimination = pgmpy_classes()
     factor = elimination(network).query(names, dict(evidence) or None, show_progress=False)
     axes = [factor.variables.index(name) for name in names]
     table = np.asarray(factor.values, dtype=np.float64).transpose(axes)
@@ -278,7 +278,7 @@ def _check_upstream(
             )
 
 
-def _pgmpy() -> tuple[Any, Any, Any]:
+def pgmpy_classes() -> tuple[Any, Any, Any]:
     """pgmpy's network, table and inference; its warnings about its own renames are not ours."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
