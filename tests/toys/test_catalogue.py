@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import infoflow.toys as toys
-from infoflow.toys.check import by_engine, by_oracle
+from infoflow.toys.three_ways import by_engine, by_oracle
 from tests.oracles_toys import three_numbers
 
 NAMES = list(toys.TOYS)

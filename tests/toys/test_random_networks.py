@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infoflow.toys import Numbers, random_network
-from infoflow.toys.check import by_engine, by_oracle
+from infoflow.toys.three_ways import by_engine, by_oracle
 from tests.oracles_toys import three_numbers
 
 
