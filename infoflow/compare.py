@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CAUSAL = "causal search"
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.33, 0.5, 0.67, 1.0)
+QUANTITIES = ("bits", "bits_given_context", "weighted")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +38,13 @@ class Comparison:
         partitions: One row a partition, indexed by where it comes from: number of modules, Q under
             every measure (`q_<measure>`), exchange in bits with its standard error, given the
             context, and weighted, the module score and its agreement with the causal best.
-        correlations: One row a measure: rank correlation of Q with -exchange and with -weighted
-            exchange over a common set of partitions.
+        correlations: One row a measure: rank correlation of Q with -exchange (in bits, given the
+            context, and weighted) over a common set of partitions, averaged over strata of equal
+            module sizes: otherwise it would only say that more modules exchange more.
         agreement: Element-centric similarity of every pair of partitions.
         layers: One row per layer (and "all") and measure: Q*, modules, effective modules.
-        common: The common set: Q under every measure, bits and weighted exchange of each.
+        common: The common set: stratum, share of units dealt anew, Q under every measure and the
+            exchange of each partition.
         labels: The partitions themselves.
         modules: What maximising Q found per measure, all layers together.
         similarities: Similarity matrices of all layers together.
@@ -67,10 +71,10 @@ class Comparison:
         return self.partitions
 
     def __repr__(self) -> str:
-        best = self.correlations["spearman_bits"].idxmax() if len(self.correlations) else "none"
+        best = self.correlations["spearman_weighted"].idxmax()
         return (
             f"Comparison({len(self.partitions)} partitions of {len(self.rec.units)} units, "
-            f"{self.search.score!r}, Q closest to -exchange: {best})"
+            f"{self.search.score!r}, Q closest to -weighted exchange: {best})"
         )
 
 
@@ -79,6 +83,7 @@ def compare(
     *,
     n_modules: int = 2,
     weighting: Weighting = "conductance",
+    given_context: bool = True,
     partitions: Mapping[str, PartitionLike] | None = None,
     budget: int = 400,
     samples: int = 40,
@@ -100,7 +105,7 @@ def compare(
         rec: A recording. Without targets and loss the Hessian is left out, with integer inputs
             the input sensitivity is.
         n_modules: Modules of the causal search and of the random partitions.
-        weighting: Weighting of the exchange.
+        weighting, given_context: Weighting of the exchange, and of which exchange.
         partitions: Further partitions to set beside, by name (a planted one, say).
         budget, samples: As for `search`.
         donors, contexts, bins, coding: As for `exchange`; the same draws serve all partitions.
@@ -132,7 +137,13 @@ def compare(
     matrices = similarities(rec, measures, progress=progress)
     found = _find_all(matrices, used, n_steps, seed, progress)
     meter = ExchangeMeter(
-        rec, donors=donors, contexts=contexts, bins=bins, coding=coding, seed=seed
+        rec,
+        donors=donors,
+        contexts=contexts,
+        bins=bins,
+        coding=coding,
+        seed=seed,
+        given_context=given_context,
     )
     labels = {f"Q* {name}": modules.partition.without(~used) for name, modules in found.items()}
     labels |= {name: meter.checked(given) for name, given in (partitions or {}).items()}
@@ -153,7 +164,7 @@ def compare(
     labels |= {f"random {number + 1}": p for number, p in enumerate(chance)}
     judge = meter.fresh()
     table = _partition_table(labels, matrices, judge, weighting, samples, seed, progress)
-    common = _common_set(labels, matrices, judge, weighting, used, n_modules, seed, progress)
+    common = _common_set(labels, matrices, judge, weighting, seed, progress)
     agree = agreement_matrix({name: p for name, p in labels.items() if p.n_modules >= 2})
     table["agreement_with_causal"] = agree[CAUSAL].reindex(table.index)
     return Comparison(
@@ -290,6 +301,7 @@ def _partition_table(
                 "bits": measured.bits,
                 "se": measured.se,
                 "bits_given_context": measured.bits_given_context,
+                "se_given_context": measured.se_given_context,
                 "weighted": measured.weighted,
                 "random_weighted": score.mean,
                 "score": score.ratio,
@@ -304,7 +316,7 @@ def _chance(
 ) -> tuple[np.ndarray, np.ndarray]:
     drawn = islice(random_partitions(~meter.rec.units.unused, k, seed), samples)
     measured = [meter(p, weighting) for p in drawn]
-    return np.array([m.weighted for m in measured]), np.array([m.bits for m in measured])
+    return np.array([m.weighted for m in measured]), np.array([m.amount for m in measured])
 
 
 def _common_set(
@@ -312,27 +324,33 @@ def _common_set(
     matrices: Mapping[str, np.ndarray],
     meter: ExchangeMeter,
     weighting: Weighting,
-    used: np.ndarray,
-    n_modules: int,
     seed: int,
     progress: bool,
 ) -> pd.DataFrame:
-    """Random partitions, and every optimum with none, a tenth, a third or two thirds of its units
-    dealt out anew: partitions of all qualities, the same for every measure."""
+    """Every optimum with none to all of its units dealt anew: partitions of all qualities, in
+    strata of equal module sizes."""
     import pandas as pd
 
     rng = np.random.default_rng(seed)
-    chosen = dict.fromkeys(islice(random_partitions(used, n_modules, seed + 11), 30), "random")
+    chosen: dict[Partition, tuple[str, float]] = {}
     for name, partition in labels.items():
-        for share in (0.0, 0.1, 0.33, 0.67):
-            chosen.setdefault(perturbed(partition, share, rng), f"{name}, {share:.0%} dealt anew")
+        if partition.n_modules >= 2:
+            for share in SHARES:
+                chosen.setdefault(perturbed(partition, share, rng), (name, share))
     rows = []
     for partition in show_progress(list(chosen), progress, "common set"):
-        if partition.n_modules < 2:
-            continue
         measured = meter(partition, weighting)
-        row = {"origin": chosen[partition], **_q_under(matrices, partition)}
-        rows.append({**row, "bits": measured.bits, "weighted": measured.weighted})
+        stratum, share = chosen[partition]
+        rows.append(
+            {
+                "stratum": stratum,
+                "dealt_anew": share,
+                **_q_under(matrices, partition),
+                "bits": measured.bits,
+                "bits_given_context": measured.bits_given_context,
+                "weighted": measured.weighted,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -351,17 +369,29 @@ def perturbed(partition: Partition, share: float, rng: np.random.Generator) -> P
 
 
 def _correlations(common: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
+    """Spearman and Kendall correlation of Q with -exchange within each stratum, averaged."""
     import pandas as pd
-    from scipy.stats import kendalltau, spearmanr
 
     rows = {}
     for name in measures:
         row = {}
-        for what in ("bits", "weighted"):
-            finite = np.isfinite(common[what].to_numpy())
-            q, e = common.loc[finite, f"q_{name}"], -common.loc[finite, what]
-            varied = q.nunique() > 1 and e.nunique() > 1
-            row[f"spearman_{what}"] = float(spearmanr(q, e)[0]) if varied else float("nan")
-            row[f"kendall_{what}"] = float(kendalltau(q, e)[0]) if varied else float("nan")
+        for what in QUANTITIES:
+            inside = [
+                _rank_correlations(group[f"q_{name}"].to_numpy(), -group[what].to_numpy())
+                for _, group in common.groupby("stratum")
+            ]
+            known = np.array([pair for pair in inside if pair is not None]).reshape(-1, 2)
+            spearman, kendall = known.mean(0) if len(known) else (np.nan, np.nan)
+            row[f"spearman_{what}"], row[f"kendall_{what}"] = float(spearman), float(kendall)
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("measure")
+
+
+def _rank_correlations(q: np.ndarray, exchange: np.ndarray) -> tuple[float, float] | None:
+    from scipy.stats import kendalltau, spearmanr
+
+    finite = np.isfinite(exchange)
+    q, exchange = q[finite], exchange[finite]
+    if len(np.unique(q)) < 3 or len(np.unique(exchange)) < 3:
+        return None
+    return float(spearmanr(q, exchange)[0]), float(kendalltau(q, exchange)[0])  # type: ignore[arg-type]
