@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,27 +27,27 @@ def layer_at(model: nn.Module, path: str) -> nn.Module:
     return layers[path]
 
 
-@contextmanager
-def site_hooks(
-    model: nn.Module, functions: Mapping[Site, SiteFunction]
-) -> Iterator[Callable[[], None]]:
-    """Let each site's function see, and optionally replace, what its layer returns.
+class CallCheck:
+    """Counts how often each site's layer was called; `check()` after a complete forward pass."""
 
-    Several sites on one layer compose in the order given. Yields `check()`, to be called after
-    each forward pass: it raises if a layer was not reached, or was called more than once (a unit
-    then has several activations and one value would silently stand for all).
-    """
-    calls = dict.fromkeys(functions, 0)
-    handles = []
+    def __init__(self, sites: Iterable[Site]) -> None:
+        self._calls = dict.fromkeys(sites, 0)
 
-    def hook_for(site: Site, function: SiteFunction) -> Callable[..., Any]:
-        def hook(_layer: nn.Module, _inputs: Any, output: Any) -> Any:
-            calls[site] += 1
-            return function(output)
+    def count(self, site: Site) -> None:
+        """The site's layer was called."""
+        self._calls[site] += 1
 
-        return hook
+    def restart(self) -> None:
+        """A pass begins: forget calls of an earlier one that broke off."""
+        self._calls = dict.fromkeys(self._calls, 0)
 
-    def check() -> None:
+    def __call__(self) -> None:
+        """Raises:
+        RuntimeError: A layer was not reached, or was called more than once: a unit then has
+            several activations, and one value would silently stand for all.
+        """
+        calls = dict(self._calls)
+        self.restart()
         for site, count in calls.items():
             if count == 0:
                 raise RuntimeError(
@@ -59,7 +59,24 @@ def site_hooks(
                     f"layer {site.path!r} was called {count} times in one forward pass; give each "
                     "call a layer of its own (a shared module has no single activation per unit)"
                 )
-            calls[site] = 0
+
+
+@contextmanager
+def site_hooks(model: nn.Module, functions: Mapping[Site, SiteFunction]) -> Iterator[CallCheck]:
+    """Let each site's function see, and optionally replace, what its layer returns.
+
+    Several sites on one layer compose in the order given. Yields a `CallCheck`, to be called
+    after each forward pass.
+    """
+    check = CallCheck(functions)
+    handles = []
+
+    def hook_for(site: Site, function: SiteFunction) -> Callable[..., Any]:
+        def hook(_layer: nn.Module, _inputs: Any, output: Any) -> Any:
+            check.count(site)
+            return function(output)
+
+        return hook
 
     try:
         for site, function in functions.items():
@@ -69,6 +86,21 @@ def site_hooks(
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def checked_passes(model: nn.Module, functions: Mapping[Site, SiteFunction]) -> Iterator[None]:
+    """`site_hooks` for passes that the user starts: each complete pass is checked as it ends."""
+    with site_hooks(model, functions) as check:
+        handles = [
+            model.register_forward_pre_hook(lambda *_: check.restart()),
+            model.register_forward_hook(lambda *_: check()),
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 @contextmanager

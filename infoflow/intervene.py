@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoflow._hooks import SiteFunction, evaluating, layer_at, site_hooks
+from infoflow._hooks import SiteFunction, checked_passes, evaluating, layer_at, site_hooks
 from infoflow.record import Recording, show_progress
 from infoflow.units import Site, UnitsLike
 
@@ -32,6 +32,7 @@ def do(
     Raises:
         KeyError: Unknown layer.
         ValueError: Units out of range or values of another shape, at the forward pass.
+        RuntimeError: A pass of the model did not call a layer exactly once.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -60,7 +61,7 @@ def do(
     for layer, (units, values) in interventions.items():
         site = layer if isinstance(layer, Site) else Site(layer)
         functions[site] = setter(site, units, values)
-    with site_hooks(model, functions):
+    with checked_passes(model, functions):
         yield model
 
 
@@ -130,8 +131,16 @@ def resample(
     Yields:
         A range of rows of the R runs and, per observed layer, `(rows, units[, positions])` on the
         CPU. Nothing of size R is ever held.
+
+    Raises:
+        KeyError: A layer that was not recorded.
+        ValueError: Source units empty, repeated or out of range; donors and contexts that differ
+            in number or are no rows of the data set.
     """
     by_layer = rec.units.by_layer(source)
+    for name in observe:
+        rec.units.site(name)
+    donors, contexts = _row_lists(rec, donors, contexts)
     seen: dict[str, Tensor] = {}
     rows = slice(0, 0)
 
@@ -160,3 +169,20 @@ def resample(
                 rec.model(*rec.rows(torch.as_tensor(contexts[rows])))
             check()
             yield rows, dict(seen)
+
+
+def _row_lists(
+    rec: Recording, donors: np.ndarray, contexts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    donors, contexts = np.asarray(donors), np.asarray(contexts)
+    if len(donors) != len(contexts):
+        raise ValueError(
+            f"expected one context per donor: {len(donors)} donors, {len(contexts)} contexts"
+        )
+    for what, rows in (("donors", donors), ("contexts", contexts)):
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(rec)):
+            raise ValueError(
+                f"expected {what} among the {len(rec)} samples, got rows {rows.min()} to "
+                f"{rows.max()}"
+            )
+    return donors, contexts

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from infoflow._hooks import evaluating, layer_at, site_hooks
+from infoflow._inputs import Inputs, check_batch_size, check_data, collect, device_of
 from infoflow.units import Site, UnitSpace
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Inputs = Tensor | Sequence[Tensor] | DataLoader
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -132,13 +131,14 @@ def record(
         >>> rec["1"].shape, len(rec.units)
         (torch.Size([10, 3]), 3)
     """
+    check_batch_size(batch_size)
     sites = _as_sites(layers)
     for site in sites:
         layer_at(model, site.path)
-    where = _device_of(model, device)
+    where = device_of(model, device)
     with evaluating(model):
-        tensors, targets = _collect(inputs, targets)
-        _check_data(model, tensors, targets)
+        tensors, targets = collect(inputs, targets)
+        check_data(model, tensors, targets)
         with torch.no_grad():
             resolved = _dry_run(model, sites, tuple(x[:2].to(where) for x in tensors))
             kept, outputs = _run(model, resolved, tensors, batch_size, where, progress)
@@ -188,59 +188,6 @@ def _as_sites(layers: str | Site | Sequence[str | Site]) -> tuple[Site, ...]:
     return sites
 
 
-def _device_of(model: nn.Module, device: torch.device | str | None) -> torch.device:
-    own = next((p.device for p in model.parameters()), None)
-    if device is None:
-        return own or torch.device("cpu")
-    wanted = torch.device(device)
-    if own is not None and own.type != wanted.type:
-        raise ValueError(
-            f"the model is on {own}, asked to run on {wanted}: use model.to({device!r})"
-        )
-    return wanted
-
-
-def _collect(inputs: Inputs, targets: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor | None]:
-    if not isinstance(inputs, DataLoader):
-        tensors = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-        if not tensors or not all(isinstance(x, Tensor) for x in tensors):
-            kinds = [type(x).__name__ for x in tensors]
-            raise TypeError(f"expected a tensor, a tuple of tensors or a DataLoader, got {kinds}")
-        cpu = tuple(x.detach().cpu() for x in tensors)
-        return cpu, None if targets is None else targets.detach().cpu()
-    columns: list[tuple[Tensor, ...]] = []
-    labels: list[Tensor] = []
-    for batch in inputs:
-        parts = (batch,) if isinstance(batch, Tensor) else tuple(batch)
-        if len(parts) > 1 and targets is None:
-            labels.append(parts[-1].detach().cpu())
-            parts = parts[:-1]
-        columns.append(tuple(x.detach().cpu() for x in parts))
-    if not columns:
-        raise ValueError("the DataLoader is empty; expected at least two samples")
-    tensors = tuple(torch.cat(parts) for parts in zip(*columns, strict=True))
-    return tensors, torch.cat(labels) if labels else targets
-
-
-def _check_data(model: nn.Module, tensors: tuple[Tensor, ...], targets: Tensor | None) -> None:
-    lengths = [len(x) if x.ndim else 0 for x in tensors]
-    if min(lengths) < 2:
-        raise ValueError(f"expected at least two samples, got inputs of length {lengths}")
-    if len(set(lengths)) > 1:
-        raise ValueError(f"inputs differ in length: {lengths}")
-    if targets is not None and len(targets) != lengths[0]:
-        raise ValueError(
-            f"expected one target per sample: {lengths[0]} inputs, {len(targets)} targets"
-        )
-    embeds = any(isinstance(m, (nn.Embedding, nn.EmbeddingBag)) for m in model.modules())
-    for x in tensors:
-        if not x.is_floating_point() and not embeds and any(True for _ in model.parameters()):
-            raise ValueError(
-                f"inputs are {x.dtype}, but the model has no embedding layer to take integers: "
-                "convert them with inputs.float()"
-            )
-
-
 def _dry_run(
     model: nn.Module, sites: tuple[Site, ...], few: tuple[Tensor, ...]
 ) -> tuple[Site, ...]:
@@ -273,9 +220,14 @@ def _run(
     outputs = []
 
     def keep(site: Site) -> Callable[[Any], None]:
-        # cloned at once: a later in-place operation would change the tensor behind our back
-        return lambda value: kept[site.name].append(site.read(value).detach().cpu().clone())
+        def hook(value: Any) -> None:
+            # cloned at once: a later in-place operation would change the tensor behind our back
+            kept[site.name].append(site.read(value).detach().cpu().clone())
+            _check_rows(site, len(kept[site.name][-1]), min(batch_size, len(tensors[0]) - start))
 
+        return hook
+
+    start = 0
     starts = show_progress(range(0, len(tensors[0]), batch_size), progress, "record")
     with site_hooks(model, {site: keep(site) for site in sites}) as check:
         for start in starts:
@@ -283,6 +235,15 @@ def _run(
             check()
             outputs.append(output_tensor(value).detach().cpu().clone())
     return {name: torch.cat(parts) for name, parts in kept.items()}, torch.cat(outputs)
+
+
+def _check_rows(site: Site, got: int, expected: int) -> None:
+    if got != expected:
+        raise ValueError(
+            f"layer {site.path!r} returned {got} rows along dimension 0 for a batch of {expected}: "
+            "dimension 0 of a site must be the batch (set batch_first=True, or move the batch "
+            "dimension in front)"
+        )
 
 
 def _check_finite(name: str, values: Tensor) -> None:
