@@ -114,7 +114,8 @@ class Analyze:
                 f"{self.factory} returned {type(made).__name__}; expected a tuple "
                 "(model, inputs, targets, loss)"
             )
-        model, inputs, targets, loss = (*made, None, None)[:4]
+        model, inputs = made[:2]
+        targets, loss = (*made[2:], None, None)[:2]
         folder = prepare_folder(self.out, overwrite=self.overwrite)
         rec = record(
             model,

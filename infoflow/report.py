@@ -94,23 +94,25 @@ def finding(comparison: Comparison) -> str:
             f"weighted by {comparison.weighting} that is {saved:.0f} % less than random "
             f"divisions (module score {score.ratio:.2f})."
         )
-    tracked = comparison.correlations["spearman_weighted"].dropna()
+    tracked: pd.Series = comparison.correlations["spearman_weighted"].dropna()
     if not len(tracked):
         return first
-    top, rho = str(tracked.idxmax()), float(tracked.max())
+    top, rho = str(tracked.idxmax()), tracked.to_numpy().max()
     verdict = "largely" if rho > 0.7 else "partly" if rho > 0.3 else "hardly"
-    from_q = comparison.partitions.filter(regex="^Q\\*", axis=0)["agreement_with_causal"].dropna()
-    chance = comparison.partitions.filter(regex="^random", axis=0)["agreement_with_causal"]
+    agreed: pd.Series = comparison.partitions["agreement_with_causal"]
+    from_q = agreed[agreed.index.str.startswith("Q* ")].dropna()
+    chance = agreed[agreed.index.str.startswith("random ")]
     last = ""
     if len(from_q):
+        nearest = str(from_q.idxmax()).removeprefix("Q* ")
         last = (
-            f" The partition of largest Q that is most like the causal one ({from_q.idxmax()[3:]}) "
+            f" The partition of largest Q that is most like the causal one ({nearest}) "
             f"agrees with it to {from_q.max():.2f} (random partitions: {chance.mean():.2f})."
         )
     return (
         f"{first} Q {verdict} tells: among partitions with equal module sizes, Q under {top} "
         f"ranks them most like their exchange does (Spearman {rho:.2f}; the least telling measure, "
-        f"{tracked.idxmin()}, {tracked.min():.2f}).{last}"
+        f"{tracked.idxmin()}, {tracked.to_numpy().min():.2f}).{last}"
     )
 
 
@@ -127,7 +129,7 @@ def network_facts(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def report_tables(comparison: Comparison) -> dict[str, pd.DataFrame]:
+def report_tables(comparison: Comparison) -> dict[str, Any]:
     """The tables of the report, rounded by the reader's eye only when shown."""
     layers = comparison.layers
     q_star = layers.pivot(index="measure", columns="layer", values="q_star")
