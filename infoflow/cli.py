@@ -142,12 +142,13 @@ class Toys:
         from infoflow import toys
 
         table = toys.table()
-        print(table.to_string())
+        print(table.round(4).to_string(index=False))
         if self.out is not None:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             table.to_csv(self.out)
-        if not table["agree"].all():
-            raise ValueError(f"toys disagree: {list(table.index[~table['agree']])}")
+        wrong = [row["name"] for row in table.to_dict("records") if not row["agree"]]
+        if wrong:
+            raise ValueError(f"these toys' three answers disagree: {wrong}")
         return self.out
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from infoflow.compare import Comparison
     from infoflow.exchange import Exchange
     from infoflow.search import SearchResult
+    from infoflow.units import UnitSpace
 
 # Colour-blind safe (Okabe & Ito); upstream measures blue, downstream orange, causal green.
 UPSTREAM_COLOR, DOWNSTREAM_COLOR, CAUSAL_COLOR, CHANCE_COLOR = (
@@ -69,13 +70,22 @@ def similarity_matrix(
     return ax
 
 
-def module_flow(exchange: Exchange, *, ax: Any = None, title: str = "") -> Any:
+def module_flow(
+    exchange: Exchange, *, units: UnitSpace | None = None, ax: Any = None, title: str = ""
+) -> Any:
     """Modules as discs (area: units), arrows between them (width: bits given the context).
 
     Numbers on an arrow: plain bits, and in brackets bits given the context.
+
+    Args:
+        exchange: What to draw.
+        units: The recording's units, to say how many of each layer a module has.
+        ax: Where to draw.
+        title: Above it.
     """
-    ax = _axes(ax, (4.6, 3.8))
     k = len(exchange.flow)
+    height = 1.0 if k == 2 else 1.5
+    ax = _axes(ax, (4.8, 4.8 * height / 1.6))
     angle = np.pi / 2 + 2 * np.pi * np.arange(k) / k + (np.pi / 2 if k == 2 else 0)
     at = np.column_stack([np.cos(angle), np.sin(angle)])
     sizes = exchange.partition.sizes
@@ -86,26 +96,30 @@ def module_flow(exchange: Exchange, *, ax: Any = None, title: str = "") -> Any:
             if a != b:
                 _arrow(ax, exchange, a, b, at, radius, widest)
     for module in range(k):
-        _disc(ax, at[module], radius[module], module, int(sizes[module]))
-    ax.set(xlim=(-1.6, 1.6), ylim=(-1.5, 1.5), aspect="equal")
+        _disc(ax, at[module], radius[module], module, _composition(exchange, units, module))
+    ax.set(xlim=(-1.6, 1.6), ylim=(-height, height), aspect="equal")
     ax.axis("off")
     ax.set_title(title, fontsize=10)
     return ax
 
 
-def _disc(ax: Any, center: np.ndarray, radius: float, module: int, size: int) -> None:
+def _composition(exchange: Exchange, units: UnitSpace | None, module: int) -> str:
+    members = exchange.partition.modules[module]
+    if units is None or len(units.layers) == 1:
+        return f"{len(members)} units"
+    parts = units.by_layer(members)
+    return "\n".join(f"{len(inside)} of {layer}" for layer, inside in parts.items())
+
+
+def _disc(ax: Any, center: np.ndarray, radius: float, module: int, text: str) -> None:
     from matplotlib.patches import Circle
 
     ax.add_patch(Circle(tuple(center), radius, color=module_color(module), zorder=3))
-    ax.text(
-        *center,
-        f"{module}\n{size} units",
-        ha="center",
-        va="center",
-        fontsize=8,
-        color="black",
-        zorder=4,
-    )
+    bold = {"ha": "center", "va": "center", "fontsize": 11, "fontweight": "bold", "zorder": 4}
+    ax.text(*center, str(module), color="white", **bold)
+    side = 1 if center[1] > 0.1 else -1  # outside the ring, where no arrow passes
+    beside = center + np.array([0, side * (radius + 0.04)])
+    ax.text(*beside, text, ha="center", va="bottom" if side > 0 else "top", fontsize=8)
 
 
 def _arrow(
@@ -134,7 +148,7 @@ def _arrow(
             "ls": "-" if given > 0 else ":",
         },
     )
-    label = (start + end) / 2 + (0.14 + 0.1 * abs(normal[0])) * normal * 1.3
+    label = (start + end) / 2 + (0.26 + 0.06 * abs(normal[0])) * normal
     ax.text(*label, f"{plain:.2f}\n({given:.2f})", fontsize=7, ha="center", va="center")
 
 
@@ -157,18 +171,26 @@ def q_by_measure(comparison: Comparison, *, ax: Any = None) -> Any:
         )
     ax.set_xticks(np.arange(len(table)), table.index, rotation=30, ha="right", fontsize=8)
     ax.set_ylabel("Q*")
-    ax.legend(title="layer (dark to light)", fontsize=7, title_fontsize=7)
+    ax.legend(
+        title="layer", fontsize=8, title_fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0)
+    )
     _plain(ax)
     return ax
 
 
 def q_against_exchange(comparison: Comparison, measure: str, *, ax: Any = None) -> Any:
-    """Q under one measure against weighted exchange, over the common set of partitions."""
+    """Q under one measure against weighted exchange, over the common set of partitions.
+
+    The exchange is divided by that of the stratum's partition dealt wholly anew, so that
+    partitions of different module sizes can be seen together.
+    """
     ax = _axes(ax, (3.2, 2.8))
     common = comparison.common
+    chance = common.groupby("stratum")["weighted"].transform("last")
+    ax.axhline(1.0, color=CHANCE_COLOR, lw=0.6)
     ax.scatter(
         common[f"q_{measure}"],
-        common["weighted"],
+        common["weighted"] / chance,
         s=10,
         c=common["dealt_anew"],
         cmap="viridis_r",
@@ -178,7 +200,7 @@ def q_against_exchange(comparison: Comparison, measure: str, *, ax: Any = None) 
     rho = comparison.correlations.loc[measure, "spearman_weighted"]
     ax.set_title(f"{measure}: ρ = {rho:.2f}", fontsize=9, color=measure_color(measure))
     ax.set_xlabel("Q", fontsize=8)
-    ax.set_ylabel("weighted exchange", fontsize=8)
+    ax.set_ylabel("exchange ÷ chance", fontsize=8)
     ax.tick_params(labelsize=7)
     _plain(ax)
     return ax

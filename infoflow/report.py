@@ -94,25 +94,30 @@ def finding(comparison: Comparison) -> str:
             f"weighted by {comparison.weighting} that is {saved:.0f} % less than random "
             f"divisions (module score {score.ratio:.2f})."
         )
-    tracked: pd.Series = comparison.correlations["spearman_weighted"].dropna()
-    if not len(tracked):
+    tracked = {
+        m: float(r) for m, r in comparison.correlations["spearman_weighted"].items() if r == r
+    }
+    if not tracked:
         return first
-    top, rho = str(tracked.idxmax()), tracked.to_numpy().max()
+    top, least = max(tracked, key=tracked.__getitem__), min(tracked, key=tracked.__getitem__)
+    rho = tracked[top]
     verdict = "largely" if rho > 0.7 else "partly" if rho > 0.3 else "hardly"
-    agreed: pd.Series = comparison.partitions["agreement_with_causal"]
-    from_q = agreed[agreed.index.str.startswith("Q* ")].dropna()
-    chance = agreed[agreed.index.str.startswith("random ")]
+    agreed: dict[Any, float] = comparison.partitions["agreement_with_causal"].to_dict()
+    from_q = {
+        str(n)[3:]: a for n, a in agreed.items() if str(n).startswith("Q* ") and not np.isnan(a)
+    }
+    chance = [a for n, a in agreed.items() if str(n).startswith("random ")]
     last = ""
-    if len(from_q):
-        nearest = str(from_q.idxmax()).removeprefix("Q* ")
+    if from_q:
+        nearest = max(from_q, key=from_q.__getitem__)
         last = (
-            f" The partition of largest Q that is most like the causal one ({nearest}) "
-            f"agrees with it to {from_q.max():.2f} (random partitions: {chance.mean():.2f})."
+            f" The partition of largest Q that is most like the causal one ({nearest}) agrees "
+            f"with it to {from_q[nearest]:.2f} (random partitions: {np.mean(chance):.2f})."
         )
     return (
         f"{first} Q {verdict} tells: among partitions with equal module sizes, Q under {top} "
         f"ranks them most like their exchange does (Spearman {rho:.2f}; the least telling measure, "
-        f"{tracked.idxmin()}, {tracked.to_numpy().min():.2f}).{last}"
+        f"{least}, {tracked[least]:.2f}).{last}"
     )
 
 
@@ -165,7 +170,9 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
         )
     drawn["similarity"] = matrices
     drawn["q_by_measure"] = plot.q_by_measure(comparison).figure
-    drawn["module_flow"] = plot.module_flow(comparison.search.exchange).figure
+    drawn["module_flow"] = plot.module_flow(
+        comparison.search.exchange, units=comparison.rec.units
+    ).figure
     scatter = Figure(figsize=(10.4, 2.4 * -(-len(names) // 4)), layout="constrained")
     for ax, name in zip(_grid(scatter, len(names)), names, strict=False):
         plot.q_against_exchange(comparison, name, ax=ax)

@@ -14,7 +14,7 @@ from tests.oracles_intervene import raw_hook_swap
 
 
 def _numpy_state() -> list[int]:
-    return np.random.get_state()[1].tolist()  # noqa: NPY002: it is the global state we watch
+    return np.random.get_state()[1].tolist()  # noqa: NPY002 (the global state is watched)
 
 
 def donors_of(k: int, seed: int) -> torch.Tensor:
