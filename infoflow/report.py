@@ -102,11 +102,9 @@ def finding(comparison: Comparison) -> str:
     top, least = max(tracked, key=tracked.__getitem__), min(tracked, key=tracked.__getitem__)
     rho = tracked[top]
     verdict = "largely" if rho > 0.7 else "partly" if rho > 0.3 else "hardly"
-    agreed: dict[Any, float] = comparison.partitions["agreement_with_causal"].to_dict()
-    from_q = {
-        str(n)[3:]: a for n, a in agreed.items() if str(n).startswith("Q* ") and not np.isnan(a)
-    }
-    chance = [a for n, a in agreed.items() if str(n).startswith("random ")]
+    agreed = _known(comparison.partitions["agreement_with_causal"])
+    from_q = {name[3:]: a for name, a in agreed.items() if name.startswith("Q* ")}
+    chance = [a for name, a in agreed.items() if name.startswith("random ")]
     last = ""
     if from_q:
         nearest = max(from_q, key=from_q.__getitem__)
@@ -119,6 +117,12 @@ def finding(comparison: Comparison) -> str:
         f"ranks them most like their exchange does (Spearman {rho:.2f}; the least telling measure, "
         f"{least}, {tracked[least]:.2f}).{last}"
     )
+
+
+def _known(column: Any) -> dict[str, float]:
+    """A column by row name, missing values left out."""
+    values = column.to_numpy(dtype=float)
+    return {str(n): float(v) for n, v in zip(column.index, values, strict=True) if v == v}
 
 
 def network_facts(comparison: Comparison) -> dict[str, Any]:
