@@ -94,9 +94,7 @@ def finding(comparison: Comparison) -> str:
             f"weighted by {comparison.weighting} that is {saved:.0f} % less than random "
             f"divisions (module score {score.ratio:.2f})."
         )
-    tracked = {
-        m: float(r) for m, r in comparison.correlations["spearman_weighted"].items() if r == r
-    }
+    tracked = _known(comparison.correlations["spearman_weighted"])
     if not tracked:
         return first
     top, least = max(tracked, key=tracked.__getitem__), min(tracked, key=tracked.__getitem__)
