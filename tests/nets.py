@@ -48,15 +48,16 @@ class Broken(nn.Module):
         super().__init__()
         self.fc, self.norm, self.head = nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 2)
         self.drop = nn.Dropout(0.5)
-        self.error, self.calls_left = error, -1
+        self.error = error
+        self.passes_left = [-1]  # a list: attributes are put back after every pass
         self.register_buffer("count", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
         torch.rand(3)
         h = self.norm(self.fc(self.drop(x)))
-        if self.calls_left == 0:
+        if self.passes_left[0] == 0:
             raise self.error("as told")
-        self.calls_left -= 1
+        self.passes_left[0] -= 1
         return self.head(h)
 
 

@@ -126,7 +126,7 @@ def test_the_model_leaves_as_it_came_when_its_pass_fails(error):
     net = seeded(lambda: Broken(error)).eval()
     handle = net.fc.register_forward_hook(lambda *_: None)
     before = state_of(net)
-    net.calls_left = 0
+    net.passes_left[0] = 0
     with pytest.raises(error, match="as told"), ifl.do(net, {"fc": ([0], 1.0)}):
         net(normal(4, 4))
     after = state_of(net)
