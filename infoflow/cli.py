@@ -177,8 +177,9 @@ def parse_site(name: str) -> Site:
     """A layer name, with the unit dimension after an @ if given.
 
     Examples:
-        >>> parse_site("encoder.relu@1")
-        Site(path='encoder.relu', unit_dim=1, output=None)
+        >>> site = parse_site("encoder.relu@1")
+        >>> site.path, site.unit_dim
+        ('encoder.relu', 1)
     """
     path, _, dim = name.partition("@")
     try:
