@@ -1,0 +1,68 @@
+"""Sums over batches, in float64: what a measure keeps while the data streams past."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class CovarianceSum:
+    """Centred second moment of unit activations, batch by batch.
+
+    Means and centred sums of two batches are merged as in Chan, Golub & LeVeque (1983), so that a
+    unit with mean 300 and variance 1e-7 keeps its variance.
+
+    Examples:
+        >>> total = CovarianceSum(1)
+        >>> total.update(torch.tensor([[1.0], [3.0]]))
+        >>> total.update(torch.tensor([[5.0]]))
+        >>> total.matrix()
+        array([[4.]])
+    """
+
+    def __init__(self, n: int) -> None:
+        self.count = 0
+        self.mean = torch.zeros(n, dtype=torch.float64)
+        self.products = torch.zeros(n, n, dtype=torch.float64)
+
+    def update(self, units: Tensor) -> None:
+        """Add activations `(batch, n)`."""
+        units = units.double()
+        count, mean = len(units), units.mean(0)
+        centred = units - mean
+        shift = mean - self.mean
+        total = self.count + count
+        self.products += centred.T @ centred
+        self.products += torch.outer(shift, shift) * (self.count * count / total)
+        self.mean += shift * (count / total)
+        self.count = total
+
+    def matrix(self) -> np.ndarray:
+        """Covariance `(n, n)` with 1/(K-1), signed."""
+        return (self.products / (self.count - 1)).numpy()
+
+
+class MeanOfSamples:
+    """Mean over samples of an `(n, n)` quantity, from sums over batches.
+
+    Examples:
+        >>> total = MeanOfSamples(1)
+        >>> total.update(torch.tensor([[6.0]]), 2)
+        >>> total.update(torch.tensor([[3.0]]), 1)
+        >>> total.matrix()
+        array([[3.]])
+    """
+
+    def __init__(self, n: int) -> None:
+        self.count = 0
+        self.total = torch.zeros(n, n, dtype=torch.float64)
+
+    def update(self, batch_sum: Tensor, count: int) -> None:
+        """Add the sum `(n, n)` over `count` samples."""
+        self.total += batch_sum.detach().to("cpu", torch.float64)
+        self.count += count
+
+    def matrix(self) -> np.ndarray:
+        """Mean `(n, n)`, signed."""
+        return (self.total / self.count).numpy()

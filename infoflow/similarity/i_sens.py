@@ -1,0 +1,77 @@
+"""Similarity by input sensitivity (eq. 2): S = |mean_k J_h J_hᵀ|, J_h = ∂h/∂x."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from infoflow.record import Recording
+from infoflow.similarity.chain import Chain, Linear, forward
+from infoflow.similarity.factored import Factored, all_pairs
+from infoflow.similarity.perturbed import PerturbedBatch
+from infoflow.similarity.vjp import jacobian, wide
+
+
+def check_inputs(rec: Recording) -> None:
+    """Raise unless some input is floating-point, so that it can be differentiated."""
+    kinds = [str(x.dtype) for x in rec.inputs]
+    if not any(x.is_floating_point() for x in rec.inputs):
+        raise ValueError(
+            f"input sensitivity differentiates with respect to the inputs, and these are {kinds}. "
+            "Record a model that starts from the embedded tokens (for a transformer, call it with "
+            "inputs_embeds=embedding(tokens)), or leave out 'i_sens' and 'i_sens_norm'"
+        )
+
+
+def sum_over_batch(batch: PerturbedBatch, *, gram: bool) -> Tensor:
+    """Σ_k J_k J_kᵀ `(n, n)` over the samples of a batch; J_k has all inputs, flattened, as columns.
+
+    One backward pass per unit, batched. Units that do not depend on the inputs have sensitivity 0.
+    If the inputs act only through a = W x + b, then J_x J_xᵀ = J_a (W Wᵀ) J_aᵀ; with `gram` the
+    passes stop at a, which is smaller than x.
+    """
+    if batch.entrance is None or not gram:
+        matrix = _stacked(batch, batch.inputs)
+        return matrix @ matrix.T
+    a, weight = batch.entrance
+    matrix = _stacked(batch, (a,))
+    kernel = wide(weight) @ wide(weight).T
+    return (matrix.reshape(-1, len(kernel)) @ kernel).reshape(matrix.shape) @ matrix.T
+
+
+def of_chain(chain: Chain, *, across: bool = True) -> Tensor:
+    """The same for a chain, in closed form: one product of matrices per linear step.
+
+    J_k = diag(s_l) W_l ... diag(s_1) W_1 with the slopes s of sample k. Only W_1 W_1ᵀ matters, so
+    W_1 is replaced by a square root of it where that is smaller. J_kᵀ is what is carried along.
+    """
+    start, done = Factored(chain.eye(chain.width)), 0
+    if 0 not in chain.places and isinstance(first := chain.steps[0], Linear):
+        start, done = Factored(_square_root(first.weight.T)), 1
+    tiles = chain.tiles(len(start.core))
+    return torch.stack([_of_tile(chain[part], start, done, across) for part in tiles]).sum(0)
+
+
+def _of_tile(chain: Chain, current: Factored, done: int, across: bool) -> Tensor:
+    jacobians = {done: current}
+    for place, step in enumerate(chain.steps[done : max(chain.places)], done + 1):
+        current = jacobians[place] = forward(current, step)
+    return all_pairs([jacobians[place] for place in chain.places], len(chain), across=across)
+
+
+def _square_root(matrix: Tensor) -> Tensor:
+    """R with RᵀR = MᵀM and the fewest rows."""
+    rows, columns = matrix.shape
+    if rows <= columns:
+        return matrix
+    values, vectors = torch.linalg.eigh(matrix.double().T @ matrix.double())
+    return (values.clamp_min(0).sqrt()[:, None] * vectors.T).to(matrix.dtype)
+
+
+def _stacked(batch: PerturbedBatch, leaves: tuple[Tensor, ...]) -> Tensor:
+    """∂h/∂leaves, `(n, batch * d)`."""
+    blocks = []
+    for units in batch.units:
+        rows = jacobian(units, leaves)
+        blocks.append(torch.cat([part.flatten(2) for part in rows], 2).flatten(1))
+    return wide(torch.cat(blocks))
