@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from infoflow._hooks import site_hooks
-from infoflow.record import Recording, output_tensor
+from infoflow.record import output_tensor
 from infoflow.similarity.graph import leads_to, reaches
+from infoflow.similarity.request import Request
 from infoflow.similarity.trace import Call, tracing
 from infoflow.units import Site
 
@@ -24,8 +26,11 @@ class PerturbedBatch:
 
     Attributes:
         inputs: The model's floating-point arguments `(batch, ...)`, leaves of the graph.
-        units: Per site, activations `(batch, units)`, the mean over positions.
-        delta: `(batch, n)` zeros, a leaf: h + δ at every site, the same at all its positions.
+        units: Per site, activations `(batch, units * positions)`, position running fastest: the
+            mean over positions (positions = 1), or each position that is asked for.
+        delta: `(batch, n * positions)` zeros, a leaf: h + δ at every site, the same at all its
+            positions, or one for each that is asked for.
+        positions: How many are looked at one by one.
         outputs: What the model returned, `(batch, ...)`.
         entrance: `a` and W of the one linear map a = W x + b through which alone the inputs act
             on the units; None if there is no such map, or `a` is not smaller than the inputs.
@@ -35,9 +40,29 @@ class PerturbedBatch:
     inputs: tuple[Tensor, ...]
     units: tuple[Tensor, ...]
     delta: Tensor
+    positions: int
     outputs: Tensor
     entrance: tuple[Tensor, Tensor] | None
     activations: int
+
+    @property
+    def n(self) -> int:
+        """Number of units."""
+        return self.delta.shape[1] // self.positions
+
+    @property
+    def o(self) -> int:
+        """Number of outputs per sample."""
+        return self.outputs[0].numel()
+
+    def folded(self, rows: Tensor) -> Tensor:
+        """`(n * positions, ...)` as `(n, -1)`: so products of two sum over equal positions."""
+        return rows.reshape(self.n, -1)
+
+    def same_position(self, pairs: Tensor) -> Tensor:
+        """`(n * positions, n * positions)` to `(n, n)`: the mean over equal positions."""
+        shape = (self.n, self.positions, self.n, self.positions)
+        return torch.einsum("ipjp->ij", pairs.reshape(shape)) / self.positions
 
     @property
     def flat_outputs(self) -> Tensor:
@@ -45,36 +70,45 @@ class PerturbedBatch:
         return self.outputs.flatten(1) if self.outputs.ndim > 1 else self.outputs[:, None]
 
 
-def run_perturbed(rec: Recording, sites: tuple[Site, ...], index: slice) -> PerturbedBatch:
+def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     """Run the model on those rows, with every site's activation h replaced by h + δ, δ = 0."""
+    rec, positions = request.rec, request.positions
     rows = [x.detach().clone() for x in rec.rows(index)]
     leaves = tuple(x.requires_grad_() for x in rows if x.is_floating_point())
-    count = len(rows[0])
-    sizes = [len(rec.units.indices(site.name)) for site in sites]
-    dtype = rec[sites[0].name].dtype
+    count, each = len(rows[0]), 1 if positions is None else len(positions)
+    sizes = [len(rec.units.indices(site.name)) * each for site in request.sites]
+    dtype = rec[request.sites[0].name].dtype
     delta = torch.zeros(count, sum(sizes), dtype=dtype, device=rec.device, requires_grad=True)
     seen: dict[Site, Tensor] = {}
 
     def add(site: Site, part: Tensor) -> Callable[[Any], Any]:
         def hook(value: Any) -> Any:
-            h = site.read(value)
-            seen[site] = h.clone() if h.ndim == 2 else h.mean(2)
             moved = site.units_first(site.tensor(value))
-            shift = part.to(moved.dtype).reshape(*part.shape, *(1,) * (moved.ndim - 2))
+            flat = moved.reshape(*moved.shape[:2], -1)  # (batch, units, positions)
+            if positions is None:
+                seen[site], shift = flat.mean(2), part[:, :, None]
+            else:
+                there = positions.to(flat.device)
+                seen[site] = flat[:, :, there].flatten(1)
+                shift = torch.zeros_like(flat)
+                shift = shift.index_copy(2, there, part.reshape(count, -1, each).to(flat.dtype))
+            new = (flat + shift.to(flat.dtype)).reshape(moved.shape)
             assert site.unit_dim is not None
-            return site.with_tensor(value, (moved + shift).movedim(1, site.unit_dim))
+            return site.with_tensor(value, new.movedim(1, site.unit_dim))
 
         return hook
 
     parts = delta.split(sizes, 1)
-    hooks = {site: add(site, part) for site, part in zip(sites, parts, strict=True)}
-    with torch.enable_grad(), tracing() as calls, site_hooks(rec.model, hooks) as check:
+    hooks = {site: add(site, part) for site, part in zip(request.sites, parts, strict=True)}
+    # of the attention kernels only the plain one can be differentiated twice
+    plain = sdpa_kernel(SDPBackend.MATH)
+    with torch.enable_grad(), plain, tracing() as calls, site_hooks(rec.model, hooks) as check:
         outputs = output_tensor(rec.model(*rows))
         check()
-    units = tuple(seen[site] for site in sites)
+    units = tuple(seen[site] for site in request.sites)
     entrance = _entrance(leaves, units, calls)
     work = sum(call.result.numel() for call in calls if call.result.requires_grad)
-    return PerturbedBatch(leaves, units, delta, outputs, entrance, work // count)
+    return PerturbedBatch(leaves, units, delta, each, outputs, entrance, work // count)
 
 
 def _entrance(
