@@ -58,6 +58,7 @@ def resample(
         torch.as_tensor(donors, device=rec.device),
         torch.as_tensor(contexts, device=rec.device),
         grid,
+        len(rec),
     )
     run = Run(rec, donor_edits(rec, by_layer, pairs), pairs.contexts, tuple(observe), grid)
     yield from run.chunks(replay=replay, progress=progress)
