@@ -42,8 +42,9 @@ class Exchange:
         bits: Sum over ordered pairs of different modules.
         se: Standard error of `bits`.
         bits_given_context, se_given_context: The same with the context known.
-        weighted: `bits` under the weighting.
+        weighted: The exchange under the weighting, in the quantity that `given_context` names.
         weighting: Its name.
+        given_context: `weighted` rests on `bits_given_context` (True) or on `bits`.
         coding: How target modules were coded ("units" or "joint").
     """
 
@@ -57,7 +58,18 @@ class Exchange:
     se_given_context: float
     weighted: float
     weighting: str
+    given_context: bool
     coding: str
+
+    @property
+    def amount(self) -> float:
+        """The quantity that is weighted, in bits: given the context or plain."""
+        return self.bits_given_context if self.given_context else self.bits
+
+    @property
+    def amount_se(self) -> float:
+        """Standard error of `amount`."""
+        return self.se_given_context if self.given_context else self.se
 
     def to_frame(self) -> pd.DataFrame:
         """One row per ordered pair of modules: source, target, bits, se, bits_given_context."""
@@ -96,6 +108,7 @@ class ExchangeMeter:
         coding: "units": sum over the target's single units; "joint": one code per target module.
         seed: Seed of the draws.
         pool: What to do with positions.
+        given_context: Weigh the exchange given the context rather than the plain one.
         traffic: What the weightings need, if it was computed before.
     """
 
@@ -109,6 +122,7 @@ class ExchangeMeter:
         coding: Coding = "units",
         seed: int = 0,
         pool: Pool = "mean",
+        given_context: bool = True,
         traffic: Traffic | None = None,
     ) -> None:
         rng = np.random.default_rng(seed)
@@ -117,6 +131,7 @@ class ExchangeMeter:
         self.bins: Bins = bins
         self.seed = seed
         self.pool: Pool = pool
+        self.given_context = given_context
         self.donors = draw_rows(rec, donors, "donors", rng)
         self.contexts = draw_rows(rec, contexts, "contexts", rng)
         self.evaluations = 0
@@ -143,7 +158,7 @@ class ExchangeMeter:
             return plain
         weighted = weigh(
             weighting,
-            plain.flow,
+            plain.flow_given_context if self.given_context else plain.flow,
             cleaned,
             lambda: self.traffic,
             lambda: self._same_size_mean(cleaned),
@@ -183,6 +198,7 @@ class ExchangeMeter:
             coding=self.coding,
             seed=self.seed + 1_000_003,
             pool=self.pool,
+            given_context=self.given_context,
             traffic=self._traffic,
         )
 
@@ -241,6 +257,7 @@ class ExchangeMeter:
                 plain_sum = plain_sum + result.pointwise
                 context_sum = context_sum + result.pointwise_given_context
         self.evaluations += 1
+        amount = given if self.given_context else flow
         return Exchange(
             partition=partition,
             flow=flow,
@@ -250,8 +267,9 @@ class ExchangeMeter:
             se=two_way_se(plain_sum),
             bits_given_context=float(given.sum()),
             se_given_context=two_way_se(context_sum),
-            weighted=float(flow.sum()),
+            weighted=float(amount.sum()),
             weighting="none",
+            given_context=self.given_context,
             coding=self.coding,
         )
 
@@ -279,7 +297,7 @@ class ExchangeMeter:
         for _ in range(samples):
             labels = partition.labels.copy()
             labels[used] = rng.permutation(labels[used])
-            total += self(labels).bits
+            total += self(labels).amount
         return total / samples
 
 
@@ -288,6 +306,7 @@ def exchange(
     partition: PartitionLike,
     *,
     weighting: Weighting = "conductance",
+    given_context: bool = True,
     donors: int = 200,
     contexts: int = 100,
     bins: Bins = 10,
@@ -307,6 +326,9 @@ def exchange(
         partition: A `Partition` or labels `(n,)` over the recorded units; -1 is left out, and so
             are units that never change over the data.
         weighting: What to divide by (see `infoflow.weighting.weigh`).
+        given_context: Weigh the exchange given the context (default) or the plain one. A single
+            unit's plain flow is mostly too small to measure, and a search on it ends with one
+            quiet unit as a module; given the context it is not.
         donors, contexts: Samples drawn for every intervention.
         bins: Bins per unit, or size of a module's codebook.
         coding: "units": summed over the target's single units (shared information counts for each
@@ -331,7 +353,14 @@ def exchange(
     """
     check_weighting(weighting)
     meter = ExchangeMeter(
-        rec, donors=donors, contexts=contexts, bins=bins, coding=coding, seed=seed, pool=pool
+        rec,
+        donors=donors,
+        contexts=contexts,
+        bins=bins,
+        coding=coding,
+        seed=seed,
+        pool=pool,
+        given_context=given_context,
     )
     return meter(partition, weighting, progress=progress)
 

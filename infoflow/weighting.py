@@ -28,7 +28,7 @@ class Traffic:
     """What the weightings need to know about a network beside the partition.
 
     Attributes:
-        unit_flow: `(n, n)` flow given the context between single units, bits.
+        unit_flow: `(n, n)` flow between single units in the quantity that is weighted, bits.
         entropy: `(n,)` entropy of each unit's code in the normal run, bits.
         connected: `(n, n)` bool; i's layer can reach j's at all.
     """
@@ -67,7 +67,7 @@ def weigh(
     | pairs | ordered pairs of units in different modules |
     | min_entropy | entropy of the least varied module, unit by unit |
     | cut_connections | ordered pairs of units in different modules that layers connect |
-    | conductance | traffic of the least busy module (unit flows given the context) |
+    | conductance | traffic of the least busy module: unit flows sent and received |
     | ncut | each module's own traffic: Σ_a (sent + received by a) / traffic of a |
     | size_null | mean exchange of random partitions with the same module sizes |
 

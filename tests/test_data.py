@@ -61,7 +61,14 @@ def _rows(n: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _dataset(**changes: object) -> Dataset:
     x, y = _rows()
-    fields: dict = dict(train_x=x, train_y=y, test_x=x, test_y=y, n_classes=3, image_shape=(2, 3))
+    fields: dict = {
+        "train_x": x,
+        "train_y": y,
+        "test_x": x,
+        "test_y": y,
+        "n_classes": 3,
+        "image_shape": (2, 3),
+    }
     return Dataset("toy", **(fields | changes))
 
 

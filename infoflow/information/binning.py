@@ -11,6 +11,10 @@ Coding = Literal["joint", "units"]
 Bins = int | Literal["unique"]
 
 
+# Single precision has steps of 1.2e-7; a sum of a few hundred terms is off by some of them.
+ROUNDING = 1e-5
+
+
 class Coder(Protocol):
     """Turns activations `(rows, n)` into codes `(rows, columns)`."""
 
@@ -26,6 +30,19 @@ class Coder(Protocol):
     def out_of_range(self, values: np.ndarray) -> float:
         """Share of the values that lie outside what the normal run showed."""
         ...
+
+
+def check_numbers(values: np.ndarray) -> None:
+    """Refuse activations that have no code.
+
+    Raises:
+        ValueError: A value that is not a number.
+    """
+    if np.isnan(values).any():
+        raise ValueError(
+            "a target unit is not a number (NaN) under the intervention and has no code; check "
+            "the network for overflow, log or division at values it does not normally see"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +63,12 @@ class UnitBins:
     n_codes: int
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """Codes `(rows, n)`; values beyond the range go to the end bins."""
+        """Codes `(rows, n)`; values beyond the range go to the end bins.
+
+        Raises:
+            ValueError: A value that is not a number.
+        """
+        check_numbers(values)
         codes = np.zeros(values.shape, dtype=np.int64)
         for edge in self.edges.T:
             codes += values > edge
@@ -55,8 +77,9 @@ class UnitBins:
         return codes
 
     def out_of_range(self, values: np.ndarray) -> float:
-        """Share of values outside the range of the normal run."""
-        return float(((values < self.low) | (values > self.high)).mean())
+        """Share of values outside the range of the normal run, by more than rounding."""
+        slack = ROUNDING * np.maximum(np.abs(self.low), np.abs(self.high))
+        return float(((values < self.low - slack) | (values > self.high + slack)).mean())
 
 
 def fit_unit_bins(values: np.ndarray, bins: int = 10) -> UnitBins:
@@ -126,18 +149,25 @@ class Codebook:
         return len(self.centroids)
 
     def _distances(self, values: np.ndarray) -> np.ndarray:
-        scaled = values * self.scale
+        """Squared distances `(rows, c)`; off by rounding, which `out_of_range` allows for."""
+        scaled = values.astype(np.float64, copy=False) * self.scale
         norms = (self.centroids**2).sum(1)
         return (scaled**2).sum(1, keepdims=True) - 2 * scaled @ self.centroids.T + norms
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """Codes `(rows, 1)`."""
+        """Codes `(rows, 1)`.
+
+        Raises:
+            ValueError: A value that is not a number.
+        """
+        check_numbers(values)
         return self._distances(values).argmin(1)[:, None]
 
     def out_of_range(self, values: np.ndarray) -> float:
         """Share of rows further from every centroid than any row of the normal run."""
-        nearest = self._distances(values).min(1)
-        return float((nearest > self.reach**2 * (1 + 1e-6)).mean())
+        nearest = np.sqrt(np.maximum(self._distances(values).min(1), 0.0))
+        slack = ROUNDING * np.sqrt((self.centroids**2).sum(1).max())
+        return float((nearest > self.reach + slack).mean())
 
 
 def fit_codebook(

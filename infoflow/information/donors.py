@@ -50,7 +50,7 @@ def table_flow(codes: np.ndarray, n_codes: int, *, correct: bool = True) -> Tabl
         A `TableFlow`, in bits.
 
     Raises:
-        ValueError: Fewer than two donors or contexts.
+        ValueError: Fewer than two donors or contexts, or codes that are not 0 ... n_codes - 1.
 
     Examples:
         >>> xor = np.array([[[0], [1]], [[1], [0]]])
@@ -61,6 +61,7 @@ def table_flow(codes: np.ndarray, n_codes: int, *, correct: bool = True) -> Tabl
     m, k, t = codes.shape
     if m < 2 or k < 2:
         raise ValueError(f"expected at least 2 donors and 2 contexts, got {m} donors, {k} contexts")
+    _check_codes(codes, n_codes)
     column = np.arange(t) * n_codes
     by_donor = _histograms(codes + column, t, n_codes)  # (M, T, C)
     by_context = _histograms(codes.transpose(1, 0, 2) + column, t, n_codes)  # (K, T, C)
@@ -77,6 +78,13 @@ def table_flow(codes: np.ndarray, n_codes: int, *, correct: bool = True) -> Tabl
     pointwise, pointwise_context = _pointwise(codes, by_donor, by_context, mixture)
     cells = float((by_donor > 0).sum(-1).mean() / k)
     return TableFlow(bits, given_context, pointwise, pointwise_context, cells)
+
+
+def _check_codes(codes: np.ndarray, n_codes: int) -> None:
+    if not np.issubdtype(codes.dtype, np.integer):
+        raise ValueError(f"expected integer codes, got {codes.dtype}; bin the activations first")
+    if codes.min() < 0 or codes.max() >= n_codes:
+        raise ValueError(f"expected codes 0 ... {n_codes - 1}, got {codes.min()} ... {codes.max()}")
 
 
 def _histograms(offset_codes: np.ndarray, t: int, n_codes: int) -> np.ndarray:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from infoflow.information.binning import Bins, Coding
-from infoflow.information.donors import TableFlow, table_flow, two_way_se
+from infoflow.information.donors import table_flow, two_way_se
 from infoflow.information.entropy import information_bits, joint_counts
-from infoflow.information.null import p_value, permuted_flows
+from infoflow.information.null import Null, sign_flip_null
 from infoflow.information.shuffle import shuffled_flow
 from infoflow.information.tables import (
+    CodeTable,
     Pool,
     Target,
     code_tables,
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 Budget = int | Literal["all"]
 Correction = Literal["auto", "none"]
+
+
+# Distinct codes over samples above which no first-order correction can be trusted.
+TOO_MANY_CELLS = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,11 @@ class Flow:
             estimate is unreliable (`reliable` is False).
         coding: "joint": one code for the target; "units": summed over its units.
         estimator: "binned shuffle" for a single source unit, else "donors x contexts".
-        p_value: Permutation p-value, None unless asked for.
-        floor: 95th percentile of the permutation null in bits (detection floor), or None.
+        p_value, z: Against a null in which nothing flows, None unless asked for: the share of the
+            null at least as large (add-one), and the distance in its standard deviations.
+        floor: 95th percentile of that null in bits (detection floor), or None.
+        flags: What makes the number trivial or doubtful: "constant source" (all donors alike),
+            "constant target" (one code only), "too many codes".
     """
 
     bits: float
@@ -64,7 +72,9 @@ class Flow:
     coding: str
     estimator: str
     p_value: float | None = None
+    z: float | None = None
     floor: float | None = None
+    flags: tuple[str, ...] = ()
 
     @property
     def synergy(self) -> float:
@@ -74,7 +84,7 @@ class Flow:
     @property
     def reliable(self) -> bool:
         """False when the codes are too many for the number of contexts."""
-        return self.cells_per_sample < 0.5
+        return self.cells_per_sample < TOO_MANY_CELLS
 
     def to_frame(self) -> pd.DataFrame:
         """One row with every attribute."""
@@ -84,9 +94,10 @@ class Flow:
 
     def __repr__(self) -> str:
         p = "" if self.p_value is None else f", p={self.p_value:.3g}"
+        flags = f"; {', '.join(self.flags)}" if self.flags else ""
         return (
             f"Flow({self.bits:.4f} ± {self.se:.4f} bits, given context "
-            f"{self.bits_given_context:.4f}, observational {self.observational_bits:.4f}{p})"
+            f"{self.bits_given_context:.4f}, observational {self.observational_bits:.4f}{p}{flags})"
         )
 
 
@@ -125,7 +136,7 @@ def flow(
         coding: "joint": one vector-quantised code for the target, a lower bound; "units": the
             sum over its single units, which counts shared information repeatedly.
         correction: "auto" removes the first-order bias; "none" gives the plug-in value.
-        n_null: Permutations for a p-value and a detection floor.
+        n_null: Draws of the null, for a p-value, z and a detection floor; 0 or at least 2.
         seed: Seed of donors, contexts, codebook and permutations.
         pool: Positions of a target are averaged ("mean"), "max", or each a sample ("positions").
         progress: Show a progress bar.
@@ -151,25 +162,31 @@ def flow(
     """
     sent, seen = _disjoint(rec, source, target)
     correct = _is_corrected(correction)
-    if n_null < 0:
-        raise ValueError(f"expected n_null >= 0, got {n_null}")
+    if n_null < 0 or n_null == 1:
+        raise ValueError(f"expected n_null >= 2, or 0 for none, got {n_null}")
     rng = np.random.default_rng(seed)
     rows = draw_rows(rec, donors, "donors", rng)
     columns = draw_rows(rec, contexts, "contexts", rng)
     aim = fit_target(rec, seen, bins=bins, coding=coding, pool=pool, seed=seed)
     table = code_tables(rec, sent, [aim], rows, columns, pool=pool, progress=progress)[0]
     result = table_flow(table.codes, table.n_codes, correct=correct)
-    bits, se = _total(result)
+    bits = float(result.bits.sum())
+    se = two_way_se(_by_context(result.pointwise, len(columns)))
     single = len(sent) == 1 and donors != "all" and aim.coder is not None
+    null: Null | None = None
     if single:
-        bits, se = shuffled_flow(rec, sent, aim, bins=bins, pool=pool, correct=correct, seed=seed)
-    null = permuted_flows(table.codes, table.n_codes, n_null=n_null, correct=correct, rng=rng)
+        shuffled = shuffled_flow(
+            rec, sent, aim, bins=bins, pool=pool, correct=correct, seed=seed, n_null=n_null
+        )
+        bits, se, null = shuffled.bits, shuffled.se, shuffled.null
+    elif n_null:
+        null = sign_flip_null(table.codes, table.n_codes, n_null=n_null, correct=correct, rng=rng)
     return Flow(
         bits=bits,
         bits_given_context=float(result.given_context.sum()),
         observational_bits=_observational(rec, sent, aim, bins, pool, seed, correct),
         se=se,
-        se_given_context=two_way_se(result.pointwise_given_context),
+        se_given_context=two_way_se(_by_context(result.pointwise_given_context, len(columns))),
         out_of_range=table.out_of_range,
         n_donors=len(rows),
         n_contexts=len(columns),
@@ -177,13 +194,16 @@ def flow(
         cells_per_sample=result.cells_per_sample,
         coding=coding,
         estimator="binned shuffle" if single else "donors x contexts",
-        p_value=p_value(_total(result)[0], null) if n_null else None,
-        floor=float(np.quantile(null, 0.95)) if n_null else None,
+        p_value=null and null.p_value,
+        z=null and null.z,
+        floor=null and null.floor,
+        flags=_flags(rec, sent, aim, rows, table, result.cells_per_sample, pool),
     )
 
 
-def _total(result: TableFlow) -> tuple[float, float]:
-    return float(result.bits.sum()), two_way_se(result.pointwise)
+def _by_context(pointwise: np.ndarray, contexts: int) -> np.ndarray:
+    """`(M, contexts)`: positions of one context, if each is a sample, averaged into it."""
+    return pointwise.reshape(len(pointwise), contexts, -1).mean(2)
 
 
 def _disjoint(
@@ -197,6 +217,25 @@ def _disjoint(
             "of itself; leave it out of one of them"
         )
     return sent, seen
+
+
+def _flags(
+    rec: Recording,
+    sent: np.ndarray,
+    aim: Target,
+    rows: np.ndarray,
+    table: CodeTable,
+    cells: float,
+    pool: Pool,
+) -> tuple[str, ...]:
+    put_in = [rec[name][rows][:, inside] for name, inside in rec.units.by_layer(sent).items()]
+    found = {
+        "constant source": all(bool((values == values[:1]).all()) for values in put_in),
+        "constant target": bool((table.codes == table.codes[:1, :1]).all())
+        and bool((np.ptp(normal_codes(rec, aim, pool), axis=0) == 0).all()),
+        "too many codes": cells >= TOO_MANY_CELLS,
+    }
+    return tuple(name for name, is_so in found.items() if is_so)
 
 
 def _is_corrected(correction: str) -> bool:

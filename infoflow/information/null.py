@@ -1,50 +1,84 @@
-"""Permutation null: the flow that would be seen if the target did not follow the donor."""
+"""Null distributions: the flow one would see if the target did not follow the donor."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from infoflow.information.donors import table_flow
+from infoflow.information.entropy import LN2
 
 
-def permuted_flows(
-    codes: np.ndarray,
-    n_codes: int,
-    *,
-    n_null: int,
-    correct: bool,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Flow of tables in which each context's codes are dealt to the donors at random.
+@dataclass(frozen=True, eq=False)
+class Null:
+    """A statistic and draws of what it is where nothing flows, both in bits.
 
-    What a context does to the codes is kept, also how much the donors vary within it; only the
-    consistency of a donor across contexts is broken. That is the hypothesis "knowing the donor
-    tells nothing about the code when the context is unknown".
+    Attributes:
+        observed: The statistic.
+        draws: `(n_null,)` draws under the null.
+    """
+
+    observed: float
+    draws: np.ndarray
+
+    @property
+    def p_value(self) -> float:
+        """Share of draws at least as large, counting the observed one among them (add-one)."""
+        # A tie that rounding breaks would make "nothing at all" significant.
+        reached = self.draws >= self.observed - 1e-12 * max(1.0, abs(self.observed))
+        return float((1 + reached.sum()) / (1 + len(self.draws)))
+
+    @property
+    def z(self) -> float:
+        """Standard deviations of the null by which the statistic exceeds its mean; 0 if both are
+        the same constant."""
+        excess, spread = self.observed - self.draws.mean(), self.draws.std(ddof=1)
+        if spread > 0:
+            return float(excess / spread)
+        return float(np.inf) if excess > 1e-12 else 0.0
+
+    @property
+    def floor(self) -> float:
+        """Detection floor: the 95th percentile of the draws."""
+        return float(np.quantile(self.draws, 0.95))
+
+
+def sign_flip_null(
+    codes: np.ndarray, n_codes: int, *, n_null: int, correct: bool, rng: np.random.Generator
+) -> Null:
+    """Null for a donors × contexts table with shared contexts.
+
+    Near zero the flow is a quadratic form in what sets a donor's histogram apart,
+
+        I ≈ Σ_m Σ_c (P_m(c) - P̄(c))² / (2 M P̄(c)),    P_m(c) - P̄(c) = mean_k δ_mk(c).
+
+    Contexts are independent samples, donors within one are not: where code = donor XOR context,
+    all donors share the accident that a context's bit was drawn more often. So the null flips the
+    sign of whole contexts, after the donors' own means are taken out (a wild bootstrap, Wu 1986).
+    Dealing codes to donors at random within each context breaks that tie: it calls 34 to 39 % of
+    XOR tables significant at 5 %, the sign flip 4 %.
 
     Args:
-        codes: `(M, K, T)` codes.
+        codes: `(M, K, T)` codes; columns are summed.
         n_codes: Codes are 0 ... n_codes - 1.
-        n_null: Number of permutations.
-        correct: As for the flow itself.
+        n_null: Number of draws.
+        correct: Subtract the bias that the quadratic form has where nothing flows.
         rng: Source of randomness.
-
-    Returns:
-        `(n_null,)` flows in bits, columns summed.
     """
-    m, k, _ = codes.shape
-    flows = np.empty(n_null)
-    for number in range(n_null):
-        order = rng.random((m, k)).argsort(0)
-        dealt = np.take_along_axis(codes, order[:, :, None], axis=0)
-        flows[number] = table_flow(dealt, n_codes, correct=correct).bits.sum()
-    return flows
-
-
-def p_value(observed: float, null: np.ndarray) -> float:
-    """Share of null values at least as large, counting the observed one among them (add-one).
-
-    Examples:
-        >>> p_value(1.0, np.zeros(99))
-        0.01
-    """
-    return float((1 + (null >= observed).sum()) / (1 + len(null)))
+    m, k, t = codes.shape
+    observed, gram = 0.0, np.zeros((k, k))
+    for column in range(t):
+        seen = codes[:, :, column]
+        for code in np.unique(seen):
+            hit = (seen == code).astype(np.float64)
+            share = hit.mean()
+            excess = hit - hit.mean(0)  # (M, K)
+            own = excess.mean(1, keepdims=True)
+            observed += float((own**2).sum() / share)
+            rest = excess - own
+            gram += rest.T @ rest / share
+    scale = 1 / (2 * m * LN2)
+    signs = rng.choice(np.array([-1.0, 1.0]), size=(n_null, k))
+    draws = np.einsum("nk,kj,nj->n", signs, gram, signs, optimize=True) / (k * (k - 1))
+    bias = np.trace(gram) / (k * (k - 1)) if correct else 0.0
+    return Null(scale * (observed - bias), scale * (draws - bias))

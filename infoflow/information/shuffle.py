@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from infoflow.information.binning import Bins
 from infoflow.information.entropy import information_bits, joint_counts
+from infoflow.information.null import Null
 from infoflow.information.tables import (
     Pool,
     Target,
@@ -18,6 +21,21 @@ from infoflow.intervene import resample
 from infoflow.record import Recording
 
 
+@dataclass(frozen=True, eq=False)
+class ShuffledFlow:
+    """Flow from one unit as seen in one shuffled pass.
+
+    Attributes:
+        bits: Mutual information of the value put in and the code seen, columns summed.
+        se: Standard error over samples.
+        null: Null distribution, None unless asked for.
+    """
+
+    bits: float
+    se: float
+    null: Null | None
+
+
 def shuffled_flow(
     rec: Recording,
     source: np.ndarray,
@@ -27,12 +45,13 @@ def shuffled_flow(
     pool: Pool = "mean",
     correct: bool = True,
     seed: int = 0,
-) -> tuple[float, float]:
+    n_null: int = 0,
+) -> ShuffledFlow:
     """Flow from one unit by one shuffled pass over the data set.
 
     Every sample runs with the unit at its value on another sample; the mutual information of the
     binned value put in and the target's code is the flow, with Miller-Madow's correction. Columns
-    of the target's code are summed.
+    of the target's code are summed. The null deals the values put in to the samples at random.
 
     Args:
         rec: A recording.
@@ -42,20 +61,30 @@ def shuffled_flow(
         pool: What to do with positions.
         correct: False gives the plug-in value.
         seed: Seed of the permutation of samples.
-
-    Returns:
-        Bits and their standard error over samples.
+        n_null: Permutations for the null.
     """
     codes, seen = shuffled_codes(rec, source, target, bins=bins, pool=pool, seed=seed)
-    unmoved = (seen == normal_codes(rec, target, pool)).all(0)  # do(S) changed no code: no flow
+    moved = (seen != normal_codes(rec, target, pool)).any(0)  # else do(S) changed nothing: no flow
+    seen = seen[:, moved]
     bits, pointwise = 0.0, np.zeros(len(codes))
-    for column in seen.T[~unmoved]:
+    for column in seen.T:
         table = joint_counts(codes, column)
         bits += information_bits(table, correct=correct)
-        total = len(codes)
-        ratio = table * total / np.maximum(np.outer(table.sum(1), table.sum(0)), 1)
+        ratio = table * len(codes) / np.maximum(np.outer(table.sum(1), table.sum(0)), 1)
         pointwise += np.log2(ratio[codes, column])
-    return bits, float(pointwise.std(ddof=1) / np.sqrt(len(pointwise)))
+    by_sample = pointwise.reshape(len(rec), -1).mean(1)  # positions of a sample are not independent
+    se = float(by_sample.std(ddof=1) / np.sqrt(len(by_sample)))
+    null = None
+    if n_null:
+        rng = np.random.default_rng([seed, n_null])
+        draws = np.zeros(n_null)
+        for number in range(n_null):
+            dealt = rng.permutation(codes.reshape(len(rec), -1)).ravel()
+            draws[number] = sum(
+                information_bits(joint_counts(dealt, c), correct=correct) for c in seen.T
+            )
+        null = Null(bits, draws)
+    return ShuffledFlow(bits, se, null)
 
 
 def shuffled_codes(

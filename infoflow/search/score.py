@@ -27,6 +27,7 @@ class ModuleScore:
             least what one changed code among all runs amounts to.
         weighting: Weighting of all of these.
         raw_mean, raw_minimum: The same two in bits, unweighted.
+        given_context: Whether those bits are given the context, or plain.
     """
 
     mean: float
@@ -37,6 +38,7 @@ class ModuleScore:
     weighting: str
     raw_mean: float
     raw_minimum: float
+    given_context: bool
 
     @property
     def ratio(self) -> float:
@@ -86,14 +88,14 @@ def score_against(
 
     Args:
         sampled: `(samples,)` weighted exchange of random partitions.
-        sampled_bits: `(samples,)` the same in bits.
+        sampled_bits: `(samples,)` the same in bits, unweighted.
         best: The exchange of the partition to score, under the same weighting.
         resolution: Bits that one changed code amounts to.
     """
     mean, se = mean_and_se(sampled)
     raw_mean = float(sampled_bits.mean())
-    if best.bits > 0 and np.isfinite(best.weighted):
-        per_bit = best.weighted / best.bits
+    if best.amount > 0 and np.isfinite(best.weighted):
+        per_bit = best.weighted / best.amount
     else:
         per_bit = mean / raw_mean if raw_mean > 0 else 1.0
     return ModuleScore(
@@ -101,8 +103,9 @@ def score_against(
         se=se,
         n_samples=len(sampled),
         minimum=best.weighted,
-        floor=max(2 * best.se, resolution) * per_bit,
+        floor=max(2 * best.amount_se, resolution) * per_bit,
         weighting=best.weighting,
         raw_mean=raw_mean,
-        raw_minimum=best.bits,
+        raw_minimum=best.amount,
+        given_context=best.given_context,
     )

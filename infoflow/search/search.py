@@ -66,6 +66,7 @@ def search(
     n_modules: int = 2,
     method: Method = "genetic",
     weighting: Weighting = "conductance",
+    given_context: bool = True,
     budget: int = 500,
     samples: int = 50,
     starts: Iterable[PartitionLike] = (),
@@ -89,6 +90,8 @@ def search(
         n_modules: Number of modules, 2 to the number of used units.
         method: "genetic", or "sampling" (the best of random partitions).
         weighting: Selects on this weighted exchange; "none" nearly always picks one quiet unit.
+        given_context: Select on the exchange given the context, or on the plain one (see
+            `exchange`).
         budget: Partitions to measure in the search.
         samples: Random partitions for the mean (part of the budget of "sampling").
         starts: Partitions to begin with, for example those of Q.
@@ -113,14 +116,21 @@ def search(
     used = _checked(rec, n_modules, method, weighting, budget, samples)
     if meter is None:
         meter = ExchangeMeter(
-            rec, donors=donors, contexts=contexts, bins=bins, coding=coding, seed=seed, pool=pool
+            rec,
+            donors=donors,
+            contexts=contexts,
+            bins=bins,
+            coding=coding,
+            seed=seed,
+            pool=pool,
+            given_context=given_context,
         )
     trail: list[tuple[float, float]] = []
     with _bar(budget + samples, progress) as bar:
 
         def objective(partition: Partition) -> float:
             measured = meter(partition, weighting)
-            trail.append((measured.weighted, measured.bits))
+            trail.append((measured.weighted, measured.amount))
             bar.update()
             bar.set_postfix(best=f"{min(w for w, _ in trail):.4g}")
             return measured.weighted

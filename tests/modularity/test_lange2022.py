@@ -1,3 +1,5 @@
+import sys
+
 import networkx as nx
 import numpy as np
 import pandas as pd
@@ -30,7 +32,7 @@ def test_the_spectral_split_is_algorithm_2(seed):
 def test_the_spectral_split_is_the_same_with_lanczos_and_lapack(monkeypatch):
     B = modularity_matrix(noisy_blocks(60, 4)).values
     dense = greedy_spectral(B)
-    monkeypatch.setattr("infoflow.modularity.spectral._DENSE", 8)
+    monkeypatch.setattr(sys.modules["infoflow.modularity.spectral"], "_DENSE", 8)
     assert Partition(greedy_spectral(B)) == Partition(dense)
 
 

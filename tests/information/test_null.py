@@ -1,0 +1,59 @@
+"""p-values, z and detection floor."""
+
+import numpy as np
+import pytest
+
+from infoflow.information.null import Null, sign_flip_null
+
+
+def xor_table(rng, m=60, k=40):
+    return (rng.integers(5, size=(m, 1)) + rng.integers(5, size=(1, k)))[:, :, None] % 5
+
+
+def noisy_table(rng, m=60, k=40):
+    chances = rng.dirichlet(np.full(5, 0.5), size=k)
+    columns = [rng.choice(5, p=p, size=m) for p in chances]
+    return np.stack(columns, 1)[:, :, None]
+
+
+@pytest.mark.parametrize("world", [xor_table, noisy_table])
+def test_where_nothing_flows_five_percent_are_significant_at_five_percent(world):
+    rng = np.random.default_rng(0)
+    p = [
+        sign_flip_null(world(rng), 5, n_null=99, correct=True, rng=rng).p_value for _ in range(300)
+    ]
+    assert 0.02 < np.mean(np.array(p) <= 0.05) < 0.085
+    assert 0.4 < np.mean(p) < 0.6
+
+
+def test_a_weak_flow_is_found_in_spite_of_what_the_contexts_do():
+    rng = np.random.default_rng(1)
+    donor, context = rng.integers(2, size=(60, 1)), rng.integers(5, size=(1, 40))
+    followed = rng.random((60, 40)) < 0.1
+    codes = np.where(followed, donor, context)[:, :, None]
+    null = sign_flip_null(codes, 5, n_null=199, correct=True, rng=rng)
+    assert null.p_value <= 0.01
+    assert null.z > 3
+    assert null.observed > null.floor
+
+
+def test_the_null_of_the_corrected_flow_has_mean_zero():
+    rng = np.random.default_rng(2)
+    null = sign_flip_null(noisy_table(rng), 5, n_null=4000, correct=True, rng=rng)
+    assert abs(null.draws.mean()) < 0.2 * null.draws.std()
+    plain = sign_flip_null(noisy_table(rng), 5, n_null=100, correct=False, rng=rng)
+    assert plain.draws.mean() > 3 * abs(null.draws.mean())
+
+
+def test_a_table_without_any_effect_has_p_value_one_and_z_zero():
+    rng = np.random.default_rng(3)
+    codes = np.broadcast_to(rng.integers(4, size=(1, 20, 2)), (30, 20, 2))
+    null = sign_flip_null(codes, 4, n_null=50, correct=True, rng=rng)
+    assert (null.p_value, null.z, null.floor) == (1.0, 0.0, 0.0)
+
+
+def test_the_p_value_counts_the_observed_among_the_draws():
+    assert Null(1.0, np.zeros(99)).p_value == 0.01
+    assert Null(0.0, np.zeros(99)).p_value == 1.0
+    assert Null(1.0, np.array([0.0, 1.0, 2.0])).p_value == 0.75
+    assert Null(1.0, np.zeros(9)).z == np.inf
