@@ -58,6 +58,7 @@ def resample(
         torch.as_tensor(donors, device=rec.device),
         torch.as_tensor(contexts, device=rec.device),
         grid,
+        len(rec),
     )
     run = Run(rec, donor_edits(rec, by_layer, pairs), pairs.contexts, tuple(observe), grid)
     yield from run.chunks(replay=replay, progress=progress)
@@ -84,7 +85,8 @@ def grid_of(donors: np.ndarray, contexts: np.ndarray) -> int:
 def _row_lists(
     rec: Recording, donors: np.ndarray, contexts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    donors, contexts = np.asarray(donors, np.int64), np.asarray(contexts, np.int64)
+    donors = np.ascontiguousarray(donors, np.int64)
+    contexts = np.ascontiguousarray(contexts, np.int64)
     if len(donors) != len(contexts):
         raise ValueError(
             f"expected one context per donor: {len(donors)} donors, {len(contexts)} contexts"
