@@ -48,6 +48,18 @@ def check_numbers(values: np.ndarray) -> None:
         raise ValueError(_NOT_A_NUMBER)
 
 
+def check_codes(codes: np.ndarray, n_codes: int) -> None:
+    """Refuse codes that are not the integers 0 ... n_codes - 1.
+
+    Raises:
+        ValueError: Another type, or a value outside that range.
+    """
+    if not np.issubdtype(codes.dtype, np.integer):
+        raise ValueError(f"expected integer codes, got {codes.dtype}; bin the activations first")
+    if codes.size and (codes.min() < 0 or codes.max() >= n_codes):
+        raise ValueError(f"expected codes 0 ... {n_codes - 1}, got {codes.min()} ... {codes.max()}")
+
+
 def code_dtype(n_codes: int) -> np.dtype:
     """The smallest unsigned integers that hold the codes."""
     return np.min_scalar_type(n_codes - 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infoflow.information.binning import code_dtype
+from infoflow.information.binning import check_codes, code_dtype
 from infoflow.information.entropy import LN2, entropy_bits, log2_counts
 
 _MOST_CELLS = 200_000_000
@@ -77,18 +77,13 @@ def table_flow(codes: np.ndarray, n_codes: int, *, correct: bool = True) -> Tabl
         given_context = given_context + ((seen - 1) / (2 * (m - 1))).mean(0) / LN2
     bits[unchanged] = 0.0
     given_context[unchanged] = 0.0
-    pointwise, pointwise_context = _pointwise(
-        codes, by_donor, by_context, mixture, unchanged
-    )
+    pointwise, pointwise_context = _pointwise(codes, by_donor, by_context, mixture, unchanged)
     cells = float(np.count_nonzero(by_donor, axis=-1).mean() / k)
     return TableFlow(bits, given_context, pointwise, pointwise_context, cells)
 
 
 def _checked(codes: np.ndarray, n_codes: int) -> np.ndarray:
-    if not np.issubdtype(codes.dtype, np.integer):
-        raise ValueError(f"expected integer codes, got {codes.dtype}; bin the activations first")
-    if codes.min() < 0 or codes.max() >= n_codes:
-        raise ValueError(f"expected codes 0 ... {n_codes - 1}, got {codes.min()} ... {codes.max()}")
+    check_codes(codes, n_codes)
     m, k, t = codes.shape
     if max(m, k) * t * n_codes > _MOST_CELLS:
         raise ValueError(
