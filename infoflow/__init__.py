@@ -8,6 +8,7 @@ from infoflow.intervene import counterfactual, do
 from infoflow.modularity import Modules, find_modules, modularity
 from infoflow.partition import Partition
 from infoflow.record import Recording, record
+from infoflow.report import report
 from infoflow.search import ModuleScore, SearchResult, search
 from infoflow.similarity import similarities, similarity
 from infoflow.units import Site, UnitSpace
@@ -35,6 +36,7 @@ __all__ = [
     "modularity",
     "module_flow",
     "record",
+    "report",
     "search",
     "similarities",
     "similarity",

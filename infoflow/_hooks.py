@@ -2,84 +2,149 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import nn
 
-from infoflow.units import Site, unknown_name
+from infoflow._safety import evaluating
+from infoflow.site import Site
+from infoflow.units import unknown_name
+
+__all__ = ["CallCheck", "call_hooks", "checked_passes", "evaluating", "layer_at", "site_hooks"]
 
 SiteFunction = Callable[[Any], Any]
 """Takes what a layer returned; returns its replacement, or None to leave it."""
+CallFunction = Callable[[Any, int], Any]
+"""The same, with the number of the call within the pass."""
+
+_COMPILED = "_orig_mod."  # torch.compile wraps a module in another that holds it by this name
 
 
 def layer_at(model: nn.Module, path: str) -> nn.Module:
-    """The submodule of dotted name `path`.
+    """The submodule of dotted name `path`; the names of a compiled model are those it had before.
 
     Raises:
         KeyError: No such layer; near misses are named.
     """
-    layers = dict(model.named_modules())
-    if path not in layers or path == "":
-        raise KeyError(unknown_name("layer", path, list(layers)))
-    return layers[path]
+    layers = dict(model.named_modules(remove_duplicate=False))
+    plain = {name.replace(_COMPILED, ""): layer for name, layer in layers.items()}
+    if path == "" or path not in plain | layers:
+        raise KeyError(unknown_name("layer", path, list(plain)))
+    return layers[path] if path in layers else plain[path]
 
 
-@contextmanager
-def site_hooks(
-    model: nn.Module, functions: Mapping[Site, SiteFunction]
-) -> Iterator[Callable[[], None]]:
-    """Let each site's function see, and optionally replace, what its layer returns.
+class CallCheck:
+    """Counts how often each site's layer was called; `check()` after a complete forward pass."""
 
-    Several sites on one layer compose in the order given. Yields `check()`, to be called after
-    each forward pass: it raises if a layer was not reached, or was called more than once (a unit
-    then has several activations and one value would silently stand for all).
-    """
-    calls = dict.fromkeys(functions, 0)
-    handles = []
+    def __init__(self, sites: Iterable[Site]) -> None:
+        self._calls = dict.fromkeys(sites, 0)
 
-    def hook_for(site: Site, function: SiteFunction) -> Callable[..., Any]:
-        def hook(_layer: nn.Module, _inputs: Any, output: Any) -> Any:
-            calls[site] += 1
-            return function(output)
+    def count(self, site: Site) -> int:
+        """The site's layer was called; how often before."""
+        before = self._calls[site]
+        self._calls[site] = before + 1
+        return before
 
-        return hook
+    def restart(self) -> None:
+        """A pass begins: forget calls of an earlier one that broke off."""
+        self._calls = dict.fromkeys(self._calls, 0)
 
-    def check() -> None:
+    def __call__(self) -> None:
+        """Raises:
+        RuntimeError: A layer was not reached, or was called more than once while its site does
+            not say which call it means: one value would silently stand for several.
+        """
+        calls = dict(self._calls)
+        self.restart()
         for site, count in calls.items():
             if count == 0:
                 raise RuntimeError(
                     f"layer {site.path!r} was never reached in the forward pass: the model does "
                     "not call it (it may use its weights directly, or choose another branch)"
                 )
-            if count > 1:
+            if count > 1 and site.call is None:
                 raise RuntimeError(
-                    f"layer {site.path!r} was called {count} times in one forward pass; give each "
-                    "call a layer of its own (a shared module has no single activation per unit)"
+                    f"layer {site.path!r} was called {count} times in one forward pass; say which "
+                    f"call you mean: Site({site.path!r}, call=0), or call='all' to take the calls "
+                    "as positions"
                 )
-            calls[site] = 0
+            if isinstance(site.call, int) and count <= site.call:
+                raise RuntimeError(
+                    f"layer {site.path!r} was called {count} times in one forward pass, so there "
+                    f"is no call {site.call} (the first is 0)"
+                )
 
+
+@contextmanager
+def call_hooks(
+    model: nn.Module, functions: Iterable[tuple[Site, CallFunction]]
+) -> Iterator[CallCheck]:
+    """Let each site's function see, and optionally replace, what its layer returns or receives.
+
+    Several functions on one layer compose in the order given; the user's own hooks come before.
+    Yields a `CallCheck`, to be called after each forward pass. Only our own hooks are removed.
+    """
+    functions = list(functions)
+    check = CallCheck(site for site, _ in functions)
+    handles = []
     try:
-        for site, function in functions.items():
+        for site, function in functions:
             layer = layer_at(model, site.path)
-            handles.append(layer.register_forward_hook(hook_for(site, function)))
+            handles.append(_register(layer, site, function, check))
         yield check
     finally:
         for handle in handles:
             handle.remove()
 
 
+def _register(layer: nn.Module, site: Site, function: CallFunction, check: CallCheck) -> Any:
+    def see(value: Any) -> Any:
+        number = check.count(site)
+        return function(value, number) if site.call in (None, "all", number) else None
+
+    if site.io == "output":
+        return layer.register_forward_hook(lambda _layer, _args, output: see(output))
+    return layer.register_forward_pre_hook(
+        lambda _layer, args, kwargs: see((args, kwargs)), with_kwargs=True
+    )
+
+
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; every submodule's own mode and the random state come back after."""
-    modes = [(module, module.training) for module in model.modules()]
-    devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
-    try:
-        with torch.random.fork_rng(devices=devices):
-            model.eval()
+def site_hooks(model: nn.Module, functions: Mapping[Site, SiteFunction]) -> Iterator[CallCheck]:
+    """`call_hooks` for functions that want one activation per unit and pass.
+
+    Raises:
+        ValueError: A site that stands for all calls of its layer.
+    """
+    for site in functions:
+        if site.call == "all":
+            raise ValueError(
+                f"layer {site.path!r} is taken over all its calls; this needs a single activation "
+                f"per unit: record one call, as in Site({site.path!r}, call=0)"
+            )
+    every = [(site, _without_number(function)) for site, function in functions.items()]
+    with call_hooks(model, every) as check:
+        yield check
+
+
+def _without_number(function: SiteFunction) -> CallFunction:
+    return lambda value, _number: function(value)
+
+
+@contextmanager
+def checked_passes(
+    model: nn.Module, functions: Iterable[tuple[Site, CallFunction]]
+) -> Iterator[None]:
+    """`call_hooks` for passes that the user starts: each complete pass is checked as it ends."""
+    with call_hooks(model, functions) as check:
+        handles = [
+            model.register_forward_pre_hook(lambda *_: check.restart()),
+            model.register_forward_hook(lambda *_: check()),
+        ]
+        try:
             yield
-    finally:
-        for module, training in modes:
-            module.training = training
+        finally:
+            for handle in handles:
+                handle.remove()

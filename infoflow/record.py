@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from infoflow._hooks import evaluating, layer_at, site_hooks
-from infoflow.units import Site, UnitSpace
+from infoflow._hooks import CallFunction, call_hooks, layer_at
+from infoflow._inputs import Inputs, check_batch_size, check_data, collect, device_of
+from infoflow._safety import evaluating, tensor_versions
+from infoflow.basis import BasisLike, make_basis
+from infoflow.site import Site
+from infoflow.units import UnitSpace, unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Inputs = Tensor | Sequence[Tensor] | DataLoader
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -35,6 +37,7 @@ class Recording:
         outputs: The model's output `(K, ...)` on the CPU.
         batch_size: Rows per forward pass.
         device: Where forward passes run.
+        versions: Edit counts of parameters and data, to notice a model changed since.
     """
 
     model: nn.Module
@@ -46,6 +49,7 @@ class Recording:
     outputs: Tensor
     batch_size: int
     device: torch.device
+    versions: tuple[tuple[int, int], ...] = ()
     cache: dict[Any, Any] = field(default_factory=dict)
 
     def __getitem__(self, layer: str) -> Tensor:
@@ -69,6 +73,16 @@ class Recording:
     def rows(self, index: Tensor | np.ndarray | slice) -> tuple[Tensor, ...]:
         """The model's arguments for those samples, on the device."""
         return tuple(x[index].to(self.device) for x in self.inputs)
+
+    def check_current(self) -> None:
+        """Raises:
+        RuntimeError: The model's parameters or the data were edited since they were recorded.
+        """
+        if self.versions and self.versions != _versions(self.model, self.inputs):
+            raise RuntimeError(
+                "the model's parameters or the inputs were changed after this recording was made, "
+                "so its activations are no longer the model's: record again"
+            )
 
     def batches(self) -> Iterator[slice]:
         """Consecutive row ranges that cover the data set."""
@@ -96,6 +110,7 @@ def record(
     loss: Loss | None = None,
     batch_size: int = 512,
     device: torch.device | str | None = None,
+    basis: BasisLike | Mapping[str, BasisLike] | None = None,
     progress: bool = False,
 ) -> Recording:
     """Run `model` over `inputs` once, in evaluation mode, and keep what the units of `layers` did.
@@ -114,6 +129,10 @@ def record(
         loss: `loss(outputs, targets)`, for example `torch.nn.functional.cross_entropy`.
         batch_size: Rows per forward pass. Results do not depend on it.
         device: Where to run; by default where the model's parameters are.
+        basis: Directions as units: "pca" (principal directions of the activations), "random" (a
+            random rotation), a matrix `(directions, units)`, or a function from `(samples, units)`
+            activations to such a matrix; for all layers, or `{layer: basis}`. An intervention on
+            a direction replaces that coordinate and leaves the rest of the space alone.
         progress: Show a progress bar.
 
     Returns:
@@ -132,18 +151,24 @@ def record(
         >>> rec["1"].shape, len(rec.units)
         (torch.Size([10, 3]), 3)
     """
+    check_batch_size(batch_size)
     sites = _as_sites(layers)
     for site in sites:
         layer_at(model, site.path)
-    where = _device_of(model, device)
+    bases = _as_bases(basis, sites)
+    where = device_of(model, device)
     with evaluating(model):
-        tensors, targets = _collect(inputs, targets)
-        _check_data(model, tensors, targets)
+        tensors, targets = collect(inputs, targets)
+        check_data(model, tensors, targets)
         with torch.no_grad():
             resolved = _dry_run(model, sites, tuple(x[:2].to(where) for x in tensors))
             kept, outputs = _run(model, resolved, tensors, batch_size, where, progress)
     for name, values in kept.items():
         _check_finite(name, values)
+    for name, kind in bases.items():
+        made = make_basis(kind, kept[name])
+        kept[name] = made.coordinates(kept[name])
+        resolved = tuple(replace(s, basis=made) if s.name == name else s for s in resolved)
     unused = np.concatenate([_constant_units(values) for values in kept.values()])
     sizes = tuple(values.shape[1] for values in kept.values())
     return Recording(
@@ -156,7 +181,12 @@ def record(
         outputs=outputs,
         batch_size=batch_size,
         device=where,
+        versions=_versions(model, tensors),
     )
+
+
+def _versions(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[tuple[int, int], ...]:
+    return tensor_versions([*model.parameters(), *inputs])
 
 
 def output_tensor(value: Any) -> Tensor:
@@ -188,57 +218,18 @@ def _as_sites(layers: str | Site | Sequence[str | Site]) -> tuple[Site, ...]:
     return sites
 
 
-def _device_of(model: nn.Module, device: torch.device | str | None) -> torch.device:
-    own = next((p.device for p in model.parameters()), None)
-    if device is None:
-        return own or torch.device("cpu")
-    wanted = torch.device(device)
-    if own is not None and own.type != wanted.type:
-        raise ValueError(
-            f"the model is on {own}, asked to run on {wanted}: use model.to({device!r})"
-        )
-    return wanted
-
-
-def _collect(inputs: Inputs, targets: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor | None]:
-    if not isinstance(inputs, DataLoader):
-        tensors = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-        if not tensors or not all(isinstance(x, Tensor) for x in tensors):
-            kinds = [type(x).__name__ for x in tensors]
-            raise TypeError(f"expected a tensor, a tuple of tensors or a DataLoader, got {kinds}")
-        cpu = tuple(x.detach().cpu() for x in tensors)
-        return cpu, None if targets is None else targets.detach().cpu()
-    columns: list[tuple[Tensor, ...]] = []
-    labels: list[Tensor] = []
-    for batch in inputs:
-        parts = (batch,) if isinstance(batch, Tensor) else tuple(batch)
-        if len(parts) > 1 and targets is None:
-            labels.append(parts[-1].detach().cpu())
-            parts = parts[:-1]
-        columns.append(tuple(x.detach().cpu() for x in parts))
-    if not columns:
-        raise ValueError("the DataLoader is empty; expected at least two samples")
-    tensors = tuple(torch.cat(parts) for parts in zip(*columns, strict=True))
-    return tensors, torch.cat(labels) if labels else targets
-
-
-def _check_data(model: nn.Module, tensors: tuple[Tensor, ...], targets: Tensor | None) -> None:
-    lengths = [len(x) if x.ndim else 0 for x in tensors]
-    if min(lengths) < 2:
-        raise ValueError(f"expected at least two samples, got inputs of length {lengths}")
-    if len(set(lengths)) > 1:
-        raise ValueError(f"inputs differ in length: {lengths}")
-    if targets is not None and len(targets) != lengths[0]:
-        raise ValueError(
-            f"expected one target per sample: {lengths[0]} inputs, {len(targets)} targets"
-        )
-    embeds = any(isinstance(m, (nn.Embedding, nn.EmbeddingBag)) for m in model.modules())
-    for x in tensors:
-        if not x.is_floating_point() and not embeds and any(True for _ in model.parameters()):
-            raise ValueError(
-                f"inputs are {x.dtype}, but the model has no embedding layer to take integers: "
-                "convert them with inputs.float()"
-            )
+def _as_bases(
+    basis: BasisLike | Mapping[str, BasisLike] | None, sites: tuple[Site, ...]
+) -> Mapping[str, BasisLike]:
+    if basis is None:
+        return {}
+    if not isinstance(basis, Mapping):
+        return {site.name: basis for site in sites}
+    names = [site.name for site in sites]
+    for name in basis:
+        if name not in names:
+            raise KeyError(unknown_name("layer of the basis", name, names))
+    return basis
 
 
 def _dry_run(
@@ -247,15 +238,15 @@ def _dry_run(
     """Two samples through the model, to learn each site's shape."""
     found: dict[Site, Site] = {}
 
-    def look_at(site: Site) -> Callable[[Any], None]:
+    def look_at(site: Site) -> tuple[Site, CallFunction]:
         layer = layer_at(model, site.path)
 
-        def look(value: Any) -> None:
+        def look(value: Any, _call: int) -> None:
             found[site] = site.resolved(layer, value)
 
-        return look
+        return site, look
 
-    with site_hooks(model, {site: look_at(site) for site in sites}) as check:
+    with call_hooks(model, [look_at(site) for site in sites]) as check:
         model(*few)
         check()
     return tuple(found[site] for site in sites)
@@ -270,19 +261,47 @@ def _run(
     progress: bool,
 ) -> tuple[dict[str, Tensor], Tensor]:
     kept: dict[str, list[Tensor]] = {site.name: [] for site in sites}
+    calls: dict[str, list[Tensor]] = {}
     outputs = []
 
-    def keep(site: Site) -> Callable[[Any], None]:
-        # cloned at once: a later in-place operation would change the tensor behind our back
-        return lambda value: kept[site.name].append(site.read(value).detach().cpu().clone())
+    def keep(site: Site) -> tuple[Site, CallFunction]:
+        def see(value: Any, _call: int) -> None:
+            # cloned at once: a later in-place operation would change the tensor behind our back
+            seen = site.read(value).detach().cpu().clone()
+            _check_rows(site, len(seen), min(batch_size, len(tensors[0]) - start))
+            calls.setdefault(site.name, []).append(seen)
 
+        return site, see
+
+    start = 0
     starts = show_progress(range(0, len(tensors[0]), batch_size), progress, "record")
-    with site_hooks(model, {site: keep(site) for site in sites}) as check:
+    with call_hooks(model, [keep(site) for site in sites]) as check:
         for start in starts:
             value = model(*(x[start : start + batch_size].to(device) for x in tensors))
             check()
             outputs.append(output_tensor(value).detach().cpu().clone())
+            for site in sites:
+                kept[site.name].append(joined_calls(calls.pop(site.name)))
     return {name: torch.cat(parts) for name, parts in kept.items()}, torch.cat(outputs)
+
+
+def joined_calls(calls: Sequence[Tensor]) -> Tensor:
+    """Activations of one or several calls of a layer as `(batch, units[, positions])`.
+
+    Several calls are positions: call 0's positions first, then call 1's.
+    """
+    if len(calls) == 1:
+        return calls[0]
+    return torch.stack(tuple(calls), 2).flatten(2) if calls[0].ndim == 2 else torch.cat([*calls], 2)
+
+
+def _check_rows(site: Site, got: int, expected: int) -> None:
+    if got != expected:
+        raise ValueError(
+            f"layer {site.path!r} returned {got} rows along dimension 0 for a batch of {expected}: "
+            "dimension 0 of a site must be the batch (set batch_first=True, or move the batch "
+            "dimension in front)"
+        )
 
 
 def _check_finite(name: str, values: Tensor) -> None:

@@ -1,176 +1,18 @@
-"""Where hidden units live: a `Site` is one output of one layer, a `UnitSpace` the flat list of
-all units at several sites."""
+"""A `UnitSpace`: the units of several sites as one flat list."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+
+from infoflow.site import Site
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# Layers whose output carries its units (channels) in dimension 1, and those that carry them last.
-_UNITS_SECOND = (
-    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm,
-    nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
-)  # fmt: skip
-_UNITS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.TransformerEncoderLayer)
-
-
-@dataclass(frozen=True)
-class Site:
-    """One output of one layer, and which of its dimensions indexes the units.
-
-    Attributes:
-        path: Dotted name of the layer, as in `model.named_modules()`.
-        unit_dim: Dimension of the output along which units lie (the batch is dimension 0).
-            None: 1 for outputs with two dimensions and for convolutional layers, last for
-            Linear, LayerNorm and Embedding; anything else is an error, never a guess.
-        output: Index or key when the layer returns a tuple or a dict.
-
-    Examples:
-        >>> Site("encoder.mlp", unit_dim=-1).name
-        'encoder.mlp'
-        >>> Site("rnn", output=0).name
-        'rnn[0]'
-    """
-
-    path: str
-    unit_dim: int | None = None
-    output: int | str | None = None
-
-    @property
-    def name(self) -> str:
-        """The key under which the site appears in results: its path, and its output if given."""
-        return self.path if self.output is None else f"{self.path}[{self.output}]"
-
-    def tensor(self, value: Any) -> Tensor:
-        """The tensor that carries the units, out of what the layer returned.
-
-        Raises:
-            TypeError: The layer returned a tuple or dict and `output` does not name a tensor in it.
-        """
-        picked = value
-        if self.output is not None:
-            try:
-                picked = value[self.output]
-            except (KeyError, IndexError, TypeError) as error:
-                raise TypeError(
-                    f"layer {self.path!r} returned {_describe(value)}, which has no output "
-                    f"{self.output!r}"
-                ) from error
-        if not isinstance(picked, Tensor):
-            raise TypeError(
-                f"layer {self.path!r} returned {_describe(picked)}, expected a tensor; "
-                f"name the one you mean: Site({self.path!r}, output=...)"
-            )
-        return picked
-
-    def with_tensor(self, value: Any, tensor: Tensor) -> Any:
-        """What the layer returned, with `tensor` in the place that this site names."""
-        if self.output is None:
-            return tensor
-        if isinstance(value, tuple):
-            index = int(self.output)
-            items = [*value[:index], tensor, *value[index:][1:]]
-            return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-        copied = value.copy()  # dict, OrderedDict, list: the layer's own object stays as it was
-        copied[self.output] = tensor
-        return copied
-
-    def units_first(self, tensor: Tensor) -> Tensor:
-        """A view `(batch, units)` or `(batch, units, ...)` with the units in dimension 1."""
-        assert self.unit_dim is not None, "sites are resolved before use"
-        return tensor.movedim(self.unit_dim, 1)
-
-    def read(self, value: Any) -> Tensor:
-        """The units' activations `(batch, units)` or `(batch, units, positions)`."""
-        moved = self.units_first(self.tensor(value))
-        return moved if moved.ndim == 2 else moved.flatten(2)
-
-    def write(self, value: Any, units: Tensor, new: Tensor) -> Any:
-        """What the layer returned, with `units` replaced by `new`; nothing is edited in place.
-
-        Args:
-            value: What the layer returned.
-            units: `(u,)` indices along the unit dimension.
-            new: `(u,)`, `(batch, u)` or `(batch, u, positions)`, or a scalar.
-        """
-        out = self.tensor(value).clone()
-        moved = self.units_first(out)
-        target_shape = (moved.shape[0], len(units), *moved.shape[2:])
-        new = torch.as_tensor(new, dtype=out.dtype, device=out.device)
-        if new.ndim == 3 and len(target_shape) > 3:
-            new = new.reshape(target_shape)
-        if new.ndim >= 1:
-            missing = len(target_shape) - max(new.ndim, 2)
-            new = new.reshape(*((1,) if new.ndim == 1 else ()), *new.shape, *(1,) * missing)
-        try:
-            moved[:, units] = new.expand(target_shape)
-        except RuntimeError as error:
-            raise ValueError(
-                f"values of shape {tuple(new.shape)} do not fit layer {self.path!r}: expected a "
-                f"scalar, ({len(units)},) or {target_shape} (batch, units, positions)"
-            ) from error
-        return self.with_tensor(value, out)
-
-    def resolved(self, layer: nn.Module, value: Any) -> Site:
-        """This site with `unit_dim` settled for what `layer` returned on a dry run.
-
-        Raises:
-            ValueError: The unit dimension is not given and cannot be known from the layer's type,
-                or it names the batch dimension.
-        """
-        if isinstance(layer, nn.RNNBase) and self.output is None:
-            kind = type(layer).__name__
-            raise ValueError(
-                f"layer {self.path!r} is a fused nn.{kind}: all time steps run inside one call, so "
-                "its hidden state cannot be intervened on step by step. Its output sequence can "
-                f"be recorded and replaced as a whole: Site({self.path!r}, output=0, "
-                f"unit_dim=-1); to reach the state inside the loop, use nn.{kind}Cell."
-            )
-        tensor = self.tensor(value)
-        if tensor.ndim < 2:
-            raise ValueError(
-                f"layer {self.path!r} returned a tensor of shape {tuple(tensor.shape)}; expected a "
-                "batch dimension and a unit dimension"
-            )
-        dim = self.unit_dim
-        if dim is None:
-            if tensor.ndim == 2 or isinstance(layer, _UNITS_SECOND):
-                dim = 1
-            elif isinstance(layer, _UNITS_LAST):
-                dim = tensor.ndim - 1
-            else:
-                raise ValueError(
-                    f"layer {self.path!r} ({type(layer).__name__}) returned a tensor of shape "
-                    f"{tuple(tensor.shape)}: which dimension holds the units? Say "
-                    f"Site({self.path!r}, unit_dim=1) for channels, unit_dim=-1 for features"
-                )
-        if not -tensor.ndim <= dim < tensor.ndim or dim % tensor.ndim == 0:
-            raise ValueError(
-                f"unit_dim={dim} of layer {self.path!r} does not name a unit dimension of its "
-                f"output of shape {tuple(tensor.shape)} (dimension 0 is the batch)"
-            )
-        return replace(self, unit_dim=dim % tensor.ndim)
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, Mapping):
-        return f"a {type(value).__name__} with keys {list(value)}"
-    if isinstance(value, (tuple, list)):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__}"
 
 
 @dataclass(frozen=True, eq=False)

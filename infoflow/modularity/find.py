@@ -11,18 +11,22 @@ from infoflow.modularity.matrix import ModularityMatrix, Null, modularity_matrix
 from infoflow.modularity.modules import Modules, Trace
 from infoflow.modularity.monte_carlo import monte_carlo
 from infoflow.modularity.q import PartitionLike, as_partition
+from infoflow.modularity.refine import refine
 from infoflow.modularity.spectral import greedy_spectral
 
-Method = Literal["lange2022", "spectral", "monte_carlo"]
+Method = Literal["default", "lange2022", "spectral", "monte_carlo"]
 
 
 def find_modules(
     S: Any,
     *,
-    method: Method = "lange2022",
+    method: Method = "default",
     seed: int = 0,
     n_steps: int = 5000,
     initial: PartitionLike | None = None,
+    n_modules: int | None = None,
+    restarts: int | None = None,
+    perturbations: int | None = None,
     resolution: float = 1.0,
     null: Null | np.ndarray = "degree",
 ) -> Modules:
@@ -31,12 +35,18 @@ def find_modules(
     Args:
         S: `(n, n)` symmetric similarities: array, DataFrame or CPU tensor. The diagonal is
             ignored; units with all-zero rows become unused (-1).
-        method: `"lange2022"`: the paper's, spectral splitting then Monte Carlo (algorithm 1).
+        method: `"default"`: iterated local search (`refine`) from the paper's answer and from
+            single units; never worse than the paper's with the same seed and steps.
+            `"lange2022"`: the paper's, spectral splitting then Monte Carlo (algorithm 1).
             `"spectral"`: algorithm 2 alone. `"monte_carlo"`: algorithm 3 alone, from one module.
         seed: Same seed, same answer.
         n_steps: Monte Carlo steps.
-        initial: Partition to start from, in place of the spectral one (`"lange2022"`) or of one
-            module (`"monte_carlo"`).
+        initial: Partition to start from: beside the others (`"default"`, never worse than it), in
+            place of the spectral one (`"lange2022"`) or of one module (`"monte_carlo"`).
+        n_modules: Exactly so many modules (`"default"` only); None lets Q decide.
+        restarts: Starts of `"default"` from single units; None: 10, 4 above 256
+            units, none above 1024.
+        perturbations: Of each start of `"default"`; None: 100, 1000 from 257 to 1024
         resolution: γ, see `modularity_matrix`.
         null: See `modularity_matrix`.
 
@@ -52,22 +62,75 @@ def find_modules(
     """
     if method not in get_args(Method):
         raise ValueError(f"unknown method {method!r}; known: {', '.join(get_args(Method))}")
+    if n_modules is not None and method != "default":
+        raise ValueError(f"n_modules: only method='default' keeps a number, got method={method!r}")
     B = modularity_matrix(S, resolution=resolution, null=null)
     start = None if initial is None else _initial_labels(initial, B)
-    labels, trace = _search(B.values, method, start, n_steps, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    trace = None
+    if method == "default":
+        effort = _effort(len(B.used), restarts, perturbations)
+        labels = _default(B.values, start, n_modules, n_steps, effort, rng)
+    elif method == "spectral":
+        labels = greedy_spectral(B.values)
+    else:
+        labels, trace = _lange2022(B.values, start, n_steps, rng, split=method == "lange2022")
     q = B.q(labels)
     bound = max(cheap_bound(B.values), q)
     return Modules(B.partition(labels), q, bound, bound - q <= 1e-9, method, seed, trace)
 
 
-def _search(
-    B: np.ndarray, method: str, start: np.ndarray | None, n_steps: int, rng: np.random.Generator
-) -> tuple[np.ndarray, Trace | None]:
-    if method == "spectral":
-        return greedy_spectral(B), None
+def _lange2022(
+    B: np.ndarray,
+    start: np.ndarray | None,
+    n_steps: int,
+    rng: np.random.Generator,
+    *,
+    split: bool,
+) -> tuple[np.ndarray, Trace]:
+    """Algorithm 1, or (without `split`) algorithm 3 from one module."""
     if start is None:
-        start = greedy_spectral(B) if method == "lange2022" else np.zeros(len(B), np.int64)
+        start = greedy_spectral(B) if split else np.zeros(len(B), np.int64)
     return monte_carlo(B, start, n_steps=n_steps, rng=rng)
+
+
+def _default(
+    B: np.ndarray,
+    start: np.ndarray | None,
+    n_modules: int | None,
+    n_steps: int,
+    effort: tuple[int, int],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    m = len(B)
+    starts = [] if start is None else [start]
+    if n_modules is None:  # first, with the same draws: never worse than "lange2022" of this seed
+        starts.append(_lange2022(B, None, n_steps, rng, split=True)[0])
+    elif not 1 <= n_modules <= m:
+        raise ValueError(f"n_modules: expected 1 to {m} (the units in use), got {n_modules}")
+    else:
+        starts = [s for s in starts if s.max() + 1 >= n_modules]
+        starts.append(rng.permutation(np.arange(m) % n_modules))
+    restarts, perturbations = effort
+    return refine(
+        B, starts, restarts=restarts, perturbations=perturbations, n_modules=n_modules, rng=rng
+    )
+
+
+def _effort(m: int, restarts: int | None, perturbations: int | None) -> tuple[int, int]:
+    """Restarts and perturbations: full for a layer, thinned so that thousands of units stay cheap.
+
+    A start from single units costs O(m²) memory and time; above 1024 the spectral start, settled,
+    was already better than it.
+    """
+    for name, value in (("restarts", restarts), ("perturbations", perturbations)):
+        if value is not None and value < 0:
+            raise ValueError(f"{name}: expected at least 0, got {value}")
+    usual = (10, 100) if m <= 256 else (4, 1000) if m <= 1024 else (0, 100)
+    return (
+        usual[0] if restarts is None else restarts,
+        usual[1] if perturbations is None else perturbations,
+    )
 
 
 def _initial_labels(initial: PartitionLike, B: ModularityMatrix) -> np.ndarray:

@@ -9,6 +9,8 @@ import numpy as np
 
 from infoflow.partition import Partition
 
+_BLOCK = 256  # rows at a time: at n = 4096 whole-matrix temporaries took most of the time
+
 Null = Literal["degree", "uniform", "signed"]
 
 
@@ -82,12 +84,13 @@ def modularity_matrix(
             f"expected at least 2 units with some similarity to another, got {len(used)} of "
             f"{len(whole)}: there is nothing to divide into modules"
         )
-    peak = np.abs(whole).max()
-    A = whole[np.ix_(used, used)] / peak  # by the peak first: a sum of entries near 1e308 overflows
+    A = whole if len(used) == len(whole) else whole[np.ix_(used, used)]
+    peak = max(A.max(), -A.min())
+    A /= peak  # first: a sum of entries near 1e308 overflows
     total = np.abs(A).sum()
     A /= total
     if isinstance(null, str):
-        A -= resolution * _expected(A, null)
+        _subtract(A, resolution, null)
     else:
         expected = _symmetric(null, "null")
         if expected.shape != whole.shape:
@@ -96,25 +99,28 @@ def modularity_matrix(
     return ModularityMatrix(A, used, len(whole))
 
 
-def _expected(A: np.ndarray, null: str) -> np.ndarray:
+def _subtract(A: np.ndarray, resolution: float, null: str) -> None:
+    """Take γ times what `null` expects off A, in place."""
     if null == "degree":
-        degree = A.sum(axis=1)
-        return np.outer(degree, degree)
-    if null == "uniform":
-        expected = np.full_like(A, A.sum() / (len(A) * (len(A) - 1)))
-        np.fill_diagonal(expected, 0.0)
-        return expected
-    if null == "signed":
-        expected = np.zeros_like(A)
-        for sign in (1.0, -1.0):
-            degree = np.clip(sign * A, 0, None).sum(axis=1)
+        _subtract_outer(A, A.sum(axis=1), resolution)
+    elif null == "uniform":
+        A -= resolution * A.sum() / (len(A) * (len(A) - 1))
+        np.fill_diagonal(A, 0.0)
+    elif null == "signed":
+        parts = [np.clip(sign * A, 0, None).sum(axis=1) for sign in (1.0, -1.0)]
+        for sign, degree in zip((1.0, -1.0), parts, strict=True):
             if degree.sum() > 0:
-                expected += sign * np.outer(degree, degree) / degree.sum()
-        return expected
-    raise ValueError(
-        f"null: expected 'degree', 'uniform', 'signed' or a matrix of expected similarities, "
-        f"got {null!r}"
-    )
+                _subtract_outer(A, degree, sign * resolution / degree.sum())
+    else:
+        raise ValueError(
+            "null: expected 'degree', 'uniform', 'signed' or a matrix of expected similarities, "
+            f"got {null!r}"
+        )
+
+
+def _subtract_outer(A: np.ndarray, degree: np.ndarray, weight: float) -> None:
+    for i in range(0, len(A), _BLOCK):
+        A[i : i + _BLOCK] -= (weight * degree[i : i + _BLOCK])[:, None] * degree
 
 
 def _symmetric(matrix: Any, name: str) -> np.ndarray:
@@ -126,17 +132,33 @@ def _symmetric(matrix: Any, name: str) -> np.ndarray:
         raise ValueError(f"{name}: expected real numbers, got dtype {raw.dtype}")
     values = np.array(raw, dtype=np.float64)
     np.fill_diagonal(values, 0.0)
-    if not np.isfinite(values).all():
+    if values.size and not np.isfinite([values.min(), values.max()]).all():
         i, j = np.argwhere(~np.isfinite(values))[0]
         raise ValueError(
             f"{name}: expected finite numbers, got {values[i, j]} at [{i}, {j}]; was a unit's "
             "activation infinite, or a measure divided by zero?"
         )
-    gap = np.abs(values - values.T)
-    if gap.size and gap.max() > 1e-6 * np.abs(values).max():  # float32 products reach 1e-7
-        i, j = np.unravel_index(np.argmax(gap), gap.shape)
+    gap, i, j = _symmetrise(values)
+    if gap > 1e-6 * max(values.max(initial=0.0), -values.min(initial=0.0)):  # float32: 1e-7
         raise ValueError(
-            f"{name}: expected a symmetric matrix, got {values[i, j]:.6g} at [{i}, {j}] and "
-            f"{values[j, i]:.6g} at [{j}, {i}]; for a directed matrix use (S + S.T) / 2"
+            f"{name}: expected a symmetric matrix, got {float(raw[i, j]):.6g} at [{i}, {j}] and "
+            f"{float(raw[j, i]):.6g} at [{j}, {i}]; for a directed matrix use (S + S.T) / 2"
         )
-    return values / 2 + values.T / 2
+    return values
+
+
+def _symmetrise(values: np.ndarray) -> tuple[float, int, int]:
+    """Average with the transpose, in place and by blocks; returns the largest gap and where."""
+    worst = (0.0, 0, 0)
+    for i in range(0, len(values), _BLOCK):
+        for j in range(i, len(values), _BLOCK):
+            upper = values[i : i + _BLOCK, j : j + _BLOCK]
+            lower = values[j : j + _BLOCK, i : i + _BLOCK].T
+            gap = np.abs(upper / 2 - lower / 2)
+            if gap.max() > worst[0]:
+                a, b = np.unravel_index(np.argmax(gap), gap.shape)
+                worst = (float(gap[a, b]), i + int(a), j + int(b))
+            mean = upper / 2 + lower / 2
+            upper[...] = mean
+            lower[...] = mean
+    return worst

@@ -1,7 +1,7 @@
 """Similarity of hidden units: the eight measures of Lange et al. (2022)."""
 
 from infoflow.similarity.measures import DOWNSTREAM, MEASURES, UPSTREAM, Measure
-from infoflow.similarity.shared import normalised, similarities, similarity
+from infoflow.similarity.shared import normalised, similarities, similarities_by_layer, similarity
 
 __all__ = [
     "DOWNSTREAM",
@@ -10,5 +10,6 @@ __all__ = [
     "Measure",
     "normalised",
     "similarities",
+    "similarities_by_layer",
     "similarity",
 ]

@@ -1,4 +1,12 @@
-"""Similarity by the loss Hessian (eq. 4): S = |mean_k ∂²L_k/∂h∂h|, L_k the loss of sample k."""
+"""Similarity by the loss Hessian (eq. 4): S = |mean_k ∂²L_k/∂h∂h|, L_k the loss of sample k.
+
+With y(δ) the outputs, A_k = ∂²L_k/∂y∂y and g the gradient of L_k, the Hessian is
+
+    J_kᵀ A_k J_k  +  Σ_i (∂L_k/∂y_i) ∂²y_i/∂δ∂δ
+
+and the second sum vanishes where y is piecewise linear in δ. A_k is differentiated exactly from
+whatever the loss is: (diag p − ppᵀ) for cross-entropy comes out, and is not assumed.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +14,11 @@ import torch
 from torch import Tensor
 
 from infoflow.record import Recording
+from infoflow.similarity.chain import Chain, Linear, forward
+from infoflow.similarity.factored import Factored, all_pairs, contracted
 from infoflow.similarity.per_sample_loss import Loss, per_sample_loss
 from infoflow.similarity.perturbed import PerturbedBatch
+from infoflow.similarity.vjp import batched_vjp, wide
 
 
 def check_loss(rec: Recording) -> tuple[Loss, Tensor]:
@@ -25,25 +36,114 @@ def check_loss(rec: Recording) -> tuple[Loss, Tensor]:
     return rec.loss, rec.targets
 
 
-def sum_over_batch(batch: PerturbedBatch, loss: Loss, targets: Tensor) -> Tensor:
-    """Σ_k ∂²L_k/∂δ∂δ `(n, n)` over the samples of a batch, by two backward passes per unit."""
+def sum_over_batch(batch: PerturbedBatch, loss: Loss, targets: Tensor, chunk: int) -> Tensor:
+    """Σ_k ∂²L_k/∂δ∂δ `(n, n)` of any network, by two backward passes per unit, `chunk` units at
+    a time."""
     n = batch.delta.shape[1]
-    rows = torch.zeros(n, n, dtype=torch.float64, device=batch.delta.device)
+    found = torch.zeros(n, n, dtype=torch.float64, device=batch.delta.device)
     if not batch.outputs.requires_grad:
-        return rows
+        return found
     total = per_sample_loss(loss, batch.outputs, targets).sum()
     (slope,) = torch.autograd.grad(
         total, batch.delta, create_graph=True, allow_unused=True, materialize_grads=True
     )
     if not slope.requires_grad:  # a loss linear in the units curves nowhere
-        return rows
-    for unit in range(n):
-        (row,) = torch.autograd.grad(
-            slope[:, unit].sum(),
-            batch.delta,
-            retain_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        rows[unit] = row.double().sum(0)
-    return rows
+        return found
+    eye = torch.eye(n, dtype=slope.dtype, device=slope.device)
+    for units in torch.arange(n).split(chunk):
+        weights = eye[units, None].expand(len(units), *slope.shape)
+        (rows,) = batched_vjp(slope, (batch.delta,), weights)
+        found[units] = rows.sum(1, dtype=torch.float64)
+    return found
+
+
+def of_piecewise_linear(
+    batch: PerturbedBatch, jacobian: Tensor, loss: Loss, targets: Tensor
+) -> Tensor:
+    """Σ_k J_kᵀ A_k J_k, from the Jacobian `(n, batch, o)` that `o_sens` needs too."""
+    outputs = batch.outputs.detach().requires_grad_()
+    slope = _loss_slope(outputs, loss, targets)
+    if not slope.requires_grad:
+        return jacobian.new_zeros(len(jacobian), len(jacobian), dtype=torch.float64)
+    n, count, o = jacobian.shape
+    if o <= n:
+        heavy = torch.einsum("bij,nbj->nbi", wide(_curvature(slope, outputs)), wide(jacobian))
+    else:
+        weights = jacobian.reshape(n, *outputs.shape).to(outputs.dtype)
+        heavy = wide(batched_vjp(slope, (outputs,), weights)[0].reshape(n, count, o))
+    return heavy.flatten(1) @ wide(jacobian).flatten(1).T
+
+
+def of_chain(
+    chain: Chain,
+    jacobians: list[Factored],
+    loss: Loss,
+    targets: Tensor,
+    *,
+    across: bool = True,
+) -> Tensor:
+    """The same for a chain, in closed form, from `o_sens.chain_jacobians`.
+
+    Each elementwise step h = σ(a) downstream of the units adds Jᵀ diag(∂L/∂h ⊙ σ''(a)) J, with J
+    the Jacobian of a with respect to the units; for piecewise-linear steps σ'' = 0.
+    """
+    outputs = chain.outputs.detach().requires_grad_()
+    slope = _loss_slope(outputs, loss, targets)
+    sizes = [jacobian.columns for jacobian in jacobians]
+    found = outputs.new_zeros(sum(sizes), sum(sizes), dtype=torch.float64)
+    if slope.requires_grad:
+        weight = _curvature(slope, outputs)
+        for part in chain.tiles(weight.shape[1]):
+            few = [jacobian[part] for jacobian in jacobians]
+            found += all_pairs(few, len(weight[part]), weight[part], across=across)
+    bends = _bends(chain, slope.detach())
+    if bends:
+        _add_bends(found, chain, sizes, bends)
+    return found
+
+
+def _loss_slope(outputs: Tensor, loss: Loss, targets: Tensor) -> Tensor:
+    """∂L_k/∂y, shaped as the outputs, with its graph."""
+    with torch.enable_grad():
+        total = per_sample_loss(loss, outputs, targets).sum()
+        return torch.autograd.grad(
+            total, outputs, create_graph=True, allow_unused=True, materialize_grads=True
+        )[0]
+
+
+def _curvature(slope: Tensor, outputs: Tensor) -> Tensor:
+    """A `(batch, o, o)`."""
+    flat = slope.flatten(1) if slope.ndim > 1 else slope[:, None]
+    count, o = flat.shape
+    eye = torch.eye(o, dtype=flat.dtype, device=flat.device)
+    (rows,) = batched_vjp(flat, (outputs,), eye[:, None].expand(o, count, o))
+    return rows.reshape(o, count, o).transpose(0, 1)
+
+
+def _bends(chain: Chain, slope: Tensor) -> dict[int, Tensor]:
+    """∂L/∂h ⊙ σ''(a) `(batch, units)` of the steps downstream of a site that have a curvature."""
+    bends = {}
+    for place in range(len(chain.steps) - 1, min(chain.places) - 1, -1):
+        step = chain.steps[place]
+        if isinstance(step, Linear):
+            slope = slope @ step.weight
+        else:
+            if step.curvature is not None:
+                bends[place] = slope * step.curvature
+            slope = slope * step.slope
+    return bends
+
+
+def _add_bends(found: Tensor, chain: Chain, sizes: list[int], bends: dict[int, Tensor]) -> None:
+    """Add the curvature of the chain's own steps, carrying the Jacobian from each site forward."""
+    blocks = [list(row.split(sizes, 1)) for row in found.split(sizes, 0)]
+    carried: dict[int, Factored] = {}
+    for place, step in enumerate(chain.steps[: max(bends) + 1]):
+        for site, start in enumerate(chain.places):
+            if start == place:
+                carried[site] = Factored(chain.eye(sizes[site]))
+        if place in bends:
+            for i, a in carried.items():
+                for j, b in carried.items():
+                    blocks[i][j] += contracted(a, b, bends[place])
+        carried = {site: forward(jacobian, step) for site, jacobian in carried.items()}

@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 
 from infoflow.record import Recording
+from infoflow.similarity.chain import Chain, Linear, forward
+from infoflow.similarity.factored import Factored, all_pairs
 from infoflow.similarity.perturbed import PerturbedBatch
+from infoflow.similarity.vjp import jacobian, wide
 
 
 def check_inputs(rec: Recording) -> None:
@@ -20,20 +23,55 @@ def check_inputs(rec: Recording) -> None:
         )
 
 
-def sum_over_batch(batch: PerturbedBatch) -> Tensor:
+def sum_over_batch(batch: PerturbedBatch, *, gram: bool) -> Tensor:
     """Σ_k J_k J_kᵀ `(n, n)` over the samples of a batch; J_k has all inputs, flattened, as columns.
 
-    Units that do not depend on the inputs have sensitivity 0.
+    One backward pass per unit, batched. Units that do not depend on the inputs have sensitivity 0.
+    If the inputs act only through a = W x + b, then J_x J_xᵀ = J_a (W Wᵀ) J_aᵀ; with `gram` the
+    passes stop at a, which is smaller than x.
     """
-    rows = [_jacobian_row(unit, batch) for site in batch.units for unit in site.unbind(1)]
-    jacobian = torch.stack(rows)
-    return jacobian @ jacobian.T
+    if batch.entrance is None or not gram:
+        matrix = _stacked(batch, batch.inputs)
+        return matrix @ matrix.T
+    a, weight = batch.entrance
+    matrix = _stacked(batch, (a,))
+    kernel = wide(weight) @ wide(weight).T
+    return (matrix.reshape(-1, len(kernel)) @ kernel).reshape(matrix.shape) @ matrix.T
 
 
-def _jacobian_row(unit: Tensor, batch: PerturbedBatch) -> Tensor:
-    if not unit.requires_grad:
-        return torch.cat([torch.zeros_like(x).flatten() for x in batch.inputs]).double()
-    gradients = torch.autograd.grad(
-        unit.sum(), batch.inputs, retain_graph=True, allow_unused=True, materialize_grads=True
-    )
-    return torch.cat([g.flatten() for g in gradients]).double()
+def of_chain(chain: Chain, *, across: bool = True) -> Tensor:
+    """The same for a chain, in closed form: one product of matrices per linear step.
+
+    J_k = diag(s_l) W_l ... diag(s_1) W_1 with the slopes s of sample k. Only W_1 W_1ᵀ matters, so
+    W_1 is replaced by a square root of it where that is smaller. J_kᵀ is what is carried along.
+    """
+    start, done = Factored(chain.eye(chain.width)), 0
+    if 0 not in chain.places and isinstance(first := chain.steps[0], Linear):
+        start, done = Factored(_square_root(first.weight.T)), 1
+    tiles = chain.tiles(len(start.core))
+    return torch.stack([_of_tile(chain[part], start, done, across) for part in tiles]).sum(0)
+
+
+def _of_tile(chain: Chain, current: Factored, done: int, across: bool) -> Tensor:
+    jacobians = {done: current}
+    for place, step in enumerate(chain.steps[done : max(chain.places)], done + 1):
+        current = jacobians[place] = forward(current, step)
+    return all_pairs([jacobians[place] for place in chain.places], len(chain), across=across)
+
+
+def _square_root(matrix: Tensor) -> Tensor:
+    """R with RᵀR = MᵀM and the fewest rows."""
+    rows, columns = matrix.shape
+    if rows <= columns:
+        return matrix
+    values, vectors = torch.linalg.eigh(matrix.double().T @ matrix.double())
+    return (values.clamp_min(0).sqrt()[:, None] * vectors.T).to(matrix.dtype)
+
+
+def _stacked(batch: PerturbedBatch, leaves: tuple[Tensor, ...]) -> Tensor:
+    """∂h/∂leaves, `(n, batch * d)`."""
+    blocks = []
+    for units in batch.units:
+        rows = jacobian(units, leaves)
+        blocks.append(torch.cat([part.flatten(2) for part in rows], 2).flatten(1))
+    return wide(torch.cat(blocks))

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from infoflow.similarity.chain import Chain, backward
+from infoflow.similarity.factored import Factored, all_pairs
 from infoflow.similarity.perturbed import PerturbedBatch
+from infoflow.similarity.vjp import jacobian, jacobian_by_columns, wide
 
 
-def sum_over_batch(batch: PerturbedBatch) -> Tensor:
-    """Σ_k J_kᵀ J_k `(n, n)` over the samples of a batch; J_k is `(o, n)`."""
-    n = batch.delta.shape[1]
-    total = torch.zeros(n, n, dtype=torch.float64, device=batch.delta.device)
-    if not batch.outputs.requires_grad:
-        return total
-    for output in batch.flat_outputs.unbind(1):
-        (row,) = torch.autograd.grad(
-            output.sum(), batch.delta, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        row = row.double()
-        total += row.T @ row
-    return total
+def output_jacobian(batch: PerturbedBatch) -> Tensor:
+    """∂y/∂δ, `(n, batch, o)` (a view): one pass per output, or per unit if these are fewer."""
+    y = batch.flat_outputs
+    if y.shape[1] <= batch.delta.shape[1]:
+        return jacobian(y, (batch.delta,))[0].permute(2, 1, 0)
+    return jacobian_by_columns(y, batch.delta)
+
+
+def sum_over_batch(jacobian: Tensor) -> Tensor:
+    """Σ_k J_kᵀ J_k `(n, n)` from `output_jacobian`."""
+    matrix = wide(jacobian).flatten(1)
+    return matrix @ matrix.T
+
+
+def chain_jacobians(chain: Chain) -> list[Factored]:
+    """∂y/∂h at each site of a chain, the output first: one product of matrices per linear step."""
+    current = Factored(chain.eye(chain.outputs.shape[1]))
+    jacobians = {len(chain.steps): current}
+    for place in range(len(chain.steps) - 1, min(chain.places) - 1, -1):
+        current = jacobians[place] = backward(current, chain.steps[place])
+    return [jacobians[place] for place in chain.places]
+
+
+def of_chain(jacobians: list[Factored], count: int, *, across: bool = True) -> Tensor:
+    """Σ_k J_kᵀ J_k `(n, n)` from `chain_jacobians`."""
+    return all_pairs(jacobians, count, across=across)

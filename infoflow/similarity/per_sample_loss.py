@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from infoflow.similarity.vjp import quiet_batching
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -35,7 +37,10 @@ def per_sample_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
     """
     first = _check_single(loss(outputs[:1], targets[:1]), len(outputs))
     try:
-        values = torch.func.vmap(lambda y, t: loss(y[None], t[None]).reshape(()))(outputs, targets)
+        with quiet_batching():
+            values = torch.func.vmap(lambda y, t: loss(y[None], t[None]).reshape(()))(
+                outputs, targets
+            )
         agrees = torch.allclose(values[0], first, rtol=1e-4, atol=1e-6, equal_nan=True)
     except RuntimeError:  # a loss that vmap cannot follow (`.item()`, branches): one by one below
         agrees = False

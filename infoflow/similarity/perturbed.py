@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from infoflow._hooks import site_hooks
 from infoflow.record import Recording, output_tensor
+from infoflow.similarity.graph import leads_to, reaches
+from infoflow.similarity.trace import Call, tracing
 from infoflow.units import Site
 
 
@@ -24,12 +27,17 @@ class PerturbedBatch:
         units: Per site, activations `(batch, units)`, the mean over positions.
         delta: `(batch, n)` zeros, a leaf: h + δ at every site, the same at all its positions.
         outputs: What the model returned, `(batch, ...)`.
+        entrance: `a` and W of the one linear map a = W x + b through which alone the inputs act
+            on the units; None if there is no such map, or `a` is not smaller than the inputs.
+        activations: Numbers computed per sample on the way, a measure of memory.
     """
 
     inputs: tuple[Tensor, ...]
     units: tuple[Tensor, ...]
     delta: Tensor
     outputs: Tensor
+    entrance: tuple[Tensor, Tensor] | None
+    activations: int
 
     @property
     def flat_outputs(self) -> Tensor:
@@ -43,7 +51,7 @@ def run_perturbed(rec: Recording, sites: tuple[Site, ...], index: slice) -> Pert
     leaves = tuple(x.requires_grad_() for x in rows if x.is_floating_point())
     count = len(rows[0])
     sizes = [len(rec.units.indices(site.name)) for site in sites]
-    dtype = next((rec[s.name].dtype for s in sites if rec[s.name].is_floating_point()), None)
+    dtype = rec[sites[0].name].dtype
     delta = torch.zeros(count, sum(sizes), dtype=dtype, device=rec.device, requires_grad=True)
     seen: dict[Site, Tensor] = {}
 
@@ -60,7 +68,30 @@ def run_perturbed(rec: Recording, sites: tuple[Site, ...], index: slice) -> Pert
 
     parts = delta.split(sizes, 1)
     hooks = {site: add(site, part) for site, part in zip(sites, parts, strict=True)}
-    with torch.enable_grad(), site_hooks(rec.model, hooks) as check:
+    with torch.enable_grad(), tracing() as calls, site_hooks(rec.model, hooks) as check:
         outputs = output_tensor(rec.model(*rows))
         check()
-    return PerturbedBatch(leaves, tuple(seen[site] for site in sites), delta, outputs)
+    units = tuple(seen[site] for site in sites)
+    entrance = _entrance(leaves, units, calls)
+    work = sum(call.result.numel() for call in calls if call.result.requires_grad)
+    return PerturbedBatch(leaves, units, delta, outputs, entrance, work // count)
+
+
+def _entrance(
+    leaves: tuple[Tensor, ...], units: tuple[Tensor, ...], calls: list[Call]
+) -> tuple[Tensor, Tensor] | None:
+    """The first linear map, if every path from the one input to the units goes through it."""
+    linear = next((call for call in calls if call.function is F.linear), None)
+    if len(leaves) != 1 or linear is None or len(linear.args) < 2:
+        return None
+    (x,), a, weight = leaves, linear.result, linear.args[1].detach()
+    flat = linear.args[0]
+    if a.ndim != 2 or a.shape[1] >= flat.shape[1] or flat.numel() != x.numel():
+        return None
+    if not torch.equal(flat.flatten(1), x.flatten(1)):  # only reshaped on the way
+        return None
+    goal = leads_to(x)
+    roots = [u.grad_fn for u in units if u.grad_fn is not None]
+    if any(reaches(root, goal, blocked=a.grad_fn) for root in roots):
+        return None
+    return a, weight

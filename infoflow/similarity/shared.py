@@ -6,13 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from infoflow._hooks import evaluating
 from infoflow.record import Recording, show_progress
-from infoflow.similarity import hess, i_sens, o_sens
+from infoflow.similarity import hess, i_sens
 from infoflow.similarity.accumulate import CovarianceSum, MeanOfSamples
-from infoflow.similarity.measures import chosen
+from infoflow.similarity.chain import run_chain
+from infoflow.similarity.measures import Measure, chosen
 from infoflow.similarity.perturbed import run_perturbed
+from infoflow.similarity.plan import Plan, chain_sums, general_sums, make_plan
+from infoflow.units import Site
 
 
 def similarity(
@@ -21,6 +25,7 @@ def similarity(
     *,
     layers: str | Sequence[str] | None = None,
     eps: float = 1e-12,
+    fast: bool = True,
     progress: bool = False,
 ) -> np.ndarray:
     """Similarity of hidden units by one measure; see `similarities`.
@@ -30,6 +35,8 @@ def similarity(
         measure: One of `MEASURES`.
         layers: One layer, several together, or (None) all recorded layers together.
         eps: ε of eq. 5.
+        fast: Take the exact short cuts that hold for this model (`make_plan`); the result is the
+            same without, up to rounding.
         progress: Show a progress bar.
 
     Returns:
@@ -44,7 +51,7 @@ def similarity(
         array([[1., 0.],
                [0., 1.]])
     """
-    return similarities(rec, measure, layers=layers, eps=eps, progress=progress)[measure]
+    return similarities(rec, measure, layers=layers, eps=eps, fast=fast, progress=progress)[measure]
 
 
 def similarities(
@@ -53,6 +60,7 @@ def similarities(
     *,
     layers: str | Sequence[str] | None = None,
     eps: float = 1e-12,
+    fast: bool = True,
     progress: bool = False,
 ) -> dict[str, np.ndarray]:
     """Similarity of hidden units by several measures, from one shared pass over the data.
@@ -78,6 +86,8 @@ def similarities(
             recording has neither targets nor loss.
         layers: One layer, several together, or (None) all recorded layers together.
         eps: ε of eq. 5.
+        fast: Take the exact short cuts that hold for this model (`make_plan`); the result is the
+            same without, up to rounding.
         progress: Show a progress bar.
 
     Returns:
@@ -88,15 +98,43 @@ def similarities(
             without one number per sample (`hess`); derivatives that are not finite.
         KeyError: A layer that was not recorded.
     """
-    if measures is None and rec.loss is None and rec.targets is None:
-        measures = [m.name for m in chosen(None) if m.base != "hess"]
-    wanted = chosen(measures)
-    signed = _signed(rec, {m.base for m in wanted}, layers, progress)
-    magnitudes = {base: _magnitude(base, matrix) for base, matrix in signed.items()}
-    return {
-        m.name: normalised(magnitudes[m.base], eps=eps) if m.normalised else magnitudes[m.base]
-        for m in wanted
-    }
+    wanted = _wanted(rec, measures)
+    names = [layers] if isinstance(layers, str) else list(layers or rec.units.layers)
+    signed = _signed(rec, wanted, names, fast=fast, progress=progress)
+    return _finished(signed, wanted, eps)
+
+
+def similarities_by_layer(
+    rec: Recording,
+    measures: str | Sequence[str] | None = None,
+    *,
+    layers: Sequence[str] | None = None,
+    eps: float = 1e-12,
+    fast: bool = True,
+    progress: bool = False,
+) -> dict[str, dict[str, np.ndarray]]:
+    """`similarities` of each layer by itself, all layers in one pass over the data.
+
+    Returns:
+        Per layer, per measure, `(units, units)`: the diagonal blocks of what `similarities` gives
+        for the layers together, without the cost of the blocks between them.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
+        >>> found = similarities_by_layer(ifl.record(net, ["0", "2"], torch.randn(9, 4)), "cov")
+        >>> found["0"]["cov"].shape, found["2"]["cov"].shape
+        ((3, 3), (2, 2))
+    """
+    wanted = _wanted(rec, measures)
+    names = list(layers or rec.units.layers)
+    signed = _signed(rec, wanted, names, across=False, fast=fast, progress=progress)
+    found, start = {}, 0
+    for name in names:
+        block = slice(start, start + len(rec.units.indices(name)))
+        blocks = {base: matrix[block, block] for base, matrix in signed.items()}
+        found[name], start = _finished(blocks, wanted, eps), block.stop
+    return found
 
 
 def normalised(matrix: np.ndarray, *, eps: float = 1e-12) -> np.ndarray:
@@ -114,35 +152,72 @@ def normalised(matrix: np.ndarray, *, eps: float = 1e-12) -> np.ndarray:
     return matrix / np.maximum(np.outer(root, root), eps)
 
 
-def _signed(
-    rec: Recording, bases: set[str], layers: str | Sequence[str] | None, progress: bool
+def _wanted(rec: Recording, measures: str | Sequence[str] | None) -> list[Measure]:
+    if measures is None and rec.loss is None and rec.targets is None:
+        measures = [m.name for m in chosen(None) if m.base != "hess"]
+    return chosen(measures)
+
+
+def _finished(
+    signed: dict[str, np.ndarray], wanted: list[Measure], eps: float
 ) -> dict[str, np.ndarray]:
-    """Each base measure's matrix before the absolute value."""
-    names = [layers] if isinstance(layers, str) else list(layers or rec.units.layers)
-    sites = tuple(rec.units.site(name) for name in names)
-    n = len(rec.units.indices(names))
-    derivatives = sorted(bases - {"cov"})
+    magnitudes = {base: _magnitude(base, matrix) for base, matrix in signed.items()}
+    return {
+        m.name: normalised(magnitudes[m.base], eps=eps) if m.normalised else magnitudes[m.base]
+        for m in wanted
+    }
+
+
+def _signed(
+    rec: Recording,
+    wanted: list[Measure],
+    names: list[str],
+    *,
+    across: bool = True,
+    fast: bool,
+    progress: bool,
+) -> dict[str, np.ndarray]:
+    """Each base measure's matrix before the absolute value; without `across`, the blocks between
+    layers are unspecified."""
+    bases = frozenset(m.base for m in wanted)
     if "i_sens" in bases:
         i_sens.check_inputs(rec)
-    loss, targets = hess.check_loss(rec) if "hess" in bases else (None, None)
-    sums = {base: MeanOfSamples(n) for base in derivatives}
+    if "hess" in bases:
+        hess.check_loss(rec)
+    sites = tuple(rec.units.site(name) for name in names)
+    n = len(rec.units.indices(names))
     covariance = CovarianceSum(n)
+    sums = {base: MeanOfSamples(n) for base in sorted(bases - {"cov"})}
     with evaluating(rec.model):
-        for index in show_progress(list(rec.batches()), progress, "similarity"):
-            covariance.update(torch.from_numpy(_activations(rec, names, index)))
-            if not derivatives:
-                continue
-            batch = run_perturbed(rec, sites, index)
-            count = len(batch.delta)
-            if "i_sens" in bases:
-                sums["i_sens"].update(i_sens.sum_over_batch(batch), count)
-            if "o_sens" in bases:
-                sums["o_sens"].update(o_sens.sum_over_batch(batch), count)
-            if loss is not None and targets is not None:
-                total = hess.sum_over_batch(batch, loss, targets[index].to(rec.device))
-                sums["hess"].update(total, count)
-    found = {base: total.matrix() for base, total in sums.items()}
-    return found | ({"cov": covariance.matrix()} if "cov" in bases else {})
+        plan = make_plan(rec, sites, bases, fast=fast) if sums else None
+        for index in show_progress(_slices(rec, plan), progress, "similarity"):
+            if "cov" in bases:
+                covariance.update(torch.from_numpy(_activations(rec, names, index)))
+            if plan is not None:
+                found = _sums(rec, sites, plan, bases, index, across)
+                for base, total in found.items():
+                    sums[base].update(total, index.stop - index.start)
+    matrices = {base: total.matrix() for base, total in sums.items()}
+    return matrices | ({"cov": covariance.matrix()} if "cov" in bases else {})
+
+
+def _slices(rec: Recording, plan: Plan | None) -> list[slice]:
+    rows = rec.batch_size if plan is None else min(plan.rows, rec.batch_size)
+    return [slice(k, min(k + rows, len(rec))) for k in range(0, len(rec), rows)]
+
+
+def _sums(
+    rec: Recording,
+    sites: tuple[Site, ...],
+    plan: Plan,
+    bases: frozenset[str],
+    index: slice,
+    across: bool,
+) -> dict[str, Tensor]:
+    chain = run_chain(rec, sites, index) if plan.chain else None
+    if chain is not None:
+        return chain_sums(chain, bases, rec, index, across=across)
+    return general_sums(run_perturbed(rec, sites, index), plan, bases, rec, index)
 
 
 def _activations(rec: Recording, names: list[str], index: slice) -> np.ndarray:

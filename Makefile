@@ -1,0 +1,33 @@
+# Everything a newcomer needs: make demo, make test. Both build .venv on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+DEMO_ARGS ?=
+TEST_ARGS ?=
+
+.PHONY: demo test lint toys clean
+
+demo: $(INSTALLED)
+	$(BIN)/infoflow demo --out runs/demo --overwrite $(DEMO_ARGS)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright -p . --pythonpath $(BIN)/python
+
+toys: $(INSTALLED)
+	$(BIN)/infoflow toys
+
+# torch first and by its exact version: the CPU build is enough
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==$$(sed -n 's/^torch==//p' constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[report,exact,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache

@@ -1,0 +1,243 @@
+"""The command line: infoflow demo | analyze | toys."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch.nn.functional import cross_entropy
+from tyro.conf import Positional
+
+from infoflow.compare import Comparison, compare
+from infoflow.record import Recording, record
+from infoflow.results import prepare_folder, save_run
+from infoflow.units import Site
+from infoflow.weighting import Weighting
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    n_modules: int = 2
+    """Modules that the causal search looks for."""
+    weighting: Weighting = "conductance"
+    """What the exchange is divided by."""
+    budget: int = 400
+    """Partitions that the search measures."""
+    samples: int = 40
+    """Random partitions for the mean of the module score."""
+    donors: int = 60
+    """Donor samples of every intervention."""
+    contexts: int = 40
+    """Context samples of every intervention."""
+    max_rows: int = 2000
+    """Rows of the data that are recorded at most (the first ones)."""
+    seed: int = 0
+    """Seed of everything."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train the 2022 study's network on handwritten digits and report on its modules."""
+
+    dataset: Literal["digits", "mnist"] = "digits"
+    """The bundled 8x8 digits, or MNIST from --data-dir."""
+    data_dir: Path | None = None
+    """Folder of the four MNIST files; by default the environment variable INFOFLOW_DATA."""
+    dropout: float = 0.2
+    """Dropout probability in training."""
+    effort: Effort = Effort()
+    out: Path = Path("runs/demo")
+    """Folder for config, tables, figures and report.html."""
+    overwrite: bool = False
+    """Write over an earlier run in the same folder."""
+
+    def run(self) -> Path:
+        """Train, record, compare, write the run folder; returns the report's path."""
+        from infoflow.checkpoint import save_checkpoint
+        from infoflow.data import load
+        from infoflow.train import TrainConfig, train
+
+        folder = prepare_folder(self.out, overwrite=self.overwrite)
+        data = load(self.dataset, self.data_dir)
+        config = TrainConfig(dataset=self.dataset, dropout=self.dropout, seed=self.effort.seed)
+        _say(f"training {config.hidden} units on {self.dataset}, dropout {config.dropout} ...")
+        trained = train(config, data, progress=True)
+        _say(f"test accuracy {trained.test_accuracy:.4f} after {trained.epochs} epochs")
+        save_checkpoint(trained, folder / "model.safetensors")
+        rows = slice(self.effort.max_rows)
+        rec = record(
+            trained.model,
+            ["fc1", "fc2"],
+            data.test_x[rows],
+            data.test_y[rows],
+            loss=cross_entropy,
+        )
+        about = {
+            "data": f"{data.name}, held-out test samples",
+            "test accuracy": f"{trained.test_accuracy:.4f}",
+            "training": f"dropout {config.dropout}, L2 {config.l2}, {trained.epochs} epochs",
+            "seed": self.effort.seed,
+        }
+        title = f"Modules of a network trained on {data.name}"
+        return _analysed(rec, self.effort, folder, _settings("demo", self), title, about)
+
+
+@dataclass(frozen=True)
+class Analyze:
+    """Report on the modules of your own network."""
+
+    factory: Positional[str]
+    """module:function; the function returns model, inputs, targets, loss (the last two may be
+    None)."""
+    layers: tuple[str, ...]
+    """Dotted names of the layers to record; NAME@D for units along dimension D."""
+    effort: Effort = Effort()
+    batch_size: int = 512
+    """Rows per forward pass."""
+    out: Path = Path("runs/analyze")
+    """Folder for config, tables, figures and report.html."""
+    overwrite: bool = False
+    """Write over an earlier run in the same folder."""
+
+    def run(self) -> Path:
+        """Call the factory, record, compare, write the run folder; returns the report's path."""
+        made = load_factory(self.factory)()
+        if not isinstance(made, tuple) or not 2 <= len(made) <= 4:
+            raise ValueError(
+                f"{self.factory} returned {type(made).__name__}; expected a tuple "
+                "(model, inputs, targets, loss)"
+            )
+        model, inputs = made[:2]
+        targets, loss = (*made[2:], None, None)[:2]
+        folder = prepare_folder(self.out, overwrite=self.overwrite)
+        rec = record(
+            model,
+            [parse_site(name) for name in self.layers],
+            inputs,
+            targets,
+            loss=loss,
+            batch_size=self.batch_size,
+            progress=True,
+        )
+        title = f"Modules of {self.factory}"
+        return _analysed(rec, self.effort, folder, _settings("analyze", self), title, {})
+
+
+@dataclass(frozen=True)
+class Toys:
+    """Print the toy networks: exact bits by enumeration, by pgmpy and from the table."""
+
+    out: Path | None = None
+    """Also write the table to this CSV file."""
+
+    def run(self) -> Path | None:
+        """Compute and print the table; a disagreement is an error."""
+        from infoflow import toys
+
+        table = toys.table()
+        print(table.round(4).to_string(index=False))
+        if self.out is not None:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            table.to_csv(self.out)
+        wrong = [row["name"] for row in table.to_dict("records") if not row["agree"]]
+        if wrong:
+            raise ValueError(f"these toys' three answers disagree: {wrong}")
+        return self.out
+
+
+def load_factory(name: str) -> Callable[[], Any]:
+    """The function that `module:function` names; the working folder is searched first.
+
+    Raises:
+        ValueError: Not of that form, no such module, or no such function in it.
+    """
+    module_name, _, function_name = name.partition(":")
+    if not module_name or not function_name:
+        raise ValueError(f"expected module:function, got {name!r}")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"cannot import {error.name!r} for {name!r}: is it installed?") from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise ValueError(f"module {module_name!r} has no function {function_name!r}")
+    return function
+
+
+def parse_site(name: str) -> Site:
+    """A layer name, with the unit dimension after an @ if given.
+
+    Examples:
+        >>> parse_site("encoder.relu@1")
+        Site(path='encoder.relu', unit_dim=1, output=None)
+    """
+    path, _, dim = name.partition("@")
+    try:
+        return Site(path, unit_dim=int(dim) if dim else None)
+    except ValueError as error:
+        raise ValueError(f"expected NAME or NAME@DIMENSION, got {name!r}") from error
+
+
+def _analysed(
+    rec: Recording,
+    effort: Effort,
+    folder: Path,
+    config: dict[str, Any],
+    title: str,
+    about: dict[str, Any],
+) -> Path:
+    _say(f"{rec!r}; measuring ...")
+    found: Comparison = compare(
+        rec,
+        n_modules=effort.n_modules,
+        weighting=effort.weighting,
+        budget=effort.budget,
+        samples=effort.samples,
+        donors=effort.donors,
+        contexts=effort.contexts,
+        seed=effort.seed,
+        progress=True,
+    )
+    path = save_run(found, folder, config, title=title, about=about)
+    from infoflow.report import finding
+
+    _say(finding(found))
+    _say(f"report: {path.resolve().as_uri()}")
+    return path
+
+
+def _settings(command: str, settings: Any) -> dict[str, Any]:
+    return {"command": command, "torch_threads": torch.get_num_threads(), **asdict(settings)}
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit status. Mistakes are told in one line, not a traceback."""
+    import tyro
+
+    command: Any = tyro.extras.subcommand_cli_from_dict(
+        {"demo": Demo, "analyze": Analyze, "toys": Toys},
+        prog="infoflow",
+        description="Find modules in trained networks and measure what they send each other.",
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    try:
+        command.run()
+    except (ValueError, KeyError, TypeError, RuntimeError, OSError, ImportError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"infoflow: {text}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,133 @@
+"""The order in which a model calls its layers, and which calls are over before an intervention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from infoflow._hooks import layer_at
+from infoflow.site import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of one layer in a forward pass.
+
+    Attributes:
+        layer: The module that is called.
+        number: How often it was called before in this pass.
+        start, end: Moments of the pass; the calls inside it have theirs in between.
+        parent: The call in which it happens; None for the model itself.
+        nbytes: Size of the tensors it returned, per sample.
+    """
+
+    layer: nn.Module
+    number: int
+    start: int
+    end: int
+    parent: Call | None
+    nbytes: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Identity of the layer, and the number of the call."""
+        return id(self.layer), self.number
+
+    @property
+    def inside(self) -> Iterator[Call]:
+        """The calls it happens in, innermost first."""
+        above = self.parent
+        while above is not None:
+            yield above
+            above = above.parent
+
+
+def trace_calls(model: nn.Module, args: Sequence[Any]) -> list[Call]:
+    """The calls of one pass `model(*args)`, in the order in which they begin."""
+    open_calls: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
+    counts: dict[int, int] = {}
+    moment = iter(range(1 << 62))
+
+    def begin(layer: nn.Module, *_: Any) -> None:
+        number = counts.get(id(layer), 0)
+        counts[id(layer)] = number + 1
+        parent = open_calls[-1] if open_calls else None
+        calls.append({"layer": layer, "number": number, "start": next(moment), "parent": parent})
+        open_calls.append(calls[-1])
+
+    def finish(_layer: nn.Module, _args: Any, output: Any) -> None:
+        tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        size = sum(t.numel() * t.element_size() for t in tensors)
+        open_calls.pop().update(end=next(moment), nbytes=size // len(args[0]))
+
+    with _on_every_layer(model, begin, finish), torch.no_grad():
+        model(*args)
+    made: dict[int, Call] = {}
+    for facts in calls:
+        parent = facts["parent"]
+        made[id(facts)] = Call(**{**facts, "parent": made[id(parent)] if parent else None})
+    return list(made.values())
+
+
+@contextmanager
+def _on_every_layer(model: nn.Module, begin: Any, finish: Any) -> Iterator[None]:
+    handles = []
+    try:
+        for layer in model.modules():
+            handles.append(layer.register_forward_pre_hook(begin))
+            handles.append(layer.register_forward_hook(finish))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def moments(model: nn.Module, calls: Sequence[Call], site: Site) -> dict[int, int]:
+    """When the site's tensor is there: `{number of the call: moment}`."""
+    layer = layer_at(model, site.path)
+    own = [call for call in calls if call.layer is layer]
+    return {
+        call.number: call.end if site.io == "output" else call.start
+        for call in own
+        if site.call in (None, "all", call.number)
+    }
+
+
+def finished_calls(
+    calls: Sequence[Call], moment: int, opaque: set[tuple[int, int]]
+) -> dict[tuple[int, int], Call]:
+    """The outermost calls that are over at `moment`, by key.
+
+    Args:
+        calls: All calls of a pass.
+        moment: The first intervention.
+        opaque: Calls that cannot be replayed because of what they return; the calls in them
+            may be.
+    """
+    over = {c.key: c for c in calls if c.end <= moment and c.key not in opaque}
+    return {
+        key: call
+        for key, call in over.items()
+        if not any(above.key in over for above in call.inside)
+    }
+
+
+def live_calls(
+    calls: Sequence[Call], finished: dict[tuple[int, int], Call]
+) -> dict[int, list[Call]]:
+    """By identity of the layer, the calls that still happen when `finished` ones are replayed.
+
+    The finished calls themselves are among them (they are answered), those inside them are not.
+    """
+    found: dict[int, list[Call]] = {}
+    for call in calls:
+        if not any(above.key in finished for above in call.inside):
+            found.setdefault(id(call.layer), []).append(call)
+    return found

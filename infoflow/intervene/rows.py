@@ -1,0 +1,92 @@
+"""Rows of a recorded table that are gathered only when somebody computes with them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+_METADATA = {
+    getattr(Tensor, name).__get__
+    for name in ("shape", "dtype", "device", "ndim", "requires_grad", "is_cuda", "layout")
+} | {Tensor.size, Tensor.dim, Tensor.__len__, Tensor.is_floating_point, Tensor.numel}
+
+
+class Source(Protocol):
+    """What a `Rows` stands for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        ...
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the same type on the same device."""
+        ...
+
+    def compute(self) -> Tensor:
+        """A fresh tensor, which the model may edit in place."""
+        ...
+
+    def apply(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+        """`function(self, *args, **kwargs)` by a shorter way, or None if there is none."""
+        ...
+
+
+class Rows(Tensor):
+    """A tensor that knows its shape but has no values until an operation asks for them.
+
+    A replayed layer returns one of these. If only other replayed layers receive it, its values
+    are never gathered; so nothing upstream of an intervention costs anything, whatever the
+    model's forward code looks like.
+    """
+
+    _source: Source
+    _value: Tensor | None
+
+    @staticmethod
+    def __new__(cls, source: Source) -> Rows:
+        like = source.like
+        rows = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls, source.shape, dtype=like.dtype, device=like.device
+        )
+        rows._source = source
+        rows._value = None
+        return rows
+
+    def value(self) -> Tensor:
+        """The values; the same tensor each time, so that an edit in place is seen by all."""
+        if self._value is None:
+            self._value = self._source.compute()
+        return self._value
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = {} if kwargs is None else kwargs
+        if func in _METADATA:
+            with torch._C.DisableTorchFunctionSubclass():
+                return func(*args, **kwargs)
+        first = args[0] if args else None
+        if isinstance(first, Rows) and first._value is None:
+            short = first._source.apply(func, args[1:], kwargs)
+            if short is not None:
+                return short
+        args, kwargs = materialised((args, kwargs))
+        return func(*args, **(kwargs or {}))
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        args, kwargs = materialised((args, kwargs))
+        return func(*args, **(kwargs or {}))
+
+
+def materialised(value: Any) -> Any:
+    """`value` with every `Rows` in it replaced by its values."""
+    return tree_map_only(Rows, Rows.value, value)

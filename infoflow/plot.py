@@ -1,0 +1,248 @@
+"""Figures. Every function takes a matplotlib axes (or makes one) and returns it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from infoflow.partition import Partition
+from infoflow.similarity import UPSTREAM
+
+if TYPE_CHECKING:
+    from infoflow.compare import Comparison
+    from infoflow.exchange import Exchange
+    from infoflow.search import SearchResult
+    from infoflow.units import UnitSpace
+
+# Colour-blind safe (Okabe & Ito); upstream measures blue, downstream orange, causal green.
+UPSTREAM_COLOR, DOWNSTREAM_COLOR, CAUSAL_COLOR, CHANCE_COLOR = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#999999",
+)
+MODULE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+
+
+def measure_color(measure: str) -> str:
+    """Blue for upstream measures, orange for downstream ones."""
+    return UPSTREAM_COLOR if measure in UPSTREAM else DOWNSTREAM_COLOR
+
+
+def module_color(module: int) -> str:
+    """Colour of a module; grey for unused units."""
+    return "#BBBBBB" if module < 0 else MODULE_COLORS[module % len(MODULE_COLORS)]
+
+
+def similarity_matrix(
+    S: np.ndarray, partition: Partition, *, ax: Any = None, title: str = ""
+) -> Any:
+    """The matrix sorted by module, with module borders and unused units last.
+
+    Args:
+        S: `(n, n)` similarities.
+        partition: Of the same units.
+        ax: Where to draw.
+        title: Above it.
+
+    Raises:
+        ValueError: Matrix and partition of different sizes.
+    """
+    if S.shape != (len(partition), len(partition)):
+        raise ValueError(f"similarities {S.shape} do not fit a partition of {len(partition)} units")
+    ax = _axes(ax, (3.4, 3.4))
+    rank = np.where(partition.labels < 0, partition.n_modules, partition.labels)
+    order = np.argsort(rank, kind="stable")
+    shown = S[np.ix_(order, order)].copy()
+    np.fill_diagonal(shown, np.nan)
+    top = np.nanpercentile(shown, 99.5) if np.isfinite(shown).any() else 1.0
+    ax.imshow(shown, cmap="magma", vmin=0, vmax=top or 1.0, interpolation="nearest")
+    for border in np.cumsum([*partition.sizes])[:-1] if partition.n_modules else []:
+        ax.axhline(border - 0.5, color="white", lw=0.9)
+        ax.axvline(border - 0.5, color="white", lw=0.9)
+    used = int(partition.sizes.sum())
+    if used < len(partition):
+        ax.axhline(used - 0.5, color="#56B4E9", lw=0.9, ls=":")
+        ax.axvline(used - 0.5, color="#56B4E9", lw=0.9, ls=":")
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=9)
+    return ax
+
+
+def module_flow(
+    exchange: Exchange, *, units: UnitSpace | None = None, ax: Any = None, title: str = ""
+) -> Any:
+    """Modules as discs (area: units), arrows between them (width: bits given the context).
+
+    Numbers on an arrow: plain bits, and in brackets bits given the context.
+
+    Args:
+        exchange: What to draw.
+        units: The recording's units, to say how many of each layer a module has.
+        ax: Where to draw.
+        title: Above it.
+    """
+    k = len(exchange.flow)
+    height = 1.0 if k == 2 else 1.5
+    ax = _axes(ax, (4.8, 4.8 * height / 1.6))
+    angle = np.pi / 2 + 2 * np.pi * np.arange(k) / k + (np.pi / 2 if k == 2 else 0)
+    at = np.column_stack([np.cos(angle), np.sin(angle)])
+    sizes = exchange.partition.sizes
+    radius = 0.16 + 0.16 * np.sqrt(sizes / sizes.max())
+    widest = max(float(exchange.flow_given_context.max()), 1e-12)
+    for a in range(k):
+        for b in range(k):
+            if a != b:
+                _arrow(ax, exchange, a, b, at, radius, widest)
+    for module in range(k):
+        _disc(ax, at[module], radius[module], module, _composition(exchange, units, module))
+    ax.set(xlim=(-1.6, 1.6), ylim=(-height, height), aspect="equal")
+    ax.axis("off")
+    ax.set_title(title, fontsize=10)
+    return ax
+
+
+def _composition(exchange: Exchange, units: UnitSpace | None, module: int) -> str:
+    members = exchange.partition.modules[module]
+    if units is None or len(units.layers) == 1:
+        return f"{len(members)} units"
+    parts = units.by_layer(members)
+    return "\n".join(f"{len(inside)} of {layer}" for layer, inside in parts.items())
+
+
+def _disc(ax: Any, center: np.ndarray, radius: float, module: int, text: str) -> None:
+    from matplotlib.patches import Circle
+
+    ax.add_patch(Circle(tuple(center), radius, color=module_color(module), zorder=3))
+    bold = {"ha": "center", "va": "center", "fontsize": 11, "fontweight": "bold", "zorder": 4}
+    ax.text(*center, str(module), color="white", **bold)
+    side = 1 if center[1] > 0.1 else -1  # outside the ring, where no arrow passes
+    beside = center + np.array([0, side * (radius + 0.04)])
+    ax.text(*beside, text, ha="center", va="bottom" if side > 0 else "top", fontsize=8)
+
+
+def _arrow(
+    ax: Any,
+    exchange: Exchange,
+    a: int,
+    b: int,
+    at: np.ndarray,
+    radius: np.ndarray,
+    widest: float,
+) -> None:
+    given, plain = exchange.flow_given_context[a, b], exchange.flow[a, b]
+    start, end = at[a], at[b]
+    direction = (end - start) / np.linalg.norm(end - start)
+    normal = np.array([direction[1], -direction[0]])
+    shift = 0.09 * normal
+    ax.annotate(
+        "",
+        xy=tuple(end - direction * (radius[b] + 0.03) + shift),
+        xytext=tuple(start + direction * (radius[a] + 0.03) + shift),
+        arrowprops={
+            "arrowstyle": "-|>",
+            "lw": 0.6 + 5 * max(given, 0) / widest,
+            "color": module_color(a),
+            "alpha": 0.85,
+            "ls": "-" if given > 0 else ":",
+        },
+    )
+    label = (start + end) / 2 + (0.26 + 0.06 * abs(normal[0])) * normal
+    ax.text(*label, f"{plain:.2f}\n({given:.2f})", fontsize=7, ha="center", va="center")
+
+
+def q_by_measure(comparison: Comparison, *, ax: Any = None) -> Any:
+    """Q* of every measure, one group of bars a layer."""
+    ax = _axes(ax, (6.4, 3.0))
+    table = comparison.layers.pivot(index="measure", columns="layer", values="q_star")
+    table = table.reindex([m for m in comparison.similarities if m in table.index])
+    layers = list(dict.fromkeys(comparison.layers["layer"]))
+    width = 0.8 / len(layers)
+    for number, layer in enumerate(layers):
+        place = np.arange(len(table)) + (number - (len(layers) - 1) / 2) * width
+        ax.bar(
+            place,
+            table[layer].to_numpy(dtype=float),
+            width * 0.92,
+            color=[measure_color(m) for m in table.index],
+            alpha=1.0 - 0.65 * number / max(len(layers) - 1, 1),
+            label=layer,
+        )
+    ax.set_xticks(np.arange(len(table)), table.index, rotation=30, ha="right", fontsize=8)
+    ax.set_ylabel("Q*")
+    ax.legend(
+        title="layer", fontsize=8, title_fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0)
+    )
+    _plain(ax)
+    return ax
+
+
+def q_against_exchange(comparison: Comparison, measure: str, *, ax: Any = None) -> Any:
+    """Q under one measure against weighted exchange, over the common set of partitions.
+
+    The exchange is divided by that of the stratum's partition dealt wholly anew, so that
+    partitions of different module sizes can be seen together.
+    """
+    ax = _axes(ax, (3.2, 2.8))
+    common = comparison.common
+    chance = common.groupby("stratum")["weighted"].transform("last")
+    ax.axhline(1.0, color=CHANCE_COLOR, lw=0.6)
+    ax.scatter(
+        common[f"q_{measure}"],
+        common["weighted"] / chance,
+        s=10,
+        c=common["dealt_anew"],
+        cmap="viridis_r",
+        alpha=0.8,
+        linewidths=0,
+    )
+    rho = comparison.correlations.loc[measure, "spearman_weighted"]
+    ax.set_title(f"{measure}: ρ = {rho:.2f}", fontsize=9, color=measure_color(measure))
+    ax.set_xlabel("Q", fontsize=8)
+    ax.set_ylabel("exchange ÷ chance", fontsize=8)
+    ax.tick_params(labelsize=7)
+    _plain(ax)
+    return ax
+
+
+def search_history(result: SearchResult, *, ax: Any = None) -> Any:
+    """Weighted exchange of every partition measured, and the best so far."""
+    ax = _axes(ax, (6.4, 2.6))
+    history = result.history
+    finite = np.isfinite(history["weighted"])
+    steps = np.arange(1, len(history) + 1)
+    ax.plot(steps[finite], history["weighted"][finite], ".", ms=2.5, color=CHANCE_COLOR)
+    ax.plot(steps, history["best"], color=CAUSAL_COLOR, lw=1.6, label="best so far")
+    ax.axhline(result.score.mean, color="black", lw=0.8, ls="--", label="mean of random")
+    ax.set_xlabel("partitions measured")
+    ax.set_ylabel(f"exchange, {result.score.weighting}")
+    ax.legend(fontsize=7)
+    _plain(ax)
+    return ax
+
+
+def agreement(comparison: Comparison, *, ax: Any = None) -> Any:
+    """Element-centric similarity of every pair of partitions."""
+    ax = _axes(ax, (5.2, 4.4))
+    table = comparison.agreement
+    image = ax.imshow(table.to_numpy(), cmap="magma", vmin=0, vmax=1)
+    names = list(table.index)
+    ax.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7)
+    ax.set_yticks(range(len(names)), names, fontsize=7)
+    ax.figure.colorbar(image, ax=ax, shrink=0.8, label="element-centric similarity")
+    return ax
+
+
+def _axes(ax: Any, size: tuple[float, float]) -> Any:
+    if ax is not None:
+        return ax
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'infoflow[plot]'") from error
+    return Figure(figsize=size, layout="constrained").subplots()
+
+
+def _plain(ax: Any) -> None:
+    ax.spines[["top", "right"]].set_visible(False)

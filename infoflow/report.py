@@ -1,0 +1,209 @@
+"""report.html: one self-contained file that says what was found in a network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from infoflow import plot
+from infoflow.compare import CAUSAL, Comparison
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+def report(
+    comparison: Comparison,
+    path: str | Path,
+    *,
+    title: str = "Modules and what they exchange",
+    about: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write one HTML file that opens from disk, without network access.
+
+    Args:
+        comparison: What `compare` returned.
+        path: Where to write; folders on the way are made.
+        title: Heading.
+        about: Facts about the network and its training to list, such as test accuracy.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: matplotlib or jinja2 is missing (`pip install 'infoflow[report]'`).
+    """
+    return write_report(comparison, figures(comparison), path, title=title, about=about)
+
+
+def write_report(
+    comparison: Comparison,
+    drawn: Mapping[str, Figure],
+    path: str | Path,
+    *,
+    title: str,
+    about: Mapping[str, Any] | None,
+) -> Path:
+    """As `report`, with the figures drawn already."""
+    try:
+        from jinja2 import Environment, PackageLoader
+    except ImportError as error:
+        raise ImportError("reports need jinja2: pip install 'infoflow[report]'") from error
+    environment = Environment(loader=PackageLoader("infoflow", "."), autoescape=True)
+    page = environment.get_template("report.html.j2").render(
+        title=title,
+        finding=finding(comparison),
+        facts={**network_facts(comparison), **(about or {})},
+        figures={name: _data_uri(figure) for name, figure in drawn.items()},
+        tables={name: _html(table) for name, table in report_tables(comparison).items()},
+        skipped=comparison.skipped,
+        weighting=comparison.weighting,
+        score=comparison.search.score,
+        n_modules=comparison.search.partition.n_modules,
+    )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def finding(comparison: Comparison) -> str:
+    """In a few sentences, what the comparison found.
+
+    Every number in it is in the tables.
+    """
+    score = comparison.search.score
+    best = comparison.partitions.loc[CAUSAL]
+    k = int(best["n_modules"])
+    if score.isolated:
+        first = (
+            f"The network falls into {k} modules that send each other nothing that can be "
+            "detected: whatever one is forced to do, the others do not notice."
+        )
+    else:
+        saved = 100 * score.bounded
+        first = (
+            f"The best division into {k} modules found exchanges "
+            f"{best['bits_given_context']:.1f} bits given the context ({best['bits']:.1f} plain); "
+            f"weighted by {comparison.weighting} that is {saved:.0f} % less than random "
+            f"divisions (module score {score.ratio:.2f})."
+        )
+    tracked = _known(comparison.correlations["spearman_weighted"])
+    if not tracked:
+        return first
+    top, least = max(tracked, key=tracked.__getitem__), min(tracked, key=tracked.__getitem__)
+    rho = tracked[top]
+    verdict = "largely" if rho > 0.7 else "partly" if rho > 0.3 else "hardly"
+    agreed = _known(comparison.partitions["agreement_with_causal"])
+    from_q = {name[3:]: a for name, a in agreed.items() if name.startswith("Q* ")}
+    chance = [a for name, a in agreed.items() if name.startswith("random ")]
+    last = ""
+    if from_q:
+        nearest = max(from_q, key=from_q.__getitem__)
+        last = (
+            f" The partition of largest Q that is most like the causal one ({nearest}) agrees "
+            f"with it to {from_q[nearest]:.2f} (random partitions: {np.mean(chance):.2f})."
+        )
+    return (
+        f"{first} Q {verdict} tells: among partitions with equal module sizes, Q under {top} "
+        f"ranks them most like their exchange does (Spearman {rho:.2f}; the least telling measure, "
+        f"{least}, {tracked[least]:.2f}).{last}"
+    )
+
+
+def _known(column: Any) -> dict[str, float]:
+    """A column by row name, missing values left out."""
+    values = column.to_numpy(dtype=float)
+    return {str(n): float(v) for n, v in zip(column.index, values, strict=True) if v == v}
+
+
+def network_facts(comparison: Comparison) -> dict[str, Any]:
+    """What was looked at: model, layers, units, samples."""
+    rec = comparison.rec
+    parameters = sum(p.numel() for p in rec.model.parameters())
+    sizes = zip(rec.units.layers, rec.units.sizes, strict=True)
+    return {
+        "model": f"{type(rec.model).__name__} with {parameters:,} parameters",
+        "recorded layers": ", ".join(f"{name} ({size} units)" for name, size in sizes),
+        "unused units": f"{int(rec.units.unused.sum())} of {len(rec.units)}",
+        "samples": f"{len(rec):,} of shape {tuple(rec.inputs[0].shape[1:])}",
+    }
+
+
+def report_tables(comparison: Comparison) -> dict[str, Any]:
+    """The tables of the report, rounded by the reader's eye only when shown."""
+    layers = comparison.layers
+    q_star = layers.pivot(index="measure", columns="layer", values="q_star")
+    effective = layers.pivot(index="measure", columns="layer", values="n_effective")
+    order = [m for m in comparison.similarities if m in q_star.index]
+    columns = list(dict.fromkeys(layers["layer"]))
+    by_measure = q_star.loc[order, columns].add_prefix("Q* ")
+    by_measure = by_measure.join(effective.loc[order, columns].add_prefix("effective modules "))
+    shown = [c for c in comparison.partitions.columns if not c.startswith("q_")]
+    return {
+        "by_measure": by_measure,
+        "partitions": comparison.partitions[shown],
+        "q_under": comparison.partitions.filter(regex="^q_"),
+        "correlations": comparison.correlations.filter(regex="^spearman"),
+        "flow": comparison.search.exchange.to_frame().set_index(["source", "target"]),
+    }
+
+
+def figures(comparison: Comparison) -> dict[str, Figure]:
+    """All figures of the report by name."""
+    from matplotlib.figure import Figure
+
+    names = list(comparison.modules)
+    drawn: dict[str, Figure] = {}
+    matrices = Figure(figsize=(10.4, 2.75 * -(-len(names) // 4)), layout="constrained")
+    for ax, name in zip(_grid(matrices, len(names)), names, strict=False):
+        modules = comparison.modules[name]
+        plot.similarity_matrix(
+            comparison.similarities[name],
+            modules.partition,
+            ax=ax,
+            title=f"{name}: Q* = {modules.q:.3f}, {modules.n_effective:.1f} effective",
+        )
+    drawn["similarity"] = matrices
+    drawn["q_by_measure"] = plot.q_by_measure(comparison).figure
+    drawn["module_flow"] = plot.module_flow(
+        comparison.search.exchange, units=comparison.rec.units
+    ).figure
+    scatter = Figure(figsize=(10.4, 2.4 * -(-len(names) // 4)), layout="constrained")
+    for ax, name in zip(_grid(scatter, len(names)), names, strict=False):
+        plot.q_against_exchange(comparison, name, ax=ax)
+    drawn["q_against_exchange"] = scatter
+    drawn["agreement"] = plot.agreement(comparison).figure
+    drawn["search"] = plot.search_history(comparison.search).figure
+    return drawn
+
+
+def _grid(figure: Figure, count: int) -> list[Any]:
+    axes = np.atleast_1d(figure.subplots(-(-count // 4), 4, squeeze=False)).ravel()
+    for ax in axes[count:]:
+        ax.axis("off")
+    return list(axes)
+
+
+def _data_uri(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _html(table: pd.DataFrame) -> str:
+    shown = table.copy()
+    shown.columns = [str(c).replace("_", " ") for c in shown.columns]
+    return shown.to_html(border=0, na_rep="–", float_format=_number, classes="data")
+
+
+def _number(value: float) -> str:
+    if not np.isfinite(value):
+        return "∞" if value > 0 else "–"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"

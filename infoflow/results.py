@@ -1,0 +1,106 @@
+"""A run folder: configuration, tables, figures and the report of one analysis."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from infoflow.compare import Comparison
+
+CONFIG = "config.json"
+
+
+def prepare_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
+    """The folder of a run, made if missing. Only an earlier run is ever written over.
+
+    Raises:
+        FileExistsError: It holds an earlier run and `overwrite` is False, or it holds other files.
+        NotADirectoryError: It is a file.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; choose a folder with --out")
+    present = [p.name for p in folder.iterdir()] if folder.exists() else []
+    if present and CONFIG not in present:
+        raise FileExistsError(f"{folder} holds other files; choose an empty folder with --out")
+    if present and not overwrite:
+        raise FileExistsError(
+            f"{folder} holds an earlier run; choose another folder with --out, or --overwrite"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def save_run(
+    comparison: Comparison,
+    folder: str | Path,
+    config: Mapping[str, Any],
+    *,
+    title: str,
+    about: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write `config.json`, `tables/*.csv`, `figures/*.png` and `report.html`.
+
+    Args:
+        comparison: What `compare` returned.
+        folder: A folder from `prepare_folder`.
+        config: Settings of the run, JSON-able; versions are added.
+        title: Heading of the report.
+        about: Facts for the report.
+
+    Returns:
+        Path of the report.
+    """
+    from infoflow.report import figures, write_report
+
+    folder = Path(folder)
+    (folder / "tables").mkdir(exist_ok=True)
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, table in run_tables(comparison).items():
+        table.to_csv(folder / "tables" / f"{name}.csv")
+    drawn = figures(comparison)
+    for name, figure in drawn.items():
+        figure.savefig(folder / "figures" / f"{name}.png", dpi=130)
+    path = write_report(comparison, drawn, folder / "report.html", title=title, about=about)
+    write_json(folder / CONFIG, {**config, "versions": versions()})
+    return path
+
+
+def run_tables(comparison: Comparison) -> dict[str, Any]:
+    """All tables of a run, at full precision."""
+    units = comparison.rec.units.table.set_index("unit")
+    for name, partition in comparison.labels.items():
+        units[name] = partition.labels
+    return {
+        "partitions": comparison.partitions,
+        "correlations": comparison.correlations,
+        "agreement": comparison.agreement,
+        "layers": comparison.layers.set_index(["layer", "measure"]),
+        "common_set": comparison.common,
+        "units": units,
+        "module_flow": comparison.search.exchange.to_frame().set_index(["source", "target"]),
+        "search_history": comparison.search.history.rename_axis("evaluation"),
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON in one step: the file is either whole or as it was."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers."""
+    found = {"python": platform.python_version()}
+    for name in ("infoflow", "torch", "numpy", "scipy", "pandas", "scikit-learn", "clusim"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,94 @@
+"""Rules read off the autograd graph of what a model did, independent of its layers' names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+# Backward nodes of functions that are linear, piecewise linear, or only move values about: their
+# second derivative is zero wherever it exists.
+_PIECEWISE_LINEAR = {
+    "Add", "Sub", "Neg", "Sum", "Mean", "Expand", "Repeat", "View", "Reshape", "UnsafeView",
+    "ReshapeAlias", "T", "Transpose", "Permute", "Unsqueeze", "Squeeze", "Slice", "Select",
+    "Index", "Clone", "Copy", "ToCopy", "AsStrided", "Cat", "Stack", "Split", "SplitWithSizes",
+    "Unbind", "Unfold", "Relu", "LeakyRelu", "Threshold", "Hardtanh", "Clamp", "ClampMin",
+    "ClampMax", "Abs", "MaxPool2DWithIndices", "MaxPool3DWithIndices", "AvgPool2D", "AvgPool3D",
+    "AdaptiveAvgPool2D", "AdaptiveMaxPool2D", "MkldnnMaxPool2D", "ConstantPadNd",
+    "ReflectionPad2D", "ReplicationPad2D", "UpsampleNearest2D", "UpsampleBilinear2D", "Im2Col",
+    "Where", "Max", "Min", "Amax", "Amin", "Maximum", "Minimum",
+}  # fmt: skip
+# Linear in each of two factors: only one of them may depend on the units.
+_BILINEAR = {"Mul", "Mm", "Bmm", "Mv", "Dot", "Convolution", "MkldnnConvolution"}
+_BILINEAR_WITH_SUMMAND = {"Addmm", "Addmv", "Addbmm", "Baddbmm"}
+# Linear in the first argument, by constants in the others.
+_LINEAR_IN_FIRST = {"Div", "PreluKernel"}
+_AFFINE_IN_EVALUATION = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}
+
+
+def reaches(start: Any, goal: Callable[[Any], bool], blocked: Any = None) -> bool:
+    """Whether a backward node is, or leads to, one that `goal` accepts, not through `blocked`."""
+    stack, seen = [start], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen or node is blocked:
+            continue
+        if goal(node):
+            return True
+        seen.add(node)
+        stack += [following for following, _ in node.next_functions]
+    return False
+
+
+def leads_to(leaf: Tensor) -> Callable[[Any], bool]:
+    """Accepts the node at which gradients of `leaf` are gathered."""
+    return lambda node: getattr(node, "variable", None) is leaf
+
+
+def is_piecewise_linear(outputs: Tensor, leaf: Tensor) -> bool:
+    """Whether `outputs` is piecewise linear in `leaf`, by every operation between the two.
+
+    Conservative: an operation that is not known to be piecewise linear says no.
+    """
+    if outputs.grad_fn is None:
+        return True
+    depends = _dependence(outputs.grad_fn, leads_to(leaf))
+    return all(_allowed(node, depends) for node, does in depends.items() if does)
+
+
+def _dependence(root: Any, goal: Callable[[Any], bool]) -> dict[Any, bool]:
+    """For each node under `root`, whether it leads to the goal."""
+    order, stack, seen = [], [(root, False)], set()
+    while stack:
+        node, done = stack.pop()
+        if done:
+            order.append(node)
+        elif node is not None and node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack += [(following, False) for following, _ in node.next_functions]
+    depends: dict[Any, bool] = {}
+    for node in order:  # children first
+        under = any(depends.get(following, False) for following, _ in node.next_functions)
+        depends[node] = goal(node) or under
+    return depends
+
+
+def _allowed(node: Any, depends: dict[Any, bool]) -> bool:
+    name = node.name().rstrip("0123456789").removesuffix("Backward")
+    if name.endswith("AccumulateGrad"):
+        return True
+    inputs = [following for following, _ in node.next_functions]
+    dependent = [i for i, following in enumerate(inputs) if depends.get(following, False)]
+    if name in _PIECEWISE_LINEAR:
+        return True
+    if name in _BILINEAR:
+        return len(dependent) == 1
+    if name in _BILINEAR_WITH_SUMMAND:  # the summand comes first
+        return len([i for i in dependent if i > 0]) <= 1
+    if name in _LINEAR_IN_FIRST:
+        return dependent == [0]
+    if name in _AFFINE_IN_EVALUATION:
+        return dependent == [0] and not getattr(node, "_saved_training", True)
+    return False

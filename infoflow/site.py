@@ -1,0 +1,261 @@
+"""Where hidden units live: a `Site` is one tensor that goes in or out of one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from infoflow.basis import Basis
+
+# Layers whose output carries its units (channels) in dimension 1, and those that carry them last.
+_UNITS_SECOND = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm,
+    nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
+)  # fmt: skip
+_UNITS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.TransformerEncoderLayer)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One tensor that a layer returns or receives, and which of its dimensions indexes the units.
+
+    Attributes:
+        path: Dotted name of the layer, as in `model.named_modules()`.
+        unit_dim: Dimension of the tensor along which units lie (the batch is dimension 0).
+            None: 1 for tensors with two dimensions and for convolutional layers, last for
+            Linear, LayerNorm and Embedding; anything else is an error, never a guess.
+        output: Index or key when the layer returns a tuple or a dict; for `io="input"` the
+            position or keyword of the argument (None: the first).
+        call: Which call, when a pass calls the layer several times: 0 is the first. "all": every
+            call; calls are then positions of the units, as time steps of a recurrent cell are.
+        io: "output": what the layer returns. "input": what it is called with.
+        heads: The unit dimension holds this many heads of equal width; a unit is a head, and its
+            components are positions. None: every index is a unit.
+        basis: Units are coordinates along these directions; None: the layer's own axes.
+
+    Examples:
+        >>> Site("encoder.mlp", unit_dim=-1).name
+        'encoder.mlp'
+        >>> Site("rnn", output=0).name, Site("act", call=1).name, Site("proj", io="input").name
+        ('rnn[0]', 'act#1', 'proj:input')
+    """
+
+    path: str
+    unit_dim: int | None = None
+    output: int | str | None = None
+    call: int | Literal["all"] | None = None
+    io: Literal["output", "input"] = "output"
+    heads: int | None = None
+    basis: Basis | None = None
+
+    def __post_init__(self) -> None:
+        if self.io not in ("output", "input"):
+            raise ValueError(f"unknown io {self.io!r} of {self.path!r}: 'output' or 'input'")
+        if self.call is not None and self.call != "all" and not _is_index(self.call):
+            raise ValueError(f"expected call of {self.path!r} >= 0 or 'all', got {self.call!r}")
+        if self.heads is not None and (not _is_index(self.heads) or self.heads < 1):
+            raise ValueError(f"expected heads of {self.path!r} >= 1, got {self.heads!r}")
+
+    @property
+    def name(self) -> str:
+        """The key under which the site appears in results: its path and what tells it apart."""
+        place = ":input" if self.io == "input" else ""
+        picked = "" if self.output is None else f"[{self.output}]"
+        return f"{self.path}{place}{picked}" + (
+            "" if self.call in (None, "all") else f"#{self.call}"
+        )
+
+    def tensor(self, value: Any) -> Tensor:
+        """The tensor that carries the units, out of what the layer returned.
+
+        For `io="input"`, `value` is the pair (arguments, keyword arguments) of the call.
+
+        Raises:
+            TypeError: There is no such tensor.
+        """
+        picked, verb = value, "returned"
+        if self.io == "input":
+            picked, verb = value[isinstance(self.output, str)], "was called with"
+        key = 0 if self.io == "input" and self.output is None else self.output
+        if key is not None:
+            try:
+                picked = picked[key]
+            except (KeyError, IndexError, TypeError) as error:
+                raise TypeError(
+                    f"layer {self.path!r} {verb} {_describe(picked)}, "
+                    f"which has no {self.io} {key!r}"
+                ) from error
+        if not isinstance(picked, Tensor):
+            raise TypeError(
+                f"layer {self.path!r} {verb} {_describe(picked)}, expected a tensor; "
+                f"name the one you mean: Site({self.path!r}, output=...)"
+            )
+        return picked
+
+    def with_tensor(self, value: Any, tensor: Tensor) -> Any:
+        """What the layer returned, with `tensor` in the place that this site names."""
+        if self.io == "input":
+            args, kwargs = value
+            if isinstance(self.output, str):
+                return args, {**kwargs, self.output: tensor}
+            return _with_item(args, self.output or 0, tensor), kwargs
+        return tensor if self.output is None else _with_item(value, self.output, tensor)
+
+    def units_first(self, tensor: Tensor) -> Tensor:
+        """A view `(batch, units)` or `(batch, units, ...)` with the units in dimension 1.
+
+        Raises:
+            ValueError: Units are directions: they are no view. Use `read`, `write` and `add`.
+        """
+        if self.basis is not None:
+            raise ValueError(f"units of {self.name!r} are directions of a basis, not coordinates")
+        return self._axes_first(tensor)
+
+    def _axes_first(self, tensor: Tensor) -> Tensor:
+        assert self.unit_dim is not None, "sites are resolved before use"
+        moved = tensor.movedim(self.unit_dim, 1)
+        return moved if self.heads is None else moved.unflatten(1, (self.heads, -1))
+
+    def read(self, value: Any) -> Tensor:
+        """The units' activations `(batch, units)` or `(batch, units, positions)`."""
+        moved = self._axes_first(self.tensor(value))
+        moved = moved if moved.ndim == 2 else moved.flatten(2)
+        return moved if self.basis is None else self.basis.coordinates(moved)
+
+    def write(self, value: Any, units: Tensor, new: Any) -> Any:
+        """What the layer returned, with `units` replaced by `new`; nothing is edited in place.
+
+        Args:
+            value: What the layer returned.
+            units: `(u,)` indices of units.
+            new: `(u,)`, `(batch, u)` or `(batch, u, positions)`, or a scalar.
+
+        Raises:
+            ValueError: `new` has another shape.
+        """
+        out = self.tensor(value).clone()
+        moved = self._axes_first(out)
+        new = self._shaped(new, moved, len(units))
+        if self.basis is None:
+            moved[:, units] = new
+        else:
+            old = self.basis.coordinates(moved.detach().clone())[:, units]
+            # taken away before the new part is added: under the identity basis both are exact
+            moved.sub_(self.basis.expand(old, units)).add_(self.basis.expand(new, units))
+        return self.with_tensor(value, out)
+
+    def add(self, value: Any, delta: Tensor) -> Any:
+        """What the layer returned, with `delta` `(batch, units[, positions])` added to the units.
+
+        Differentiable with respect to `delta` and to what the layer returned.
+        """
+        tensor = self.tensor(value)
+        moved = self._axes_first(tensor)
+        if delta.ndim == 3:
+            delta = delta.reshape(*delta.shape[:2], *moved.shape[2:])
+        else:
+            delta = delta.reshape(*delta.shape, *(1,) * (moved.ndim - 2))
+        if self.basis is not None:
+            delta = self.basis.expand(delta, torch.arange(len(self.basis)))
+        shifted = moved + delta.to(moved.dtype)
+        shifted = shifted if self.heads is None else shifted.flatten(1, 2)
+        return self.with_tensor(value, shifted.movedim(1, self.unit_dim or 1))
+
+    def _shaped(self, new: Any, moved: Tensor, count: int) -> Tensor:
+        """`new` expanded to `(batch, count, ...)`, the shape of the units to be replaced."""
+        shape = (moved.shape[0], count, *moved.shape[2:])
+        new = torch.as_tensor(new, dtype=moved.dtype, device=moved.device)
+        if new.ndim == 3 and len(shape) > 3 and new.shape[2] == moved[0, 0].numel():
+            new = new.reshape(*new.shape[:2], *shape[2:])
+        if new.ndim >= 1:
+            missing = len(shape) - max(new.ndim, 2)
+            new = new.reshape(*((1,) if new.ndim == 1 else ()), *new.shape, *(1,) * missing)
+        try:
+            return new.expand(shape)
+        except RuntimeError as error:
+            raise ValueError(
+                f"values of shape {tuple(new.shape)} do not fit layer {self.path!r}: expected a "
+                f"scalar, ({count},) or {shape} (batch, units, positions)"
+            ) from error
+
+    def resolved(self, layer: nn.Module, value: Any) -> Site:
+        """This site with `unit_dim` settled for what `layer` returned on a dry run.
+
+        Raises:
+            ValueError: The unit dimension is not given and cannot be known from the layer's type,
+                or it names the batch dimension.
+        """
+        if isinstance(layer, nn.RNNBase) and self.output is None and self.io == "output":
+            raise ValueError(_fused_recurrent(self.path, type(layer).__name__))
+        tensor = self.tensor(value)
+        shape = tuple(tensor.shape)
+        if tensor.ndim < 2:
+            raise ValueError(
+                f"the {self.io} of layer {self.path!r} has shape {shape}; expected a batch "
+                "dimension and a unit dimension"
+            )
+        dim = self.unit_dim
+        if dim is None:
+            dim = self._default_dim(layer, tensor)
+        if not -tensor.ndim <= dim < tensor.ndim or dim % tensor.ndim == 0:
+            raise ValueError(
+                f"unit_dim={dim} of layer {self.path!r} does not name a unit dimension of its "
+                f"{self.io} of shape {shape} (dimension 0 is the batch)"
+            )
+        if self.heads is not None and shape[dim] % self.heads:
+            raise ValueError(
+                f"{shape[dim]} units of layer {self.path!r} do not divide into {self.heads} heads"
+            )
+        return replace(self, unit_dim=dim % tensor.ndim)
+
+    def _default_dim(self, layer: nn.Module, tensor: Tensor) -> int:
+        if tensor.ndim == 2 or isinstance(layer, _UNITS_SECOND):
+            return 1
+        if isinstance(layer, _UNITS_LAST) and not isinstance(layer, nn.Embedding):
+            return tensor.ndim - 1
+        if isinstance(layer, nn.Embedding) and self.io == "output":
+            return tensor.ndim - 1
+        raise ValueError(
+            f"the {self.io} of layer {self.path!r} ({type(layer).__name__}) has shape "
+            f"{tuple(tensor.shape)}: which dimension holds the units? Say "
+            f"Site({self.path!r}, unit_dim=1) for channels, unit_dim=-1 for features"
+        )
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _with_item(value: Any, key: int | str, tensor: Tensor) -> Any:
+    if isinstance(value, tuple):
+        index = int(key)
+        items = [*value[:index], tensor, *value[index:][1:]]
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    copied = value.copy()  # dict, OrderedDict, list: the layer's own object stays as it was
+    copied[key] = tensor
+    return copied
+
+
+def _fused_recurrent(path: str, kind: str) -> str:
+    return (
+        f"layer {path!r} is a fused nn.{kind}: all time steps run inside one call, so "
+        "its hidden state cannot be intervened on step by step. Its output sequence can "
+        f"be recorded and replaced as a whole: Site({path!r}, output=0, "
+        f"unit_dim=-1); to reach the state inside the loop, use nn.{kind}Cell."
+    )
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} with keys {list(value)}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,73 @@
+"""All toys by name."""
+
+from __future__ import annotations
+
+from infoflow.toys import arithmetic, forks, gates, modular, weights
+from infoflow.toys.system import ModuleToy, Toy
+from infoflow.units import unknown_name
+
+TOYS: dict[str, Toy] = {
+    toy.name: toy
+    for toy in (
+        forks.COIN_TOSS,
+        forks.COPY,
+        forks.DUCKS_AND_SHADOWS,
+        forks.ISOLATED_SUBNETWORKS,
+        forks.SELECTED_DATA,
+        gates.CONFOUNDED_AND,
+        arithmetic.INTEGER_DIVISION,
+        gates.XOR_ONE,
+        gates.XOR_BOTH,
+        gates.REDUNDANT_OR_ONE,
+        gates.REDUNDANT_OR_BOTH,
+        gates.MAJORITY_ONE,
+        arithmetic.BOTTLENECK,
+        arithmetic.FULLY_MIXED_1,
+        arithmetic.FULLY_MIXED_2,
+        arithmetic.FULLY_MIXED_3,
+        gates.PARITY_3,
+        weights.DEAD_UNIT,
+        weights.BIAS_GATE,
+        weights.CONTEXT_GATE,
+        weights.NESTED_INNER,
+        weights.NESTED_OUTER,
+        weights.TWO_LAYER_GROUP,
+    )
+}
+"""The toys with known flow from B to C."""
+
+MODULE_TOYS: dict[str, ModuleToy] = {
+    toy.name: toy
+    for toy in (modular.ISOLATED_TRACKS, modular.FULLY_MIXED_LAYERS, modular.NESTED_MODULES)
+}
+"""The toys with planted modules."""
+
+
+def load(name: str) -> Toy:
+    """The toy of that name.
+
+    Raises:
+        KeyError: No such toy; near misses are named.
+
+    Examples:
+        >>> load("copy").interventional
+        1
+    """
+    if name not in TOYS:
+        raise KeyError(unknown_name("toy", name, list(TOYS)))
+    return TOYS[name]
+
+
+def load_modules(name: str) -> ModuleToy:
+    """The toy with planted modules of that name.
+
+    Raises:
+        KeyError: No such toy; near misses are named.
+
+    Examples:
+        >>> load_modules("nested_modules").planted[0]
+        Partition(8 units in 2 modules of 4, 4)
+    """
+    if name not in MODULE_TOYS:
+        raise KeyError(unknown_name("toy with modules", name, list(MODULE_TOYS)))
+    return MODULE_TOYS[name]

@@ -1,0 +1,170 @@
+"""Logic: what one input of a gate sends depends on what the others say."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from infoflow.oracle import causal_network
+from infoflow.toys.system import Toy, identity, listed, relu_layer, stack
+
+CONFOUNDED_AND = Toy(
+    name="confounded_and",
+    description="X coin; B = X; C = B and X",
+    model=lambda: stack(relu_layer([[1], [1]]), relu_layer([[1, 1]], [-1])),
+    inputs=listed([0, 1]),
+    source={"layer1": [0]},
+    target={"layer2": [0]},
+    network=lambda: causal_network(
+        {"X": 2}, {"B": (["X"], lambda x: x), "C": (["B", "X"], lambda b, x: b & x)}
+    ),
+    observational=1,
+    interventional=0.3113,
+    given_context=0.5,
+)
+
+
+def _xor() -> nn.Module:
+    return stack(
+        relu_layer(identity(2)),
+        relu_layer([[1, 1], [1, 1]], [0, -1]),  # the sum, and the AND
+        relu_layer([[1, -2]]),  # sum − 2 AND
+    )
+
+
+XOR_ONE = Toy(
+    name="xor_one",
+    description="X1, X2 coins; B = X1; C = B xor X2",
+    model=_xor,
+    inputs=listed([0, 1], [0, 1]),
+    source={"layer1": [0]},
+    target={"layer3": [0]},
+    network=lambda: causal_network(
+        {"X1": 2, "X2": 2}, {"B": (["X1"], lambda x: x), "C": (["B", "X2"], lambda b, x: b ^ x)}
+    ),
+    input_variables=("X1", "X2"),
+    observational=0,
+    interventional=0,
+    given_context=1,
+)
+
+XOR_BOTH = Toy(
+    name="xor_both",
+    description="X1, X2 coins; B = (X1, X2); C = xor",
+    model=_xor,
+    inputs=listed([0, 1], [0, 1]),
+    source={"layer1": [0, 1]},
+    target={"layer3": [0]},
+    network=lambda: causal_network(
+        {"X1": 2, "X2": 2},
+        {
+            "B1": (["X1"], lambda x: x),
+            "B2": (["X2"], lambda x: x),
+            "C": (["B1", "B2"], lambda b1, b2: b1 ^ b2),
+        },
+    ),
+    source_variables=("B1", "B2"),
+    input_variables=("X1", "X2"),
+    observational=1,
+    interventional=1,
+    given_context=1,
+)
+
+
+def _or_of_copies() -> nn.Module:
+    return stack(
+        relu_layer([[1], [1]]),
+        relu_layer([[1, 1], [1, 1]], [0, -1]),  # the sum, and the AND
+        relu_layer([[1, -1]]),  # sum − AND
+    )
+
+
+def _or_network():
+    return causal_network(
+        {"X": 2},
+        {
+            "B1": (["X"], lambda x: x),
+            "B2": (["X"], lambda x: x),
+            "C": (["B1", "B2"], lambda b1, b2: b1 | b2),
+        },
+    )
+
+
+REDUNDANT_OR_ONE = Toy(
+    name="redundant_or_one",
+    description="two copies of X; C = B1 or B2; B one copy",
+    model=_or_of_copies,
+    inputs=listed([0, 1]),
+    source={"layer1": [0]},
+    target={"layer3": [0]},
+    network=_or_network,
+    source_variables=("B1",),
+    observational=1,
+    interventional=0.3113,
+    given_context=0.5,
+)
+
+REDUNDANT_OR_BOTH = Toy(
+    name="redundant_or_both",
+    description="two copies of X; C = B1 or B2; B both copies",
+    model=_or_of_copies,
+    inputs=listed([0, 1]),
+    source={"layer1": [0, 1]},
+    target={"layer3": [0]},
+    network=_or_network,
+    source_variables=("B1", "B2"),
+    observational=1,
+    interventional=1,
+    given_context=1,
+)
+
+MAJORITY_ONE = Toy(
+    name="majority_one",
+    description="three copies of X; C = majority; B one copy",
+    # 1 from two votes on: relu(votes − 1) − relu(votes − 2)
+    model=lambda: stack(
+        relu_layer([[1], [1], [1]]),
+        relu_layer([[1, 1, 1], [1, 1, 1]], [-1, -2]),
+        relu_layer([[1, -1]]),
+    ),
+    inputs=listed([0, 1]),
+    source={"layer1": [0]},
+    target={"layer3": [0]},
+    network=lambda: causal_network(
+        {"X": 2},
+        {f"B{i}": (["X"], lambda x: x) for i in range(3)}
+        | {"C": (["B0", "B1", "B2"], lambda *votes: sum(votes) >= 2)},
+    ),
+    source_variables=("B0",),
+    observational=1,
+    interventional=0,
+    given_context=0,
+)
+
+
+def _parity() -> nn.Module:
+    # the sum of 4 coins, turned at 1, 2 and 3: slope 1, −1, 1, −1 gives 0 1 0 1 0
+    return stack(
+        relu_layer(identity(4)),
+        relu_layer([[1, 1, 1, 1]] * 4, [0, -1, -2, -3]),
+        relu_layer([[1, -2, 2, -2]]),
+    )
+
+
+PARITY_3 = Toy(
+    name="parity_3",
+    description="C = parity of 4 coins; B = 3 of them",
+    model=_parity,
+    inputs=listed(*[[0, 1]] * 4),
+    source={"layer1": [0, 1, 2]},
+    target={"layer3": [0]},
+    network=lambda: causal_network(
+        {f"X{i}": 2 for i in range(4)},
+        {f"B{i}": ([f"X{i}"], lambda x: x) for i in range(4)}
+        | {"C": ([f"B{i}" for i in range(4)], lambda *coins: sum(coins) % 2)},
+    ),
+    source_variables=("B0", "B1", "B2"),
+    input_variables=("X0", "X1", "X2", "X3"),
+    observational=0,
+    interventional=0,
+    given_context=1,
+)

@@ -1,0 +1,143 @@
+"""What a toy is: a ReLU network with all its inputs, and the same system as a causal network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from infoflow.partition import Partition
+from infoflow.record import Recording, record
+
+if TYPE_CHECKING:
+    from pgmpy.models import DiscreteBayesianNetwork
+
+Units = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class System:
+    """One discrete system told twice: as a neural network and as a causal network.
+
+    Attributes:
+        name: Short name.
+        description: The system in a sentence.
+        model: Builds the ReLU network; its weights are small integers, exact in float32.
+        inputs: `(K, d)`: every input, each with the same probability (a value of probability 1/8
+            stands in one row of eight).
+        source, target: B and C as units of the network, `{layer: indices}`.
+        network: Builds the same system as a pgmpy network.
+        source_variables, target_variables: B and C as variables of that network.
+        input_variables: The variables that make up the input X.
+        given: States of variables by which the data were selected; usually none.
+    """
+
+    name: str
+    description: str
+    model: Callable[[], nn.Module]
+    inputs: Tensor
+    source: Units
+    target: Units
+    network: Callable[[], DiscreteBayesianNetwork]
+    source_variables: Sequence[str] = ("B",)
+    target_variables: Sequence[str] = ("C",)
+    input_variables: Sequence[str] = ("X",)
+    given: Mapping[str, Hashable] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that hold B and C."""
+        return tuple(dict.fromkeys([*self.source, *self.target]))
+
+    def record(self) -> Recording:
+        """The network run once over all its inputs."""
+        return record(self.model(), self.layers, self.inputs)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}: {self.description})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Toy(System):
+    """A system whose flow from B to C is known on paper. All numbers are in bits.
+
+    Attributes:
+        observational: I(B; C) in the normal run.
+        interventional: I(do(B); C).
+        given_context: E_x H(C | x) under do(B).
+    """
+
+    observational: float
+    interventional: float
+    given_context: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ModuleToy:
+    """A network whose modules are known, small enough to try every partition.
+
+    Attributes:
+        name, description: Short name; the network in a sentence.
+        model: Builds the ReLU network.
+        inputs: `(K, d)`: every input, each with the same probability.
+        layers: The layers whose units are partitioned, in the order of the partitions' labels.
+        planted: Partitions into the true modules, coarsest first; empty where there are none.
+    """
+
+    name: str
+    description: str
+    model: Callable[[], nn.Module]
+    inputs: Tensor
+    layers: tuple[str, ...]
+    planted: tuple[Partition, ...]
+
+    def record(self) -> Recording:
+        """The network run once over all its inputs."""
+        return record(self.model(), self.layers, self.inputs)
+
+    def __repr__(self) -> str:
+        return f"ModuleToy({self.name}: {self.description})"
+
+
+def listed(*values: Iterable[float]) -> Tensor:
+    """Every combination of the inputs' values, `(K, inputs)`.
+
+    Examples:
+        >>> listed(range(2), [5]).tolist()
+        [[0.0, 5.0], [1.0, 5.0]]
+    """
+    return torch.tensor(list(itertools.product(*values)), dtype=torch.float32)
+
+
+def relu_layer(
+    weights: Sequence[Sequence[float]], bias: Sequence[float] | None = None
+) -> nn.Module:
+    """relu(W x + b) as one layer: a unit a row of `weights`.
+
+    Examples:
+        >>> relu_layer([[1, 1]], [-1])(listed([0, 1], [0, 1])).ravel().tolist()
+        [0.0, 0.0, 0.0, 1.0]
+    """
+    matrix = torch.tensor(weights, dtype=torch.float32)
+    layer = nn.Linear(matrix.shape[1], matrix.shape[0])
+    with torch.no_grad():
+        layer.weight.copy_(matrix)
+        layer.bias.copy_(torch.tensor([0.0] * len(matrix) if bias is None else bias))
+    return nn.Sequential(layer, nn.ReLU())
+
+
+def stack(*layers: nn.Module) -> nn.Module:
+    """A feed-forward network whose layers are called `layer1`, `layer2`, ..."""
+    network = nn.Sequential()
+    for number, layer in enumerate(layers, 1):
+        network.add_module(f"layer{number}", layer)
+    return network
+
+
+def identity(n: int) -> list[list[int]]:
+    """Weights by which `n` units each copy their own input."""
+    return [[int(i == j) for j in range(n)] for i in range(n)]

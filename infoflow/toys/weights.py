@@ -1,0 +1,128 @@
+"""Weights that are there and carry nothing, or carry something only when a gate is open."""
+
+from __future__ import annotations
+
+from infoflow.oracle import causal_network
+from infoflow.toys.system import Toy, identity, listed, relu_layer, stack
+
+DEAD_UNIT = Toy(
+    name="dead_unit",
+    description="B = 0 always, weighted into C; X coin, C = 5 B + X",
+    # B = relu(−X − 1) never fires
+    model=lambda: stack(relu_layer([[-1], [1]], [-1, 0]), relu_layer([[5, 1]])),
+    inputs=listed([0, 1]),
+    source={"layer1": [0]},
+    target={"layer2": [0]},
+    network=lambda: causal_network(
+        {"X": 2},
+        {"B": (["X"], lambda x: max(-x - 1, 0)), "C": (["B", "X"], lambda b, x: 5 * b + x)},
+    ),
+    observational=0,
+    interventional=0,
+    given_context=0,
+)
+
+BIAS_GATE = Toy(
+    name="bias_gate",
+    description="C = relu(5 B − 10), B coin: the weight is there, nothing flows",
+    model=lambda: stack(relu_layer([[1]]), relu_layer([[5]], [-10])),
+    inputs=listed([0, 1]),
+    source={"layer1": [0]},
+    target={"layer2": [0]},
+    network=lambda: causal_network(
+        {"X": 2}, {"B": (["X"], lambda x: x), "C": (["B"], lambda b: max(5 * b - 10, 0))}
+    ),
+    observational=0,
+    interventional=0,
+    given_context=0,
+)
+
+CONTEXT_GATE = Toy(
+    name="context_gate",
+    description="C = relu(5 B + 10 g − 10), B coin, g = 1 with p = 1/8",
+    # g opens for the last of eight values: relu(x − 6)
+    model=lambda: stack(relu_layer(identity(2), [0, -6]), relu_layer([[5, 10]], [-10])),
+    inputs=listed([0, 1], range(8)),
+    source={"layer1": [0]},
+    target={"layer2": [0]},
+    network=lambda: causal_network(
+        {"X": 2, "g": [7 / 8, 1 / 8]},
+        {
+            "B": (["X"], lambda x: x),
+            "C": (["B", "g"], lambda b, g: max(5 * b + 10 * g - 10, 0)),
+        },
+    ),
+    input_variables=("X", "g"),
+    observational=0.0655,
+    interventional=0.0655,
+    given_context=0.125,
+)
+
+
+def _nested():
+    # B and the gate (open for the last of eight values); inner C = B; outer C = relu(B + 3g − 3)
+    return stack(relu_layer(identity(2), [0, -6]), relu_layer([[1, 0], [1, 3]], [0, -3]))
+
+
+def _nested_network():
+    return causal_network(
+        {"X": 4, "g": [7 / 8, 1 / 8]},
+        {
+            "B": (["X"], lambda x: x),
+            "inner": (["B"], lambda b: b),
+            "outer": (["B", "g"], lambda b, g: b if g else 0),
+        },
+    )
+
+
+NESTED_INNER = Toy(
+    name="nested_inner",
+    description="B of 4 values; within its module C = B",
+    model=_nested,
+    inputs=listed(range(4), range(8)),
+    source={"layer1": [0]},
+    target={"layer2": [0]},
+    network=_nested_network,
+    target_variables=("inner",),
+    input_variables=("X", "g"),
+    observational=2,
+    interventional=2,
+    given_context=2,
+)
+
+NESTED_OUTER = Toy(
+    name="nested_outer",
+    description="B of 4 values; beyond its module C = B if a gate (1/8) is open, else 0",
+    model=_nested,
+    inputs=listed(range(4), range(8)),
+    source={"layer1": [0]},
+    target={"layer2": [1]},
+    network=_nested_network,
+    target_variables=("outer",),
+    input_variables=("X", "g"),
+    observational=0.1898,
+    interventional=0.1898,
+    given_context=0.25,
+)
+
+TWO_LAYER_GROUP = Toy(
+    name="two_layer_group",
+    description="B = {h1, its copy h2 one layer up}, 3 values; C = h1 − h2",
+    # layer2 holds h2 and a relay of h1; C is two units, relu(h1 − h2) and relu(h2 − h1)
+    model=lambda: stack(relu_layer([[1]]), relu_layer([[1], [1]]), relu_layer([[-1, 1], [1, -1]])),
+    inputs=listed(range(3)),
+    source={"layer1": [0], "layer2": [0]},
+    target={"layer3": [0, 1]},
+    network=lambda: causal_network(
+        {"X": 3},
+        {
+            "h1": (["X"], lambda x: x),
+            "h2": (["h1"], lambda h: h),
+            "C": (["h1", "h2"], lambda h1, h2: h1 - h2),
+        },
+    ),
+    source_variables=("h1", "h2"),
+    observational=0,
+    interventional=0,
+    given_context=0,
+)

@@ -1,0 +1,218 @@
+"""Every fast path gives what differentiation one unit at a time gives, and is taken only where
+its rule holds."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import infoflow as ifl
+from infoflow._hooks import evaluating
+from infoflow.similarity import similarities, similarities_by_layer
+from infoflow.similarity.factored import Factored, all_pairs
+from infoflow.similarity.plan import make_plan
+from tests import oracles_similarity as oracle
+from tests.similarity import networks as nets
+
+# torch.func.hessian's forward mode compiles its decompositions with torch's own deprecated jit
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
+BASES = frozenset({"i_sens", "o_sens", "hess"})
+
+
+def data(*shape, seed=0, classes=3, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(*shape, generator=generator, dtype=dtype)
+    return x, torch.randint(classes, (shape[0],), generator=generator)
+
+
+def recording(net, layers, x, y, loss=F.cross_entropy, batch_size=7):
+    return ifl.record(net, layers, x, y, loss=loss, batch_size=batch_size)
+
+
+def plan_of(rec):
+    with evaluating(rec.model):
+        return make_plan(rec, rec.units.sites, BASES)
+
+
+def assert_same(found, expected, rtol=1e-12):
+    assert set(found) == set(expected)
+    for name, matrix in expected.items():
+        worst = np.abs(found[name] - matrix).max() / np.abs(matrix).max()
+        assert worst <= rtol, f"{name}: {worst:.1e}"
+
+
+LAYERS = {
+    "two": ["2", "5"],
+    "before the nonlinearity": ["0", "3"],
+    "all": ["0", "1", "3", "4", "6"],
+}
+
+
+@pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize("act", [nn.ReLU, nn.GELU, nn.Softplus])
+@pytest.mark.parametrize("inputs", [3, 20])
+def test_chains_have_closed_forms(act, layers, inputs):
+    net, (x, y) = nets.mlp(act, inputs=inputs), data(20, inputs)
+    rec = recording(net, layers, x, y)
+    assert plan_of(rec).chain
+    assert_same(similarities(rec), oracle.similarities(net, layers, x, y, F.cross_entropy))
+
+
+@pytest.mark.parametrize("act", [nn.LeakyReLU, nn.Tanh])
+@pytest.mark.parametrize("layers", [["0", "4", "7"], ["2"], ["5", "8", "9"]])
+def test_closed_forms_hold_in_deep_chains_with_any_steps_in_a_row(act, layers):
+    net, (x, y) = nets.deep_mlp(act), data(15, 9, classes=2)
+    rec = recording(net, layers, x, y)
+    assert plan_of(rec).chain
+    assert_same(similarities(rec), oracle.similarities(net, layers, x, y, F.cross_entropy))
+
+
+@pytest.mark.parametrize("loss", [
+    lambda y, t: F.mse_loss(y, F.one_hot(t, 3).double()),
+    lambda y, t: (y.exp() * t[:, None]).sum(),
+    lambda y, t: F.multi_margin_loss(y, t),
+    lambda y, t: (y[:, 0] * y[:, 1] - y[:, 2] ** 3 + 0 * t).mean(),
+], ids=["mse", "exponential", "piecewise linear", "indefinite"])  # fmt: skip
+@pytest.mark.parametrize("make", [nets.mlp, lambda: nets.conv_net()])
+def test_any_loss_gets_its_own_hessian(make, loss):
+    net = make()
+    conv = isinstance(net[0], nn.Conv2d)
+    x, y = data(8, 1, 6, 6) if conv else data(8, 5)
+    layers = [ifl.Site("2", unit_dim=1), ifl.Site("5", unit_dim=1)] if conv else ["2", "5"]
+    found = similarities(recording(net, layers, x, y, loss), ["hess"])["hess"]
+    expected = oracle.similarities(net, ["2", "5"], x, y, loss)["hess"]
+    assert found == pytest.approx(expected, rel=1e-11, abs=1e-13)
+
+
+CASES = {
+    "conv ReLU": (lambda: nets.conv_net(), True),
+    "conv tanh": (lambda: nets.conv_net(nn.Tanh), False),
+    "conv GELU": (lambda: nets.conv_net(nn.GELU), False),
+    "residual ReLU": (
+        lambda: nets.sequential(lambda: nn.Linear(8, 6), lambda: nets.Residual(6), nn.Identity,
+                                lambda: nets.Residual(6), lambda: nn.Linear(6, 3)), True),
+    "residual tanh": (
+        lambda: nets.sequential(lambda: nn.Linear(8, 6), lambda: nets.Residual(6, torch.tanh),
+                                nn.Identity, lambda: nets.Residual(6, torch.tanh),
+                                lambda: nn.Linear(6, 3)), False),
+    "gate": (
+        lambda: nets.sequential(lambda: nn.Linear(8, 6), nn.ReLU, lambda: nn.Linear(6, 5),
+                                lambda: nets.Gate(5), lambda: nn.Linear(5, 3)), False),
+    "attention": (
+        lambda: nets.sequential(lambda: nn.Linear(8, 6), nn.ReLU, lambda: nn.Linear(6, 8),
+                                nets.Attention, lambda: nn.Linear(8, 3)), False),
+    "layer norm": (
+        lambda: nets.sequential(lambda: nn.Linear(8, 6), nn.ReLU, nn.Identity,
+                                lambda: nn.LayerNorm(6), lambda: nn.Linear(6, 3)), False),
+    "false name": (
+        lambda: nets.sequential(lambda: nn.Linear(8, 6), nets.Attention, nn.Identity, nets.ReLU,
+                                lambda: nn.Linear(6, 3)), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_piecewise_linear_hessian_is_used_only_where_the_network_is(case):
+    make, piecewise_linear = CASES[case]
+    net = make()
+    conv = case.startswith("conv")
+    layers = ["2", "5"] if conv else ["0", "2"]
+    x, y = data(8, 1, 6, 6) if conv else data(8, 8)
+    sites = [ifl.Site(layer, unit_dim=1) for layer in layers]
+    rec = recording(net, sites, x, y, batch_size=3)
+    plan = plan_of(rec)
+    assert not plan.chain and plan.piecewise_linear == piecewise_linear
+    assert_same(
+        similarities(rec), oracle.similarities(net, layers, x, y, F.cross_entropy), rtol=1e-11
+    )
+
+
+def test_gram_trick_is_used_when_a_linear_layer_is_the_only_way_in():
+    net, (x, y) = CASES["layer norm"][0](), data(8, 8)
+    assert plan_of(recording(net, ["0", "2"], x, y)).gram
+    bypass = nets.sequential(
+        lambda: nets.Residual(8), lambda: nn.Linear(8, 6), nn.Identity, lambda: nn.Linear(6, 3)
+    )
+    rec = recording(bypass, ["1", "2"], x, y)
+    assert not plan_of(rec).gram
+    assert_same(similarities(rec), oracle.similarities(bypass, ["1", "2"], x, y, F.cross_entropy))
+
+
+def test_functions_count_and_not_layers():
+    torch.manual_seed(0)
+    net, (x, y) = nets.Functional().double(), data(20, 2, 3)
+    rec = recording(net, ["fc1", "fc2"], x, y)
+    assert plan_of(rec).chain
+    assert_same(similarities(rec), similarities(rec, fast=False))
+
+
+def test_an_operation_the_trace_cannot_see_is_caught_by_the_probe():
+    net, (x, y) = nets.mlp(nets.AddsHiddenSquare), data(20, 5)
+    rec = recording(net, ["2", "5"], x, y)
+    plan = plan_of(rec)
+    assert not plan.chain and not plan.piecewise_linear
+    seen = nets.mlp(type("Seen", (nn.Module,), {"forward": lambda _self, v: v + v * v}))
+    seen.load_state_dict(net.state_dict())
+    assert_same(similarities(rec), oracle.similarities(seen, ["2", "5"], x, y, F.cross_entropy))
+
+
+def test_in_place_nonlinearities_are_right():
+    net, (x, y) = nets.mlp(lambda: nn.ReLU(inplace=True)), data(20, 5)
+    rec = recording(net, ["0", "5"], x, y)
+    plain = nets.mlp(nn.ReLU)
+    assert_same(similarities(rec), oracle.similarities(plain, ["0", "5"], x, y, F.cross_entropy))
+
+
+def test_a_model_that_branches_is_judged_batch_by_batch():
+    torch.manual_seed(0)
+    net, (x, y) = nets.Branching().double(), data(20, 5)
+    rec = recording(net, ["fc1"], x, y, batch_size=1)
+    assert len({bool(row[0] > 0) for row in x}) == 2
+    assert_same(similarities(rec), similarities(rec, fast=False))
+
+
+@pytest.mark.parametrize("make", [nets.mlp, lambda: nets.mlp(nn.GELU), lambda: nets.conv_net()])
+def test_layers_one_by_one_in_one_pass_are_the_diagonal_blocks(make):
+    net = make()
+    conv = isinstance(net[0], nn.Conv2d)
+    x, y = data(12, 1, 6, 6) if conv else data(12, 5)
+    rec = recording(net, [ifl.Site(layer, unit_dim=1) for layer in ("2", "5")], x, y)
+    together = similarities(rec)
+    for layer, found in similarities_by_layer(rec).items():
+        block = np.ix_(rec.units.indices(layer), rec.units.indices(layer))
+        for name, matrix in found.items():
+            assert matrix == pytest.approx(together[name][block], rel=1e-10, abs=1e-14)
+
+
+@pytest.mark.parametrize("act", [nn.ReLU, nn.GELU])
+def test_float32_is_within_2e_5_of_float64(act):
+    net, (x, y) = nets.mlp(act, inputs=30, width=40, outputs=10), data(300, 30, classes=10)
+    exact = similarities(recording(net, ["2", "5"], x, y))
+    rec = recording(net.float(), ["2", "5"], x.float(), y)
+    assert plan_of(rec).chain
+    assert_same(similarities(rec), exact, rtol=2e-5)
+
+
+@pytest.mark.parametrize("widths", [(3, 4), (70, 4), (70, 81)])
+def test_factored_jacobians_multiply_like_whole_ones(widths):
+    generator = torch.Generator().manual_seed(0)
+
+    def rand(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    m, n = widths
+    forms = [
+        Factored(rand(2, m)),
+        Factored(rand(2, m), scale=rand(5, m)),
+        Factored(rand(5, 2, m)),
+        Factored(rand(2, m), scale=rand(5, m), right=rand(m, n)),
+        Factored(rand(5, 2, m), right=rand(m, n)),
+    ]
+    weight = rand(5, 2, 2)
+    weight = weight + weight.mT
+    for given in (None, weight):
+        whole = torch.cat([form.full().expand(5, -1, -1) for form in forms], 2)
+        heavy = whole if given is None else given @ whole
+        expected = torch.einsum("kri,krj->ij", whole, heavy)
+        assert torch.allclose(all_pairs(forms, 5, given), expected)

@@ -1,0 +1,74 @@
+"""The house rules that a machine can check."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import infoflow
+
+PACKAGE = Path(infoflow.__file__).parent
+
+# A file may import from its own stage and from those above it in this list, never from below.
+STAGES = (
+    ("units", "partition", "_kernels"),
+    ("data", "models", "_hooks", "_inputs"),
+    ("train", "record", "checkpoint"),
+    ("intervene", "similarity", "modularity", "agreement"),
+    ("information",),
+    ("weighting", "exchange"),
+    ("search", "oracle"),
+    ("toys",),
+    ("compare",),
+    ("plot", "report"),
+    ("results",),
+    ("cli",),
+    ("__main__", "__init__"),
+)
+
+
+def _stage_of(name: str) -> int:
+    for number, names in enumerate(STAGES):
+        if name in names:
+            return number
+    raise AssertionError(f"infoflow/{name} has no place in STAGES")
+
+
+def _imports(path: Path) -> set[str]:
+    """First names under infoflow that a file imports when it runs, type checking left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("infoflow"):
+            parts = (node.module or "").split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+    return found
+
+
+def test_imports_run_downward_only():
+    wrong = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for imported in _imports(path):
+            ours = (PACKAGE / imported).is_dir() or (PACKAGE / f"{imported}.py").exists()
+            if ours and _stage_of(imported) > _stage_of(name):
+                wrong.append(f"{path.relative_to(PACKAGE)} imports {imported}")
+    assert wrong == []
+
+
+def test_every_public_name_exists_and_is_documented():
+    for name in infoflow.__all__:
+        assert getattr(infoflow, name).__doc__, name
+
+
+def test_importing_the_package_leaves_heavy_libraries_alone():
+    heavy = ("pandas", "pgmpy", "matplotlib", "sklearn", "numba", "clusim", "tyro", "highspy")
+    code = (
+        "import sys, torch; before = set(sys.modules); import infoflow; "
+        f"print(sorted(set({heavy!r}) & (set(sys.modules) - before)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr

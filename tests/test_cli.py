@@ -1,0 +1,92 @@
+"""The command line on small settings."""
+
+import json
+import sys
+
+import pytest
+
+from infoflow.cli import load_factory, main, parse_site
+from infoflow.units import Site
+
+EFFORT = ["--budget", "8", "--samples", "4", "--donors", "8", "--contexts", "8"]
+
+FACTORY = """
+import torch
+
+def make():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3)
+    )
+    x = torch.randn(40, 1, 8, 8)
+    return net, x, net(x).argmax(1), torch.nn.functional.cross_entropy
+
+def nothing():
+    return 3
+"""
+
+
+@pytest.fixture
+def factory(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "mine:make"
+    sys.modules.pop("mine", None)
+
+
+def test_demo_leaves_a_run_folder(tmp_path, capsys):
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out), "--max-rows", "120", *EFFORT]) == 0
+    config = json.loads((out / "config.json").read_text())
+    assert config["dataset"] == "digits"
+    assert config["effort"]["budget"] == 8
+    assert (out / "report.html").stat().st_size > 50_000
+    assert (out / "model.safetensors").exists()
+    assert "test accuracy" in capsys.readouterr().out
+
+
+def test_analyze_takes_a_factory_and_layers(factory, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["analyze", factory, "--layers", "0", "3", "--out", str(out), *EFFORT]
+    assert main(arguments) == 0, capsys.readouterr().err
+    assert (out / "tables" / "partitions.csv").exists()
+
+
+def test_a_misspelt_layer_is_one_line_on_stderr(factory, tmp_path, capsys):
+    assert main(["analyze", factory, "--layers", "O", "--out", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("infoflow: unknown layer 'O'")
+    assert "Traceback" not in error
+
+
+def test_a_factory_that_returns_something_else_is_refused(factory, tmp_path, capsys):
+    arguments = ["analyze", "mine:nothing", "--layers", "0", "--out", str(tmp_path / "run")]
+    assert main(arguments) == 1
+    assert "expected a tuple" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("numpy", "expected module:function"),
+        ("no_such_module:f", "cannot import 'no_such_module'"),
+        ("math:no_such_function", "no function"),
+    ],
+)
+def test_a_factory_that_cannot_be_found_is_explained(name, message):
+    with pytest.raises(ValueError, match=message):
+        load_factory(name)
+
+
+def test_a_site_may_name_its_unit_dimension():
+    assert parse_site("relu@1") == Site("relu", unit_dim=1)
+    with pytest.raises(ValueError, match="NAME@DIMENSION"):
+        parse_site("relu@last")
+
+
+def test_toys_prints_every_toy_and_agrees(capsys, tmp_path):
+    assert main(["toys", "--out", str(tmp_path / "toys.csv")]) == 0
+    printed = capsys.readouterr().out
+    assert "ducks_and_shadows" in printed
+    assert (tmp_path / "toys.csv").read_text().count("\n") > 20

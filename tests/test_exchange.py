@@ -1,0 +1,127 @@
+"""Exchange: sums of flows between modules, weighted."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import infoflow as ifl
+from infoflow import toys
+from infoflow.exchange import ExchangeMeter
+from infoflow.weighting import WEIGHTINGS, Traffic, weigh
+
+EXACT = {"donors": "all", "contexts": "all", "bins": "unique"}
+
+
+@pytest.fixture(scope="module")
+def rec():
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.ReLU())
+    return ifl.record(net, ["1", "3"], torch.randn(200, 6))
+
+
+HALVES = [0, 1, 0, 1, 0, 1, 0, 1, 0]
+
+
+def test_exchange_is_the_sum_of_flows_measured_one_by_one(rec):
+    ex = ifl.exchange(rec, HALVES, donors=30, contexts=20, coding="units")
+    a, b = ex.partition.modules
+    options = {"donors": 30, "contexts": 20, "coding": "units"}
+    there, back = ifl.flow(rec, a, b, **options), ifl.flow(rec, b, a, **options)
+    assert ex.flow[0, 1] == pytest.approx(there.bits, abs=1e-12)
+    assert ex.flow_given_context[1, 0] == pytest.approx(back.bits_given_context, abs=1e-12)
+    assert ex.bits == pytest.approx(there.bits + back.bits, abs=1e-12)
+    assert ex.flow_se[0, 1] == pytest.approx(there.se, abs=1e-12)
+
+
+def test_module_flow_has_a_row_per_sender(rec):
+    frame = ifl.module_flow(rec, HALVES, donors=20, contexts=20)
+    assert frame.index.name == "source"
+    assert frame.columns.name == "target"
+    assert np.diag(frame.to_numpy()).tolist() == [0.0, 0.0]
+
+
+def test_isolated_tracks_exchange_exactly_nothing():
+    toy = toys.load_modules("isolated_tracks")
+    ex = ifl.exchange(toy.record(), toy.planted[0], weighting="none")
+    assert ex.bits == 0.0
+    assert ex.bits_given_context == 0.0
+    assert ex.se == 0.0
+
+
+def test_labels_that_name_the_same_modules_are_measured_once(rec):
+    meter = ExchangeMeter(rec, donors=10, contexts=10)
+    first = meter(HALVES)
+    again = meter([9 if label else 4 for label in HALVES])
+    assert again is first
+    assert meter.evaluations == 1
+
+
+def test_a_dead_unit_is_left_out_of_its_module(rec):
+    with torch.no_grad():
+        rec.model[0].bias[0] = -1e3
+    dead = ifl.record(rec.model, ["1", "3"], rec.inputs[0])
+    with torch.no_grad():
+        rec.model[0].bias[0] = 0.0
+    assert dead.units.unused[0]
+    ex = ifl.exchange(dead, HALVES, weighting="min_size", donors=10, contexts=10)
+    assert ex.partition.labels[0] == -1
+    assert ex.weighted == pytest.approx(ex.bits_given_context / 4)
+
+
+def test_each_weighting_divides_by_what_it_says():
+    flow = np.array([[0.0, 3.0], [1.0, 0.0]])
+    partition = ifl.Partition([0, 0, 1, 1, 1, -1])
+    unit_flow = np.zeros((6, 6))
+    unit_flow[0, 3] = unit_flow[1, 2] = 2.0
+    connected = np.zeros((6, 6), dtype=bool)
+    connected[:3, 3:] = True
+    traffic = Traffic(unit_flow, np.array([1.0, 2.0, 1.0, 0.5, 0.0, 9.0]), connected)
+    values = {w: weigh(w, flow, partition, lambda: traffic, lambda: 8.0) for w in WEIGHTINGS}
+    assert values == {
+        "none": 4.0,
+        "min_size": 4.0 / 2,
+        "pairs": 4.0 / 12,
+        "min_entropy": 4.0 / 1.5,
+        "cut_connections": 4.0 / 4,
+        "conductance": 4.0 / 4.0,
+        "ncut": 4.0 / 4.0 + 4.0 / 4.0,
+        "size_null": 4.0 / 8.0,
+    }
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_every_weighting_is_finite_on_a_real_network(rec, weighting):
+    ex = ifl.exchange(rec, HALVES, weighting=weighting, donors=10, contexts=10)
+    assert np.isfinite(ex.weighted)
+    assert ex.weighting == weighting
+
+
+def test_a_module_without_traffic_is_never_the_best():
+    traffic = Traffic(np.zeros((2, 2)), np.zeros(2), np.zeros((2, 2), dtype=bool))
+    partition = ifl.Partition([0, 1])
+    assert weigh("conductance", np.zeros((2, 2)), partition, lambda: traffic, float) == np.inf
+
+
+def test_to_frame_has_a_row_per_ordered_pair(rec):
+    frame = ifl.exchange(rec, [0, 1, 2] * 3, donors=10, contexts=10).to_frame()
+    assert len(frame) == 6
+    assert list(frame.columns) == ["source", "target", "bits", "se", "bits_given_context"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1], "one label for each of the 9"),
+        ([0] * 9, "at least two modules"),
+        ([-1] * 9, "at least two modules"),
+    ],
+)
+def test_partitions_that_cannot_be_measured_are_refused(rec, labels, message):
+    with pytest.raises(ValueError, match=message):
+        ifl.exchange(rec, labels)
+
+
+def test_an_unknown_weighting_names_its_near_misses(rec):
+    with pytest.raises(ValueError, match="conductance"):
+        ifl.exchange(rec, HALVES, weighting="conductence")

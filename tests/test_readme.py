@@ -1,0 +1,46 @@
+"""README's example and commands are real."""
+
+import re
+from pathlib import Path
+
+import infoflow as ifl
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_ten_line_example_runs(capsys):
+    code = re.search(r"```python\n(.*?)```", README, re.S).group(1)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["S"].shape == (64, 64)
+    assert names["best"].partition.n_modules == 2
+    assert "Modules(q=" in capsys.readouterr().out
+
+
+def test_every_make_target_named_exists():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = set(re.findall(r"make (\w+)", README)) - {"it"}
+    assert {"demo", "test", "lint", "toys"} <= named
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_ci_runs_nothing_that_readme_does_not_name():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    commands = re.findall(r"^make (\w+)", script, re.M)
+    assert commands
+    assert set(commands) <= set(re.findall(r"make (\w+)", README))
+
+
+def test_links_lead_somewhere():
+    for link in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / link).exists(), link
+
+
+def test_the_measures_in_the_table_are_those_of_the_package():
+    from infoflow.similarity import MEASURES
+
+    rows = re.findall(r"^\| `(\w+)` \|.*(?:up|down)stream \|$", README, re.M)
+    assert {name for row in rows for name in (row, f"{row}_norm")} == set(MEASURES)
+    assert ifl.__version__ in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
