@@ -14,10 +14,10 @@ from torch.nn.functional import cross_entropy
 from tyro.conf import Positional
 
 from infoflow.compare import Comparison, compare
+from infoflow.exchange.weighting import Weighting
 from infoflow.record import Recording, record
 from infoflow.results import prepare_folder, save_run
 from infoflow.units import Site
-from infoflow.weighting import Weighting
 
 
 @dataclass(frozen=True)

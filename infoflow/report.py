@@ -100,15 +100,19 @@ def finding(comparison: Comparison) -> str:
     top, least = max(tracked, key=tracked.__getitem__), min(tracked, key=tracked.__getitem__)
     rho = tracked[top]
     verdict = "largely" if rho > 0.7 else "partly" if rho > 0.3 else "hardly"
-    agreed = _known(comparison.partitions["agreement_with_causal"])
-    from_q = {name[3:]: a for name, a in agreed.items() if name.startswith("Q* ")}
-    chance = [a for name, a in agreed.items() if name.startswith("random ")]
     last = ""
-    if from_q:
-        nearest = max(from_q, key=from_q.__getitem__)
+    agreed = _known(comparison.partitions["agreement_with_causal"])
+    scores = _known(comparison.partitions["score"])
+    ending = f", {k} modules"
+    rivals = {n[3 : -len(ending)]: n for n in scores if n.startswith("Q* ") and n.endswith(ending)}
+    if rivals:
+        least_talk = max(rivals, key=lambda m: scores[rivals[m]])
+        name = rivals[least_talk]
+        chance = np.mean([a for other, a in agreed.items() if other.startswith("random ")])
         last = (
-            f" The partition of largest Q that is most like the causal one ({nearest}) agrees "
-            f"with it to {from_q[nearest]:.2f} (random partitions: {np.mean(chance):.2f})."
+            f" Of the partitions into {k} modules that maximise Q, that of {least_talk} exchanges "
+            f"least (module score {scores[name]:.2f}, causal search {scores[CAUSAL]:.2f}); it agrees "
+            f"with the causal one to {agreed[name]:.2f} (random partitions: {chance:.2f})."
         )
     return (
         f"{first} Q {verdict} tells: among partitions with equal module sizes, Q under {top} "

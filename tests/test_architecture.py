@@ -17,7 +17,7 @@ STAGES = (
     ("train", "record", "checkpoint"),
     ("intervene", "similarity", "modularity", "agreement"),
     ("information",),
-    ("weighting", "exchange"),
+    ("exchange",),
     ("search", "oracle"),
     ("toys",),
     ("compare",),

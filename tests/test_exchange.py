@@ -10,7 +10,7 @@ from torch import nn
 import infoflow as ifl
 from infoflow import toys
 from infoflow.exchange import ExchangeMeter
-from infoflow.weighting import WEIGHTINGS, Traffic, weigh
+from infoflow.exchange.weighting import WEIGHTINGS, Traffic, weigh
 
 EXACT = {"donors": "all", "contexts": "all", "bins": "unique"}
 
