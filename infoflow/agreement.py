@@ -169,7 +169,8 @@ def element_null(
     left, right = _both_used(a, b)
     rng = np.random.default_rng(seed)
     uniforms = rng.random((n_shuffles, len(left)), dtype=np.float32)
-    null = kernels.shuffled_similarity(left, right, uniforms)
+    # copies: a read-only array is another type to numba, and would be compiled for again
+    null = kernels.shuffled_similarity(left.copy(), right.copy(), uniforms)
     found = element_similarity(left, right)
     p_value = (1 + int((null >= found - 1e-12).sum())) / (1 + n_shuffles)
     return ElementNull(found, null, p_value)

@@ -222,10 +222,9 @@ class _Tree:
         from scipy.sparse.csgraph import connected_components
 
         r = self.relaxation
-        open_pairs = np.abs(r.x - 0.5)
-        pick = int(np.argmin(open_pairs - 1e-3 * np.abs(r.cost)))
-        if open_pairs.min() < 0.5 - 1e-6:
-            return pick
+        undecided = np.minimum(r.x, 1 - r.x)
+        if undecided.max() > 1e-6:  # among the least decided, the one that weighs most
+            return int(np.argmax((undecided > 0.9 * undecided.max()) * np.abs(r.cost)))
         labels = connected_components(X > 0.5)[1].astype(np.int64)
         if self._score(labels) > self.score:
             self.labels, self.score = labels, self._score(labels)
