@@ -16,7 +16,7 @@ from infoflow.record import output_tensor
 from infoflow.similarity.factored import Factored
 from infoflow.similarity.request import Request
 from infoflow.similarity.trace import Call, tracing
-from infoflow.units import Site
+from infoflow.site import Site
 
 _RESHAPES = (
     torch.flatten, Tensor.flatten, torch.reshape, Tensor.reshape, Tensor.view,
@@ -117,6 +117,8 @@ def run_chain(request: Request, index: slice) -> Chain | None:
     rec, sites = request.rec, request.sites
     if len(rec.inputs) != 1 or rec.inputs[0].dtype not in (torch.float32, torch.float64):
         return None
+    if any(s.basis or s.heads or s.io != "output" or s.call is not None for s in sites):
+        return None  # units that are not the numbers a layer returns
     x = rec.rows(index)[0]
     places: dict[Site, tuple[int, Tensor]] = {}
     with torch.no_grad(), tracing() as calls:

@@ -3,7 +3,6 @@ of any layer, and of several layers together, are ordinary gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from infoflow._hooks import site_hooks
+from infoflow._hooks import CallFunction, call_hooks
 from infoflow.record import output_tensor
 from infoflow.similarity.graph import leads_to, reaches
 from infoflow.similarity.request import Request
 from infoflow.similarity.trace import Call, tracing
-from infoflow.units import Site
+from infoflow.site import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,36 +78,45 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     sizes = [len(rec.units.indices(site.name)) * each for site in request.sites]
     dtype = rec[request.sites[0].name].dtype
     delta = torch.zeros(count, sum(sizes), dtype=dtype, device=rec.device, requires_grad=True)
-    seen: dict[Site, Tensor] = {}
+    parts = dict(zip(request.sites, delta.split(sizes, 1), strict=True))
+    seen: dict[Site, list[Tensor]] = {site: [] for site in request.sites}
 
-    def add(site: Site, part: Tensor) -> Callable[[Any], Any]:
-        def hook(value: Any) -> Any:
-            moved = site.units_first(site.tensor(value))
-            flat = moved.reshape(*moved.shape[:2], -1)  # (batch, units, positions)
-            if positions is None:
-                seen[site], shift = flat.mean(2), part[:, :, None]
-            else:
-                there = positions.to(flat.device)
-                seen[site] = flat[:, :, there].flatten(1)
-                shift = torch.zeros_like(flat)
-                shift = shift.index_copy(2, there, part.reshape(count, -1, each).to(flat.dtype))
-            new = (flat + shift.to(flat.dtype)).reshape(moved.shape)
-            assert site.unit_dim is not None
-            return site.with_tensor(value, new.movedim(1, site.unit_dim))
+    def add(site: Site) -> CallFunction:
+        def hook(value: Any, _call: int) -> Any:
+            before = sum(h.shape[2] for h in seen[site])
+            h = site.read(value)
+            h = h if h.ndim == 3 else h[:, :, None]
+            seen[site].append(h)
+            return site.add(value, _shift(parts[site], h, before, positions))
 
         return hook
 
-    parts = delta.split(sizes, 1)
-    hooks = {site: add(site, part) for site, part in zip(request.sites, parts, strict=True)}
     # of the attention kernels only the plain one can be differentiated twice
     plain = sdpa_kernel(SDPBackend.MATH)
-    with torch.enable_grad(), plain, tracing() as calls, site_hooks(rec.model, hooks) as check:
+    hooks = call_hooks(rec.model, [(site, add(site)) for site in request.sites])
+    with torch.enable_grad(), plain, tracing() as calls, hooks as check:
         outputs = output_tensor(rec.model(*rows))
         check()
-    units = tuple(seen[site] for site in request.sites)
+    units = tuple(_units(seen[site], positions) for site in request.sites)
     entrance = _entrance(leaves, units, calls)
     work = sum(call.result.numel() for call in calls if call.result.requires_grad)
     return PerturbedBatch(leaves, units, delta, each, outputs, entrance, work // count)
+
+
+def _shift(part: Tensor, h: Tensor, before: int, positions: Tensor | None) -> Tensor:
+    """δ as what is added to h `(batch, units, positions)`, of which so many positions went before
+    in other calls of the layer."""
+    if positions is None:
+        return part.to(h.dtype)[:, :, None].expand_as(h) if h.shape[2] > 1 else part.to(h.dtype)
+    own = (positions >= before) & (positions < before + h.shape[2])
+    place = (positions[own] - before).to(h.device)
+    value = part.reshape(*h.shape[:2], len(positions))[:, :, own.to(h.device)]
+    return torch.zeros_like(h).index_copy(2, place, value.to(h.dtype))
+
+
+def _units(calls: list[Tensor], positions: Tensor | None) -> Tensor:
+    h = torch.cat(calls, 2)
+    return h.mean(2) if positions is None else h[:, :, positions.to(h.device)].flatten(1)
 
 
 def _entrance(

@@ -85,9 +85,9 @@ def _check_outputs(found: Tensor, recorded: Tensor) -> None:
     if not bool((found - recorded).abs().max() <= close * recorded.abs().max() + 1e-12):
         raise ValueError(
             "the model does not give the outputs that were recorded "
-            f"(off by {float((found - recorded).abs().max()):.3g}): its weights changed since "
-            "record(), it is random in evaluation mode too, or the samples of a batch influence "
-            "each other; record it again, with one answer per sample"
+            f"(off by {float((found - recorded).abs().max()):.3g}): it is random in evaluation "
+            "mode too, the samples of a batch influence each other, or its state was changed; "
+            "make it give one answer per sample, and record it again"
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from infoflow.record import Recording
 from infoflow.similarity.per_sample_loss import Loss, per_sample_loss
-from infoflow.units import Site
+from infoflow.site import Site
 
 Positions = Literal["mean", "each"] | int
 
@@ -78,9 +78,11 @@ def make_request(
 
     Raises:
         KeyError: A layer that was not recorded.
+        RuntimeError: The model was changed since it was recorded.
         ValueError: `i_sens` of integer inputs; `hess` without targets or loss, or with a loss that
             has no second derivative per sample; positions that do not exist.
     """
+    rec.check_current()
     sites = tuple(rec.units.site(name) for name in names)
     if "i_sens" in bases:
         _check_inputs(rec)

@@ -129,7 +129,9 @@ def similarities(
 
     Raises:
         ValueError: Unknown measure; integer inputs (`i_sens`); no targets or loss, or a loss
-            without one number per sample (`hess`); derivatives that are not finite.
+            without one number per sample (`hess`); samples that influence each other; derivatives
+            that are not finite.
+        RuntimeError: The model was changed since it was recorded.
         KeyError: A layer that was not recorded.
     """
     wanted = _wanted(rec, measures)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from infoflow._hooks import evaluating, site_hooks
 from infoflow.record import Recording
 from infoflow.similarity.trace import Call, tracing
-from infoflow.units import Site
+from infoflow.site import Site
 
 _WEIGHTED = (F.linear, F.conv1d, F.conv2d, F.conv3d)
 _EARLIER_WEIGHTS = (
@@ -75,6 +75,12 @@ class _WeightRun:
         self.names = names
         self.sizes = [len(rec.units.indices(name)) for name in names]
         sites = [rec.units.site(name) for name in names]
+        for site in sites:
+            if site.basis is not None or site.heads is not None:
+                raise ValueError(
+                    f"units of layer {site.name!r} are directions or heads, which have no weights "
+                    "of their own: record the layer's own axes"
+                )
         found: dict[Site, Tensor] = {}
 
         def look(site: Site) -> Callable[[Any], None]:

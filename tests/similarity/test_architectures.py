@@ -1,6 +1,8 @@
 """The measures on networks of every shape: positions, precisions, several inputs and outputs,
 transformers."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -217,25 +219,77 @@ def test_tokens_go_without_input_sensitivity_and_many_outputs_are_done_by_column
 
 
 class Heads(nn.Module):
-    """Attention whose heads pass through a layer of their own, `(batch, heads, tokens, width)`."""
+    """Attention with two heads side by side in the input of its last layer."""
 
     def __init__(self):
         super().__init__()
-        self.qkv, self.heads, self.out = nn.Linear(4, 12), nn.Identity(), nn.Linear(4, 3)
+        self.qkv, self.out = nn.Linear(4, 12), nn.Linear(4, 3)
 
     def forward(self, x):
         q, k, v = self.qkv(x).unflatten(-1, (3, 2, 2)).permute(2, 0, 3, 1, 4)
-        mixed = self.heads(F.scaled_dot_product_attention(q, k, v))
+        mixed = F.scaled_dot_product_attention(q, k, v)
         return self.out(mixed.transpose(1, 2).flatten(2)).mean(1)
 
 
 def test_heads_are_units_of_a_reshaped_site():
     torch.manual_seed(0)
     net, x = Heads().double(), torch.randn(5, 3, 4).double()
-    rec = ifl.record(
-        net, [ifl.Site("heads", unit_dim=1)], x, torch.arange(5) % 3, loss=F.cross_entropy
-    )
+    site = ifl.Site("out", unit_dim=-1, io="input", heads=2)
+    rec = ifl.record(net, [site], x, torch.arange(5) % 3, loss=F.cross_entropy)
     found = similarities(rec)
     weights = net.out.weight.detach().numpy().reshape(3, 2, 2).sum(2)  # a head's shift adds up
     assert found["o_sens"] == pytest.approx(np.abs(weights.T @ weights))
     assert found["hess"].shape == (2, 2) and np.isfinite(found["i_sens_norm"]).all()
+
+
+class Twice(nn.Module):
+    """One layer called twice: y = W s(V s(V x))."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared, self.act, self.head = nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.act(self.shared(self.act(self.shared(x)))))
+
+
+def unrolled(net):
+    first, again = net.shared, deepcopy(net.shared)  # named_children leaves out what it has seen
+    return nn.Sequential(first, nn.Tanh(), again, nn.Tanh(), net.head)
+
+
+@pytest.mark.parametrize("call, layer", [(0, "1"), (1, "3")])
+def test_one_call_of_a_layer_called_twice_is_that_layer_of_the_unrolled_network(call, layer):
+    torch.manual_seed(0)
+    net, x, y = Twice().double(), torch.randn(7, 4).double(), torch.arange(7) % 3
+    rec = ifl.record(net, [ifl.Site("act", call=call)], x, y, loss=F.cross_entropy)
+    expected = oracle.similarities(unrolled(net), [layer], x, y, F.cross_entropy)
+    for name, matrix in similarities(rec).items():
+        assert matrix == pytest.approx(expected[name], rel=1e-11, abs=1e-13)
+
+
+def test_all_calls_of_a_layer_are_positions_of_its_units():
+    """Moved together, the Hessian is the sum of the unrolled network's four blocks; one by one,
+    the mean of its two diagonal blocks."""
+    torch.manual_seed(0)
+    net, x, y = Twice().double(), torch.randn(7, 4).double(), torch.arange(7) % 3
+    rec = ifl.record(net, [ifl.Site("act", call="all")], x, y, loss=F.cross_entropy)
+    signed = oracle.signed_similarities(unrolled(net), ["1", "3"], x, y, F.cross_entropy)["hess"]
+    blocks = signed.reshape(2, 4, 2, 4)
+    together = np.abs(blocks.sum((0, 2)))
+    assert similarity(rec, "hess") == pytest.approx(together, rel=1e-11, abs=1e-13)
+    one_by_one = np.abs(np.einsum("cidj,cd->ij", blocks, np.eye(2)) / 2)
+    found = similarity(rec, "hess", positions="each")
+    assert found == pytest.approx(one_by_one, rel=1e-11, abs=1e-13)
+
+
+def test_directions_of_a_basis_are_units():
+    """Turned into another basis, the downstream measures turn with it."""
+    net, y = nets.mlp(nn.Tanh), torch.arange(12) % 3
+    x = torch.randn(12, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    plain = oracle.signed_similarities(net, ["2"], x, y, F.cross_entropy)
+    turn = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q
+    rec = ifl.record(net, ["2"], x, y, loss=F.cross_entropy, basis=turn)
+    for name, matrix in plain.items():
+        expected = np.abs(turn.numpy() @ matrix @ turn.numpy().T)
+        assert similarity(rec, name) == pytest.approx(expected, rel=1e-9, abs=1e-12)
