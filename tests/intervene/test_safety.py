@@ -110,20 +110,17 @@ def test_nothing_is_edited_in_place():
                                                  strict=True))  # fmt: skip
 
 
-@pytest.mark.parametrize("replay", [True, False])
-def test_an_infinity_outside_the_chosen_units_stays_where_it_is(replay):
+def test_an_infinity_outside_the_chosen_units_stays_where_it_is():
     net = nn.Sequential(nn.Linear(3, 3), nn.Identity(), nn.ReLU())
     with torch.no_grad():
         net[0].weight.copy_(torch.eye(3))
         net[0].bias.zero_()
     x = normal(K, 3)
-    rec = ifl.record(net, ["1", "2"], x)
     net[0].register_forward_hook(lambda m, a, out: out.index_fill(1, torch.tensor([2]), torch.inf))
     with ifl.do(net, {"1": Zero([0])}):
         out = net(x)
     assert torch.isinf(out[:, 2]).all()
     assert torch.equal(out[:, :2], torch.relu(x * torch.tensor([0.0, 1.0, 0.0]))[:, :2])
-    assert rec["1"].isfinite().all()
 
 
 # --- compiled models ------------------------------------------------------------------------------
