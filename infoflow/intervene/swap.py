@@ -17,72 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from infoflow.intervene.pairs import Pairs
 from infoflow.intervene.tables import Table
 
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
 _COPY_BYTES = 64 << 20
 AffineMap = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(activations, weight, bias) -> result; linear in the first two together with the third."""
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Which donor goes with which context, row by row.
-
-    Attributes:
-        donors, contexts: `(R,)` rows of the data set, on the model's device.
-        grid: k, if the rows are every donor with the same k contexts, donor by donor; or 0.
-        n_samples: K, rows of the data set.
-    """
-
-    donors: Tensor
-    contexts: Tensor
-    grid: int
-    n_samples: int
-
-    @cached_property
-    def distinct(self) -> tuple[Tensor, Tensor]:
-        """Distinct donors and distinct contexts."""
-        k = self.grid
-        few = (self.donors[::k], self.contexts[:k]) if k else (self.donors, self.contexts)
-        return _distinct(few[0], self.n_samples), _distinct(few[1], self.n_samples)
-
-    @cached_property
-    def places(self) -> tuple[Tensor, Tensor]:
-        """Where each row finds its donor and its context among the distinct ones."""
-        donors, contexts = self.distinct
-        return (
-            _inverse(donors, self.n_samples)[self.donors],
-            _inverse(contexts, self.n_samples)[self.contexts],
-        )
-
-    @cached_property
-    def in_order(self) -> bool:
-        """Contexts are consecutive samples, so that a slice takes the place of a gather."""
-        return bool((self.contexts.diff() == 1).all())
-
-    def is_grid(self, rows: slice) -> bool:
-        """`rows` are whole donors of a grid."""
-        return self.grid > 0 and rows.start % self.grid == 0 and rows.stop % self.grid == 0
-
-    def of_contexts(self, values: Tensor, rows: slice) -> Tensor:
-        """`values` `(K, ...)` of the rows' contexts; perhaps a view."""
-        if self.in_order:
-            first = int(self.contexts[0])
-            return values[first + rows.start : first + rows.stop]
-        return values.index_select(0, self.contexts[rows])
-
-
-def _distinct(rows: Tensor, n: int) -> Tensor:
-    there = torch.zeros(n, dtype=torch.bool, device=rows.device)
-    there[rows] = True
-    return there.nonzero().ravel()
-
-
-def _inverse(distinct: Tensor, n: int) -> Tensor:
-    place = torch.zeros(n, dtype=torch.long, device=distinct.device)
-    place[distinct] = torch.arange(len(distinct), device=distinct.device)
-    return place
 
 
 @dataclass(eq=False)
