@@ -129,7 +129,7 @@ def test_the_report_is_one_self_contained_file(comparison, tmp_path):
     text = path.read_text(encoding="utf-8")
     links = _Links()
     links.feed(text)
-    assert len(links.sources) == 6
+    assert len(links.sources) == 7
     assert all(s.startswith("data:image/svg+xml;base64,") for s in links.sources)
     assert "script" not in links.tags
     assert "&lt;b&gt;" in text
