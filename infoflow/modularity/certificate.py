@@ -106,7 +106,7 @@ class _Relaxation:
 
     def drop_slack(self) -> None:
         """Forget cuts that the current point is well inside of."""
-        slack = np.flatnonzero(1 - np.array(self.model.getSolution().row_value) > 0.05)
+        slack = np.flatnonzero(1 - np.array(self.model.getSolution().row_value) > 0.1)
         if len(slack):
             self.model.deleteRows(len(slack), slack.astype(np.int32))
             self.entries = np.delete(self.entries, slack)
@@ -194,9 +194,10 @@ class _Tree:
             self._fix()
             X = r.matrix()
             first = (first + 7) % n
-            triangles = cuts.triangles(X, 1e-4, 8 * n, 3, first)
+            triangles = cuts.triangles(X, 1e-3, 8 * n, 3, first)
             slow = len(triangles) < 2 * n or stalled > 0
-            nodes, sizes = cuts.stars(X, 5e-3 if slow else 0.1, 8, 4 * n if slow else n)
+            # stars are dense rows: they pay once triangles alone gain little
+            nodes, sizes = cuts.stars(X, 1e-2, 8 if slow else 0, 4 * n)
             if len(triangles) + len(sizes) == 0:
                 return self._branch(X)
             if stalled > 8 and len(triangles) < n // 2:
