@@ -148,8 +148,11 @@ def paper(matrices: dict[str, np.ndarray], n_naive: int = 8, n_steps: int = 5000
 
 
 def certificate(matrices: dict[str, np.ndarray], seconds: float, stride: int) -> None:
-    """How many matrices are proven, and how fast: whole layers and 32 of their units."""
-    for n in (32, 64):
+    """How many matrices are proven, and how fast: 32 units of each layer, and whole layers.
+
+    The limit is wall time; the CPU seconds beside it are what an idle machine would take.
+    """
+    for n, limit in ((32, 1.0), (64, 60.0)):
         proven, times = [], []
         for name in list(matrices)[::stride]:
             S = matrices[name][:n, :n]
@@ -157,12 +160,14 @@ def certificate(matrices: dict[str, np.ndarray], seconds: float, stride: int) ->
             found, taken = timed(find_modules, S, proof_seconds=seconds)
             proven.append(found.proven_optimal)
             times.append(taken)
-            if not proven[-1]:
+            if not found.proven_optimal:
                 excess = 100 * (found.upper_bound / found.q - 1)
-                print(f"  not proven: {name}, bound {excess:.2f} % above")
+                print(f"  not proven: {name}, bound {excess:.2f} % above after {taken:.0f} s")
+        within = sum(done and taken <= limit for done, taken in zip(proven, times, strict=True))
         print(
-            f"n = {n}: {sum(proven)} of {len(proven)} proven within {seconds:g} s; "
-            f"median {median(times):.2f} s, slowest {max(times):.2f} s"
+            f"n = {n}: {within} of {len(proven)} proven in {limit:g} s, {sum(proven)} in all; "
+            f"median {median(times):.2f} s, slowest {max(times):.2f} s",
+            flush=True,
         )
 
 

@@ -1,7 +1,7 @@
 """The implementations that modularity is measured against, each behind one call.
 
-CPU seconds. The time excludes building the graph, in the peers' favour, except where it says otherwise. A peer
-that is not installed is left out.
+CPU seconds. The time excludes building the graph, in the peers' favour, except where it says
+otherwise. A peer that is not installed is left out.
 """
 
 from __future__ import annotations
