@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
@@ -13,10 +15,14 @@ Bins = int | Literal["unique"]
 
 # Single precision has steps of 1.2e-7; a sum of a few hundred terms is off by some of them.
 ROUNDING = 1e-5
+_NOT_A_NUMBER = (
+    "a target unit is not a number (NaN) under the intervention and has no code; check the "
+    "network for overflow, log or division at values it does not normally see"
+)
 
 
 class Coder(Protocol):
-    """Turns activations `(rows, n)` into codes `(rows, columns)`."""
+    """Turns activations `(rows, n)` into codes `(rows, columns)` of the smallest integer type."""
 
     @property
     def n_codes(self) -> int:
@@ -39,10 +45,24 @@ def check_numbers(values: np.ndarray) -> None:
         ValueError: A value that is not a number.
     """
     if np.isnan(values).any():
-        raise ValueError(
-            "a target unit is not a number (NaN) under the intervention and has no code; check "
-            "the network for overflow, log or division at values it does not normally see"
-        )
+        raise ValueError(_NOT_A_NUMBER)
+
+
+def check_codes(codes: np.ndarray, n_codes: int) -> None:
+    """Refuse codes that are not the integers 0 ... n_codes - 1.
+
+    Raises:
+        ValueError: Another type, or a value outside that range.
+    """
+    if not np.issubdtype(codes.dtype, np.integer):
+        raise ValueError(f"expected integer codes, got {codes.dtype}; bin the activations first")
+    if codes.size and (codes.min() < 0 or codes.max() >= n_codes):
+        raise ValueError(f"expected codes 0 ... {n_codes - 1}, got {codes.min()} ... {codes.max()}")
+
+
+def code_dtype(n_codes: int) -> np.dtype:
+    """The smallest unsigned integers that hold the codes."""
+    return np.min_scalar_type(n_codes - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,24 +82,86 @@ class UnitBins:
     high: np.ndarray
     n_codes: int
 
+    @cached_property
+    def _single(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._prepared(np.dtype(np.float32))
+
+    @cached_property
+    def _double(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._prepared(np.dtype(np.float64))
+
+    def _prepared(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Edges `(bins - 1, n)` and the range widened by rounding, for values of that type.
+
+        An edge is rounded down to the type: then value > edge says the same as in float64.
+        """
+        edges = self.edges.T.astype(dtype)
+        above = edges > self.edges.T
+        edges[above] = np.nextafter(edges[above], dtype.type(-np.inf))
+        slack = ROUNDING * np.maximum(np.abs(self.low), np.abs(self.high))
+        low, high = (self.low - slack).astype(dtype), (self.high + slack).astype(dtype)
+        return np.ascontiguousarray(edges), low, high
+
+    def encode_into(self, values: np.ndarray, places: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Write the codes of `values` `(rows, n)` to the columns `places` of `out`.
+
+        Returns:
+            `(n,)` number of values outside the range of the normal run, by more than rounding.
+
+        Raises:
+            ValueError: A value that is not a number.
+        """
+        from infoflow.information._histograms import encode_units
+
+        if values.dtype != np.float32:
+            values = values.astype(np.float64, copy=False)
+        edges, low, high = self._single if values.dtype == np.float32 else self._double
+        outside = np.zeros(values.shape[1], dtype=np.int32)
+        values = np.ascontiguousarray(values)
+        if encode_units(values, edges, self.zero, low, high, places, out, outside):
+            raise ValueError(_NOT_A_NUMBER)
+        return outside
+
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Codes `(rows, n)`; values beyond the range go to the end bins.
 
         Raises:
             ValueError: A value that is not a number.
         """
-        check_numbers(values)
-        codes = np.zeros(values.shape, dtype=np.int64)
-        for edge in self.edges.T:
-            codes += values > edge
-        codes += self.zero  # nonzero values of a unit with a zero bin start at 1
-        codes[self.zero & (values == 0)] = 0
-        return codes
+        out = np.empty(values.shape, dtype=code_dtype(self.n_codes))
+        self.encode_into(values, np.arange(values.shape[1]), out)
+        return out
 
     def out_of_range(self, values: np.ndarray) -> float:
         """Share of values outside the range of the normal run, by more than rounding."""
-        slack = ROUNDING * np.maximum(np.abs(self.low), np.abs(self.high))
-        return float(((values < self.low - slack) | (values > self.high + slack)).mean())
+        out = np.empty(values.shape, dtype=code_dtype(self.n_codes))
+        return float(self.encode_into(values, np.arange(values.shape[1]), out).sum() / out.size)
+
+    def take(self, columns: np.ndarray) -> UnitBins:
+        """The bins of some of the units."""
+        return UnitBins(
+            self.edges[columns],
+            self.zero[columns],
+            self.low[columns],
+            self.high[columns],
+            self.n_codes,
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[UnitBins]) -> UnitBins:
+        """The bins of several groups side by side."""
+        n_codes = max(part.n_codes for part in parts)
+        edges = [
+            np.pad(p.edges, ((0, 0), (0, n_codes - 1 - p.edges.shape[1])), constant_values=np.inf)
+            for p in parts
+        ]
+        return UnitBins(
+            np.concatenate(edges),
+            np.concatenate([p.zero for p in parts]),
+            np.concatenate([p.low for p in parts]),
+            np.concatenate([p.high for p in parts]),
+            n_codes,
+        )
 
 
 def fit_unit_bins(values: np.ndarray, bins: int = 10) -> UnitBins:
@@ -105,6 +187,7 @@ def fit_unit_bins(values: np.ndarray, bins: int = 10) -> UnitBins:
     """
     if bins < 2:
         raise ValueError(f"expected at least 2 bins, got {bins}")
+    values = values.astype(np.float64, copy=False)  # midpoints of float32 need another bit
     n = values.shape[1]
     edges = np.full((n, bins - 1), np.inf)
     zero = (values == 0).any(0)
@@ -125,94 +208,3 @@ def _quantile_edges(column: np.ndarray, bins: int) -> np.ndarray:
         return halfway
     cuts = np.quantile(column, np.arange(1, bins) / bins)
     return np.unique(halfway[np.clip(np.searchsorted(halfway, cuts), 0, len(halfway) - 1)])
-
-
-@dataclass(frozen=True, eq=False)
-class Codebook:
-    """One joint code for a group of units: the nearest of a few centroids.
-
-    Information about the code is a lower bound of information about the group (data processing).
-
-    Attributes:
-        scale: `(n,)` factor applied to each unit before distances are taken.
-        centroids: `(c, n)` in scaled coordinates.
-        reach: Largest distance to a centroid in the normal run.
-    """
-
-    scale: np.ndarray
-    centroids: np.ndarray
-    reach: float
-
-    @property
-    def n_codes(self) -> int:
-        """Number of centroids."""
-        return len(self.centroids)
-
-    def _distances(self, values: np.ndarray) -> np.ndarray:
-        """Squared distances `(rows, c)`; off by rounding, which `out_of_range` allows for."""
-        scaled = values.astype(np.float64, copy=False) * self.scale
-        norms = (self.centroids**2).sum(1)
-        return (scaled**2).sum(1, keepdims=True) - 2 * scaled @ self.centroids.T + norms
-
-    def encode(self, values: np.ndarray) -> np.ndarray:
-        """Codes `(rows, 1)`.
-
-        Raises:
-            ValueError: A value that is not a number.
-        """
-        check_numbers(values)
-        return self._distances(values).argmin(1)[:, None]
-
-    def out_of_range(self, values: np.ndarray) -> float:
-        """Share of rows further from every centroid than any row of the normal run."""
-        nearest = np.sqrt(np.maximum(self._distances(values).min(1), 0.0))
-        slack = ROUNDING * np.sqrt((self.centroids**2).sum(1).max())
-        return float((nearest > self.reach + slack).mean())
-
-
-def fit_codebook(
-    values: np.ndarray, layer_index: np.ndarray, codes: int = 10, seed: int = 0
-) -> Codebook:
-    """A k-means codebook of the group's activations in the normal run.
-
-    Units are scaled by the root mean variance of their layer, so that a group that spans layers
-    is not ruled by the layer with the larger activations, while quiet units stay quiet.
-
-    Args:
-        values: `(K, n)` activations of the group.
-        layer_index: `(n,)` layer of each unit.
-        codes: Size of the codebook, at least 2; fewer where there are fewer distinct rows.
-        seed: Seed of k-means.
-
-    Raises:
-        ValueError: Fewer than two codes.
-    """
-    from sklearn.cluster import KMeans
-
-    if codes < 2:
-        raise ValueError(f"expected a codebook of at least 2 codes, got {codes}")
-    variance = values.var(0)
-    scale = np.ones(len(variance))
-    for layer in np.unique(layer_index):
-        own = layer_index == layer
-        spread = np.sqrt(variance[own].mean())
-        scale[own] = 1 / spread if spread > 0 else 1.0
-    scaled = values * scale
-    distinct = np.unique(scaled, axis=0)
-    if len(distinct) <= codes:
-        return Codebook(scale, distinct, 0.0)
-    means = KMeans(codes, n_init="auto", random_state=seed).fit(scaled)
-    book = Codebook(scale, np.asarray(means.cluster_centers_, dtype=np.float64), 0.0)
-    reach = float(np.sqrt(max(book._distances(values).min(1).max(), 0.0)))
-    return Codebook(scale, book.centroids, reach)
-
-
-def unique_codes(values: np.ndarray, decimals: int = 5) -> np.ndarray:
-    """Codes `(rows, 1)` that tell all distinct rows apart, values rounded to `decimals`.
-
-    Examples:
-        >>> unique_codes(np.array([[0.0, 1.0], [2.0, 0.0], [0.0, 1.0]])).ravel().tolist()
-        [0, 1, 0]
-    """
-    rounded = np.round(values, decimals) + 0.0  # -0.0 and 0.0 are one value
-    return np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1, 1)

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infoflow.information.entropy import LN2, entropy_bits
+from infoflow.information.binning import check_codes, code_dtype
+from infoflow.information.entropy import LN2, entropy_bits, log2_counts
+
+_MOST_CELLS = 200_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,51 +61,45 @@ def table_flow(codes: np.ndarray, n_codes: int, *, correct: bool = True) -> Tabl
         >>> float(flow.bits[0]), float(flow.given_context[0])
         (0.0, 1.0)
     """
-    m, k, t = codes.shape
+    m, k, _ = codes.shape
     if m < 2 or k < 2:
         raise ValueError(f"expected at least 2 donors and 2 contexts, got {m} donors, {k} contexts")
-    _check_codes(codes, n_codes)
-    column = np.arange(t) * n_codes
-    by_donor = _histograms(codes + column, t, n_codes)  # (M, T, C)
-    by_context = _histograms(codes.transpose(1, 0, 2) + column, t, n_codes)  # (K, T, C)
+    codes = _checked(codes, n_codes)
+    from infoflow.information._histograms import table_counts
+
+    by_donor, by_context, unchanged = table_counts(codes, n_codes)  # (M, T, C), (K, T, C), (T,)
     mixture = by_donor.sum(0)  # (T, C)
     bits = entropy_bits(mixture) - entropy_bits(by_donor).mean(0)
     given_context = entropy_bits(by_context).mean(0)
     if correct:
         bits = bits + _shared_context_correction(by_donor, by_context)
-        seen = (by_context > 0).sum(-1)
+        seen = np.count_nonzero(by_context, axis=-1)
         given_context = given_context + ((seen - 1) / (2 * (m - 1))).mean(0) / LN2
-    unchanged = (codes == codes[:1]).all(axis=(0, 1))
     bits[unchanged] = 0.0
     given_context[unchanged] = 0.0
-    pointwise, pointwise_context = _pointwise(codes, by_donor, by_context, mixture)
-    cells = float((by_donor > 0).sum(-1).mean() / k)
+    pointwise, pointwise_context = _pointwise(codes, by_donor, by_context, mixture, unchanged)
+    cells = float(np.count_nonzero(by_donor, axis=-1).mean() / k)
     return TableFlow(bits, given_context, pointwise, pointwise_context, cells)
 
 
-def _check_codes(codes: np.ndarray, n_codes: int) -> None:
-    if not np.issubdtype(codes.dtype, np.integer):
-        raise ValueError(f"expected integer codes, got {codes.dtype}; bin the activations first")
-    if codes.min() < 0 or codes.max() >= n_codes:
-        raise ValueError(f"expected codes 0 ... {n_codes - 1}, got {codes.min()} ... {codes.max()}")
-
-
-def _histograms(offset_codes: np.ndarray, t: int, n_codes: int) -> np.ndarray:
-    """`(A, T, C)` counts of codes `(A, B, T)` already offset by column."""
-    a = offset_codes.shape[0]
-    width = t * n_codes
-    flat = offset_codes.reshape(a, -1) + (np.arange(a) * width)[:, None]
-    return np.bincount(flat.ravel(), minlength=a * width).reshape(a, t, n_codes)
+def _checked(codes: np.ndarray, n_codes: int) -> np.ndarray:
+    check_codes(codes, n_codes)
+    m, k, t = codes.shape
+    if max(m, k) * t * n_codes > _MOST_CELLS:
+        raise ValueError(
+            f"{n_codes} different codes for {m} donors and {k} contexts are too many to count; "
+            "use fewer bins, bins='unique' is for networks of which every case can be listed"
+        )
+    return np.ascontiguousarray(codes, dtype=code_dtype(n_codes))
 
 
 def _shared_context_correction(by_donor: np.ndarray, by_context: np.ndarray) -> np.ndarray:
     m, k = len(by_donor), len(by_context)
-    p_donor, p_context = by_donor / k, by_context / m
-    p = p_donor.mean(0)
-    seen = (by_donor > 0).sum(-1)
+    p = by_donor.sum(0) / (m * k)
+    seen = np.count_nonzero(by_donor, axis=-1)
     within = ((seen - 1) / (2 * (k - 1))).mean(0)
-    ss_donor = k * ((p_donor - p) ** 2).sum(0)
-    ss_context = m * ((p_context - p) ** 2).sum(0)
+    ss_donor = _sum_of_squares(by_donor) / k - m * k * p**2
+    ss_context = _sum_of_squares(by_context) / m - m * k * p**2
     ss_total = m * k * p * (1 - p)
     ms_donor, ms_context = ss_donor / (m - 1), ss_context / (k - 1)
     ms_inter = (ss_total - ss_donor - ss_context) / ((m - 1) * (k - 1))
@@ -111,19 +108,25 @@ def _shared_context_correction(by_donor: np.ndarray, by_context: np.ndarray) -> 
     return (between - within) / LN2
 
 
+def _sum_of_squares(counts: np.ndarray) -> np.ndarray:
+    return np.einsum("atc,atc->tc", counts, counts, dtype=np.float64)
+
+
 def _pointwise(
-    codes: np.ndarray, by_donor: np.ndarray, by_context: np.ndarray, mixture: np.ndarray
+    codes: np.ndarray,
+    by_donor: np.ndarray,
+    by_context: np.ndarray,
+    mixture: np.ndarray,
+    unchanged: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    m, k, t = codes.shape
-    with np.errstate(divide="ignore"):  # cells never seen are never looked up
-        log_donor = np.log2(by_donor / k)
-        log_context = np.log2(by_context / m)
-        log_mixture = np.log2(mixture / (m * k))
-    columns = np.arange(t)
-    rows = np.arange(m)[:, None, None]
-    picked = log_donor[rows, columns, codes] - log_mixture[columns, codes]
-    contexts = np.arange(k)[None, :, None]
-    return picked.sum(-1), -log_context[contexts, columns, codes].sum(-1)
+    from infoflow.information._histograms import pointwise_sums
+
+    m, k, _ = codes.shape
+    log_mixture = log2_counts(mixture) - np.log2(m * k)
+    donor_terms = log2_counts(by_donor) - np.log2(k) - log_mixture
+    context_terms = np.log2(m) - log2_counts(by_context)
+    donor_terms[:, unchanged], context_terms[:, unchanged] = 0.0, 0.0  # no rounding in a true zero
+    return pointwise_sums(codes, donor_terms, context_terms)
 
 
 def two_way_se(pointwise: np.ndarray) -> float:

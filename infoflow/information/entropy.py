@@ -17,9 +17,21 @@ def entropy_bits(counts: np.ndarray, axis: int = -1) -> np.ndarray:
         >>> float(entropy_bits(np.array([2, 2, 0])))
         1.0
     """
-    total = counts.sum(axis=axis, keepdims=True)
-    p = counts / total
-    return -np.where(p > 0, p * np.log2(np.where(p > 0, p, 1.0)), 0.0).sum(axis=axis)
+    total = counts.sum(axis=axis)
+    return np.log2(total) - (counts * log2_counts(counts)).sum(axis=axis) / total
+
+
+def log2_counts(counts: np.ndarray) -> np.ndarray:
+    """log2 of integer counts, 0 for a count of 0; looked up, as few counts are different.
+
+    Examples:
+        >>> log2_counts(np.array([0, 1, 8])).tolist()
+        [0.0, 0.0, 3.0]
+    """
+    most = int(counts.max()) if counts.size else 0
+    if most > 4 * counts.size + 1000:
+        return np.log2(np.maximum(counts, 1))
+    return np.log2(np.maximum(np.arange(most + 1), 1))[counts]
 
 
 def miller_madow_bits(counts: np.ndarray, axis: int = -1) -> np.ndarray:

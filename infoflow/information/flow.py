@@ -169,6 +169,7 @@ def flow(
     columns = draw_rows(rec, contexts, "contexts", rng)
     aim = fit_target(rec, seen, bins=bins, coding=coding, pool=pool, seed=seed)
     table = code_tables(rec, sent, [aim], rows, columns, pool=pool, progress=progress)[0]
+    aim = table.target
     result = table_flow(table.codes, table.n_codes, correct=correct)
     bits = float(result.bits.sum())
     se = two_way_se(_by_context(result.pointwise, len(columns)))

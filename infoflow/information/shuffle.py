@@ -15,7 +15,7 @@ from infoflow.information.tables import (
     fit_target,
     normal_codes,
     normal_values,
-    pooled,
+    read_codes,
 )
 from infoflow.intervene import resample
 from infoflow.record import Recording
@@ -105,13 +105,11 @@ def shuffled_codes(
         raise ValueError("bins='unique' is for enumeration: use donors='all', contexts='all'")
     put_in = sender.coder.encode(normal_values(rec, source, pool))[:, 0]
     layers = [rec.units.layers[i] for i in np.unique(rec.units.layer_index[target.units])]
-    answers = [
-        target.coder.encode(pooled(seen, rec, target.units, pool))
-        for _, seen in resample(rec, source, donors, np.arange(len(rec)), layers)
-    ]
+    runs = resample(rec, source, donors, np.arange(len(rec)), layers)
+    answers = read_codes(rec, runs, [target], 1, pool)[0].codes[0]
     per_sample = len(put_in) // len(rec)
     order = donors if per_sample == 1 else _position_rows(donors, per_sample)
-    return put_in[order], np.concatenate(answers)
+    return put_in[order], answers
 
 
 def _position_rows(rows: np.ndarray, positions: int) -> np.ndarray:

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from infoflow.information.binning import (
-    Bins,
-    Coder,
-    Coding,
-    fit_codebook,
-    fit_unit_bins,
-    unique_codes,
+from infoflow.information.binning import ROUNDING, UnitBins, code_dtype
+from infoflow.information.codebook import Codebook
+from infoflow.information.targets import (
+    Pool,
+    Target,
+    check_positions,
+    encode,
+    fit_target,
+    gather,
+    normal_codes,
+    normal_values,
+    pooled,
 )
 from infoflow.intervene import resample
 from infoflow.record import Recording
 
-Pool = Literal["mean", "max", "positions"]
+__all__ = [
+    "CodeTable",
+    "Pool",
+    "Target",
+    "code_tables",
+    "draw_rows",
+    "fit_target",
+    "normal_codes",
+    "normal_values",
+    "read_codes",
+]
 
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """Units that are observed together, and how they are coded.
-
-    Attributes:
-        units: `(n,)` flat unit indices.
-        coder: Fitted on the normal run; None tells all distinct activations apart.
-        columns: Number of code columns: 1 for a joint code, n for codes unit by unit.
-    """
-
-    units: np.ndarray
-    coder: Coder | None
-    columns: int
+# Donors and contexts of the trial run that shows which target units answer to the source.
+_TRIAL = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,88 +49,14 @@ class CodeTable:
         codes: `(M, K, T)`; with `pool="positions"` every position is a context of its own.
         n_codes: Codes are 0 ... n_codes - 1.
         out_of_range: Share of values outside what the normal run showed.
+        target: What was coded: the target asked for, or, under a joint code, those of its units
+            that answer to the source.
     """
 
     codes: np.ndarray
     n_codes: int
     out_of_range: float
-
-
-def normal_values(rec: Recording, units: np.ndarray, pool: Pool) -> np.ndarray:
-    """Activations `(rows, n)` of flat `units` in the normal run, positions pooled."""
-    return pooled({name: rec[name] for name in rec.units.layers}, rec, units, pool)
-
-
-def pooled(
-    activations: dict[str, Tensor], rec: Recording, units: np.ndarray, pool: Pool
-) -> np.ndarray:
-    """Columns `units` of `activations`, positions pooled: `(rows, n)`, or `(rows * positions, n)`.
-
-    Raises:
-        ValueError: `pool="positions"` over layers that differ in their number of positions.
-    """
-    out: np.ndarray | None = None
-    for position, name in enumerate(rec.units.layers):
-        own = rec.units.layer_index[units] == position
-        if not own.any():
-            continue
-        block = activations[name][:, torch.as_tensor(units[own] - rec.units.offsets[name])]
-        if block.ndim == 3 and pool == "positions":
-            block = block.transpose(1, 2).flatten(0, 1)
-        elif block.ndim == 3:
-            block = block.mean(2) if pool == "mean" else block.amax(2)
-        if out is None:
-            out = np.empty((len(block), len(units)))
-        if len(block) != len(out):
-            raise ValueError(
-                "pool='positions' needs layers with the same number of positions; "
-                f"layer {name!r} has another: use pool='mean' or 'max'"
-            )
-        out[:, own] = block.double().numpy()
-    if out is None:
-        raise ValueError("expected at least one unit, got none")
-    return out
-
-
-def fit_target(
-    rec: Recording,
-    units: np.ndarray,
-    *,
-    bins: Bins = 10,
-    coding: Coding = "joint",
-    pool: Pool = "mean",
-    seed: int = 0,
-) -> Target:
-    """A target whose code is fixed on the normal run.
-
-    Args:
-        rec: A recording.
-        units: `(n,)` flat unit indices.
-        bins: Bins per unit, size of the codebook of a group, or "unique".
-        coding: "joint": one code for the group; "units": one per unit.
-        pool: What to do with positions.
-        seed: Seed of the codebook.
-
-    Raises:
-        ValueError: Unknown coding, pooling or bins.
-    """
-    if coding not in ("joint", "units"):
-        raise ValueError(f"unknown coding {coding!r}: expected 'joint' or 'units'")
-    if pool not in ("mean", "max", "positions"):
-        raise ValueError(f"unknown pool {pool!r}: expected 'mean', 'max' or 'positions'")
-    if bins == "unique":
-        return Target(units, None, 1 if coding == "joint" else len(units))
-    if isinstance(bins, bool) or not isinstance(bins, int):
-        raise ValueError(f"expected a number of bins or 'unique', got {bins!r}")
-    values = normal_values(rec, units, pool)
-    if coding == "units" or len(units) == 1:
-        return Target(units, fit_unit_bins(values, bins), len(units))
-    return Target(units, fit_codebook(values, rec.units.layer_index[units], bins, seed), 1)
-
-
-def normal_codes(rec: Recording, target: Target, pool: Pool = "mean") -> np.ndarray:
-    """Codes `(K, T)` of a target in the normal run."""
-    return _encode(target, normal_values(rec, target.units, pool))[0]
+    target: Target
 
 
 def code_tables(
@@ -143,6 +71,11 @@ def code_tables(
 ) -> list[CodeTable]:
     """Run every donor of `source` in every context once, and code all targets.
 
+    A codebook is spent on the units of its target that answer to the source: a target that spans
+    layers may have units upstream of the source, which would rule the code and never change. Which
+    units answer is seen in a small trial run; the code is a function of the target either way, so
+    its information is a lower bound of the target's.
+
     Args:
         rec: A recording.
         source: Flat indices of the units to set.
@@ -156,41 +89,142 @@ def code_tables(
         One `CodeTable` per target.
     """
     m, k = len(donors), len(contexts)
-    observed = np.unique(np.concatenate([rec.units.layer_index[t.units] for t in targets]))
-    layers = [rec.units.layers[i] for i in observed]
-    parts: list[list[np.ndarray]] = [[] for _ in targets]
-    outside = np.zeros(len(targets))
+    targets = _focused(rec, source, targets, donors, contexts, pool)
     runs = resample(
-        rec, source, np.repeat(donors, k), np.tile(contexts, m), layers, progress=progress
+        rec,
+        source,
+        np.repeat(donors, k),
+        np.tile(contexts, m),
+        _layers(rec, targets),
+        progress=progress,
     )
-    for rows, seen in runs:
-        share = (rows.stop - rows.start) / (m * k)
-        for number, target in enumerate(targets):
-            values = pooled(seen, rec, target.units, pool)
-            if target.coder is None:
-                parts[number].append(values)
-                continue
-            parts[number].append(target.coder.encode(values))
-            outside[number] += share * target.coder.out_of_range(values)
-    return [
-        _finish(target, np.concatenate(chunks), m, float(out))
-        for target, chunks, out in zip(targets, parts, outside, strict=True)
-    ]
+    return read_codes(rec, runs, targets, m, pool)
 
 
-def _finish(target: Target, rows: np.ndarray, m: int, outside: float) -> CodeTable:
-    codes, n_codes = (rows, target.coder.n_codes) if target.coder else _encode(target, rows)
-    return CodeTable(codes.reshape(m, -1, codes.shape[1]), n_codes, outside)
+def read_codes(
+    rec: Recording,
+    runs: Iterable[tuple[Any, Mapping[str, Tensor]]],
+    targets: Sequence[Target],
+    m: int,
+    pool: Pool,
+) -> list[CodeTable]:
+    """Code what `resample` yields, rows in order of m donors."""
+    binned = [t for t in targets if isinstance(t.coder, UnitBins)]
+    others = [t for t in targets if not isinstance(t.coder, UnitBins)]
+    reader = _UnitReader(rec, binned) if binned else None
+    parts: list[list[np.ndarray]] = [[] for _ in others]
+    outside = np.zeros(len(others))
+    for _, seen in runs:
+        blocks = {name: pooled(values, pool) for name, values in seen.items()}
+        if reader is not None:
+            reader.read(blocks)
+        for number, target in enumerate(others):
+            values = gather(blocks, rec, target.units)
+            if isinstance(target.coder, Codebook):
+                values, beyond = target.coder.encode_counting(values)
+                outside[number] += beyond
+            parts[number].append(values)
+    found = {} if reader is None else dict(zip(map(id, binned), reader.tables(m), strict=True))
+    for target, chunks, beyond in zip(others, parts, outside, strict=True):
+        found[id(target)] = _finish(target, np.concatenate(chunks), m, float(beyond))
+    return [found[id(target)] for target in targets]
 
 
-def _encode(target: Target, values: np.ndarray) -> tuple[np.ndarray, int]:
+def _layers(rec: Recording, targets: Sequence[Target]) -> list[str]:
+    observed = np.unique(np.concatenate([rec.units.layer_index[t.units] for t in targets]))
+    return [rec.units.layers[i] for i in observed]
+
+
+class _UnitReader:
+    """Codes of all targets that are coded unit by unit, each layer looked at once per chunk."""
+
+    def __init__(self, rec: Recording, targets: Sequence[Target]) -> None:
+        self.targets = targets
+        self.bins = UnitBins.joined([t.coder for t in targets if isinstance(t.coder, UnitBins)])
+        units = np.concatenate([t.units for t in targets])
+        self.chunks: list[np.ndarray] = []
+        self.outside = np.zeros(len(units), dtype=np.int64)
+        self.layers: list[tuple[str, np.ndarray | slice, np.ndarray, UnitBins]] = []
+        for position, name in enumerate(rec.units.layers):
+            places = np.flatnonzero(rec.units.layer_index[units] == position)
+            if len(places):
+                inside = units[places] - rec.units.offsets[name]
+                whole = np.array_equal(inside, np.arange(rec.units.sizes[position]))
+                index = slice(None) if whole else inside
+                self.layers.append((name, index, places, self.bins.take(places)))
+
+    def read(self, blocks: Mapping[str, Tensor]) -> None:
+        """Code one chunk of rows."""
+        rows = len(blocks[self.layers[0][0]])
+        out = np.empty((rows, len(self.outside)), dtype=code_dtype(self.bins.n_codes))
+        for name, inside, places, bins in self.layers:
+            values = blocks[name].numpy()[:, inside]
+            check_positions(name, len(values), rows)
+            self.outside[places] += bins.encode_into(values, places, out)
+        self.chunks.append(out)
+
+    def tables(self, m: int) -> list[CodeTable]:
+        """One table per target."""
+        codes = np.concatenate(self.chunks).reshape(m, -1, len(self.outside))
+        tables, start = [], 0
+        for target in self.targets:
+            own = slice(start, start + len(target.units))
+            start = own.stop
+            beyond = float(self.outside[own].sum() / max(codes[:, :, own].size, 1))
+            n_codes = target.coder.n_codes if target.coder else 0
+            tables.append(CodeTable(codes[:, :, own], n_codes, beyond, target))
+        return tables
+
+
+def _focused(
+    rec: Recording,
+    source: np.ndarray,
+    targets: Sequence[Target],
+    donors: np.ndarray,
+    contexts: np.ndarray,
+    pool: Pool,
+) -> list[Target]:
+    """Joint targets narrowed to the units that answer to the source in a trial run."""
+    joint = [t for t in targets if isinstance(t.coder, Codebook)]
+    if not joint:
+        return list(targets)
+    answers = _answering(rec, source, _layers(rec, joint), donors[:_TRIAL], contexts[:_TRIAL], pool)
+    focused = []
+    for target in targets:
+        own = answers[target.units]
+        if isinstance(target.coder, Codebook) and own.any() and not own.all():
+            target = fit_target(
+                rec, target.units[own], bins=target.bins, pool=pool, seed=target.seed
+            )
+        focused.append(target)
+    return focused
+
+
+def _answering(
+    rec: Recording,
+    source: np.ndarray,
+    layers: Sequence[str],
+    donors: np.ndarray,
+    contexts: np.ndarray,
+    pool: Pool,
+) -> np.ndarray:
+    """`(n,)` whether a unit moved, by more than rounding, in any of the runs."""
+    rows = np.tile(contexts, len(donors))
+    moved = np.zeros(len(rec.units), dtype=bool)
+    for chunk, seen in resample(rec, source, np.repeat(donors, len(contexts)), rows, layers):
+        for name in layers:
+            normal, new = pooled(rec[name][rows[chunk]], pool), pooled(seen[name], pool)
+            slack = ROUNDING * rec[name].abs().max()
+            moved[rec.units.indices(name)] |= ((new - normal).abs() > slack).any(0).numpy()
+    return moved
+
+
+def _finish(target: Target, rows: np.ndarray, m: int, beyond: float) -> CodeTable:
     if target.coder is not None:
-        return target.coder.encode(values), target.coder.n_codes
-    if target.columns == 1:
-        codes = unique_codes(values)
+        codes, n_codes = rows, target.coder.n_codes
     else:
-        codes = np.concatenate([unique_codes(values[:, [i]]) for i in range(values.shape[1])], 1)
-    return codes, int(codes.max()) + 1
+        codes, n_codes = encode(target, rows)
+    return CodeTable(codes.reshape(m, -1, codes.shape[1]), n_codes, beyond / len(rows), target)
 
 
 def draw_rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from infoflow.information.binning import code_dtype
 from infoflow.information.donors import table_flow
 from infoflow.information.entropy import miller_madow_bits
 from infoflow.information.shuffle import shuffled_codes
@@ -88,10 +89,10 @@ def information_with_each(codes: np.ndarray, columns: np.ndarray, n_codes: int) 
         >>> information_with_each(a, np.stack([a, 0 * a], 1), 2).round(2).tolist()
         [1.0, 0.0]
     """
-    t = columns.shape[1]
-    offsets = np.arange(t) * n_codes * n_codes
-    flat = codes[:, None] * n_codes + columns + offsets
-    size = t * n_codes * n_codes
-    tables = np.bincount(flat.ravel(), minlength=size).reshape(t, n_codes, n_codes)
-    joint = miller_madow_bits(tables.reshape(t, -1))
+    from infoflow.information._histograms import pair_counts
+
+    small = code_dtype(n_codes)
+    rows = np.ascontiguousarray(columns.T, dtype=small)
+    tables = pair_counts(codes.astype(small), rows, n_codes, n_codes)
+    joint = miller_madow_bits(tables.reshape(len(tables), -1))
     return miller_madow_bits(tables.sum(2)) + miller_madow_bits(tables.sum(1)) - joint

@@ -12,10 +12,10 @@ from torch import Tensor
 _PIECEWISE_LINEAR = {
     "Add", "Sub", "Neg", "Sum", "Mean", "Expand", "Repeat", "View", "Reshape", "UnsafeView",
     "ReshapeAlias", "T", "Transpose", "Permute", "Unsqueeze", "Squeeze", "Slice", "Select",
-    "Index", "Clone", "Copy", "ToCopy", "AsStrided", "Cat", "Stack", "Split", "SplitWithSizes",
-    "Unbind", "Unfold", "Relu", "LeakyRelu", "Threshold", "Hardtanh", "Clamp", "ClampMin",
-    "ClampMax", "Abs", "MaxPool2DWithIndices", "MaxPool3DWithIndices", "AvgPool2D", "AvgPool3D",
-    "AdaptiveAvgPool2D", "AdaptiveMaxPool2D", "MkldnnMaxPool2D", "ConstantPadNd",
+    "Index", "IndexCopy", "Clone", "Copy", "ToCopy", "AsStrided", "Cat", "Stack", "Split",
+    "SplitWithSizes", "Unbind", "Unfold", "Relu", "LeakyRelu", "Threshold", "Hardtanh", "Clamp",
+    "ClampMin", "ClampMax", "Abs", "MaxPool2DWithIndices", "MaxPool3DWithIndices", "AvgPool2D",
+    "AvgPool3D", "AdaptiveAvgPool2D", "AdaptiveMaxPool2D", "MkldnnMaxPool2D", "ConstantPadNd",
     "ReflectionPad2D", "ReplicationPad2D", "UpsampleNearest2D", "UpsampleBilinear2D", "Im2Col",
     "Where", "Max", "Min", "Amax", "Amin", "Maximum", "Minimum",
 }  # fmt: skip

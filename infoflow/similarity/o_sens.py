@@ -11,17 +11,17 @@ from infoflow.similarity.vjp import jacobian, jacobian_by_columns, wide
 
 
 def output_jacobian(batch: PerturbedBatch) -> Tensor:
-    """∂y/∂δ, `(n, batch, o)` (a view): one pass per output, or per unit if these are fewer."""
+    """∂y/∂δ, `(n * positions, batch, o)`: one pass per output, or per unit if these are fewer."""
     y = batch.flat_outputs
     if y.shape[1] <= batch.delta.shape[1]:
         return jacobian(y, (batch.delta,))[0].permute(2, 1, 0)
     return jacobian_by_columns(y, batch.delta)
 
 
-def sum_over_batch(jacobian: Tensor) -> Tensor:
-    """Σ_k J_kᵀ J_k `(n, n)` from `output_jacobian`."""
-    matrix = wide(jacobian).flatten(1)
-    return matrix @ matrix.T
+def sum_over_batch(batch: PerturbedBatch, jacobian: Tensor) -> Tensor:
+    """Σ_k J_kᵀ J_k `(n, n)` from `output_jacobian`; of positions, their mean."""
+    matrix = batch.folded(wide(jacobian))
+    return matrix @ matrix.T / batch.positions
 
 
 def chain_jacobians(chain: Chain) -> list[Factored]:

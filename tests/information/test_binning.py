@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from infoflow.information.binning import fit_codebook, fit_unit_bins, unique_codes
+from infoflow.information.binning import fit_unit_bins
+from infoflow.information.codebook import fit_codebook, unique_codes
 from tests import oracles_information as oracle
 
 

@@ -1,0 +1,116 @@
+"""Compiled loops over codes (numba, cached on disk). Import late: numba is slow to load."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def encode_units(values, edges, zero, low, high, places, out, outside):
+    """Write the code of values[r, j] to out[r, places[j]] and count values outside [low, high].
+
+    `edges` is `(bins - 1, n)`, unused ones +inf, of the same type as `values`. Returns whether a
+    value was not a number. The inner loops run over units so that they compile to vector code.
+    """
+    rows, n = values.shape
+    code = np.empty(n, np.int32)
+    bad = 0
+    for r in range(rows):
+        for j in range(n):
+            v = values[r, j]
+            code[j] = np.int32(zero[j])
+            bad += v != v
+            outside[j] += np.int32(v < low[j]) + np.int32(v > high[j])
+        for e in range(edges.shape[0]):
+            for j in range(n):
+                code[j] += np.int32(values[r, j] > edges[e, j])
+        for j in range(n):
+            if zero[j] and values[r, j] == 0:
+                code[j] = 0
+            out[r, places[j]] = code[j]
+    return bad > 0
+
+
+@njit(cache=True)
+def table_counts(codes, n_codes):
+    """`(M, T, C)` counts over contexts, `(K, T, C)` counts over donors, and `(T,)` whether the
+    codes `(M, K, T)` of a column are the same for every donor."""
+    m, k, t = codes.shape
+    by_donor = np.zeros((m, t, n_codes), np.int32)
+    by_context = np.zeros((k, t, n_codes), np.int32)
+    changed = np.zeros(t, np.bool_)
+    for a in range(m):
+        for b in range(k):
+            for j in range(t):
+                c = codes[a, b, j]
+                by_donor[a, j, c] += 1
+                by_context[b, j, c] += 1
+                changed[j] |= c != codes[0, b, j]
+    return by_donor, by_context, ~changed
+
+
+@njit(cache=True)
+def pointwise_sums(codes, donor_terms, context_terms):
+    """`(M, K)` sums over columns of donor_terms[m, t, code] and of context_terms[k, t, code]."""
+    m, k, t = codes.shape
+    plain = np.empty((m, k))
+    given = np.empty((m, k))
+    for a in range(m):
+        for b in range(k):
+            first = 0.0
+            second = 0.0
+            for j in range(t):
+                c = codes[a, b, j]
+                first += donor_terms[a, j, c]
+                second += context_terms[b, j, c]
+            plain[a, b] = first
+            given[a, b] = second
+    return plain, given
+
+
+@njit(cache=True)
+def pair_counts(codes, columns, n_codes, n_column_codes):
+    """`(T, C, D)` contingency tables of `codes` `(N,)` with each of `columns` `(T, N)`."""
+    t, n = columns.shape
+    counts = np.zeros((t, n_codes, n_column_codes), np.int32)
+    for j in range(t):
+        table = counts[j]
+        for r in range(n):
+            table[codes[r], columns[j, r]] += 1
+    return counts
+
+
+@njit(cache=True)
+def pairwise_tables(rows, n_codes, weights):
+    """For codes `(n, K)`: `(n, C)` counts, `(n, n)` sums of weights[count] over the cells of each
+    pair's table, and `(n, n)` numbers of cells seen."""
+    n, k = rows.shape
+    single = np.zeros((n, n_codes), np.int64)
+    joint = np.empty((n, n))
+    cells = np.empty((n, n), np.int64)
+    first = np.zeros(n_codes * n_codes, np.int32)
+    second = np.zeros(n_codes * n_codes, np.int32)
+    scaled = np.empty(k, np.int32)
+    for i in range(n):
+        for r in range(k):
+            single[i, rows[i, r]] += 1
+            scaled[r] = np.int32(rows[i, r]) * n_codes
+        for j in range(i, n):
+            # Two tables in turn: equal neighbours do not wait for each other's increment.
+            for r in range(0, k - 1, 2):
+                first[scaled[r] + rows[j, r]] += 1
+                second[scaled[r + 1] + rows[j, r + 1]] += 1
+            if k % 2:
+                first[scaled[k - 1] + rows[j, k - 1]] += 1
+            total = 0.0
+            seen = 0
+            for c in range(n_codes * n_codes):
+                count = first[c] + second[c]
+                total += weights[count]
+                seen += count > 0
+                first[c] = 0
+                second[c] = 0
+            joint[i, j] = joint[j, i] = total
+            cells[i, j] = cells[j, i] = seen
+    return single, joint, cells

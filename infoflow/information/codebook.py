@@ -1,0 +1,116 @@
+"""One code for a group of units: a codebook fixed on the normal run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from infoflow.information.binning import ROUNDING, check_numbers, code_dtype
+
+# More rows than this teach k-means nothing about ten centroids, and it takes most of the time.
+_ROWS_FOR_KMEANS = 4000
+
+
+@dataclass(frozen=True, eq=False)
+class Codebook:
+    """One joint code for a group of units: the nearest of a few centroids.
+
+    Information about the code is a lower bound of information about the group (data processing).
+
+    Attributes:
+        scale: `(n,)` factor applied to each unit before distances are taken.
+        centroids: `(c, n)` in scaled coordinates.
+        reach: Largest distance to a centroid in the normal run.
+    """
+
+    scale: np.ndarray
+    centroids: np.ndarray
+    reach: float
+
+    @property
+    def n_codes(self) -> int:
+        """Number of centroids."""
+        return len(self.centroids)
+
+    def _distances(self, values: np.ndarray) -> np.ndarray:
+        """Squared distances `(rows, c)`; off by rounding, which `out_of_range` allows for."""
+        scaled = values.astype(np.float64, copy=False) * self.scale
+        norms = (self.centroids**2).sum(1)
+        return (scaled**2).sum(1, keepdims=True) - 2 * scaled @ self.centroids.T + norms
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Codes `(rows, 1)`.
+
+        Raises:
+            ValueError: A value that is not a number.
+        """
+        return self.encode_counting(values)[0]
+
+    def out_of_range(self, values: np.ndarray) -> float:
+        """Share of rows further from every centroid than any row of the normal run."""
+        return self.encode_counting(values)[1] / len(values)
+
+    def encode_counting(self, values: np.ndarray) -> tuple[np.ndarray, int]:
+        """Codes `(rows, 1)`, and how many rows are out of range.
+
+        Raises:
+            ValueError: A value that is not a number.
+        """
+        check_numbers(values)
+        distances = self._distances(values)
+        codes = distances.argmin(1)[:, None]
+        nearest = np.sqrt(np.maximum(np.take_along_axis(distances, codes, 1), 0.0))
+        slack = ROUNDING * np.sqrt((self.centroids**2).sum(1).max())
+        return codes.astype(code_dtype(self.n_codes)), int((nearest > self.reach + slack).sum())
+
+
+def fit_codebook(
+    values: np.ndarray, layer_index: np.ndarray, codes: int = 10, seed: int = 0
+) -> Codebook:
+    """A k-means codebook of the group's activations in the normal run.
+
+    Units are scaled by the root mean variance of their layer, so that a group that spans layers
+    is not ruled by the layer with the larger activations, while quiet units stay quiet.
+
+    Args:
+        values: `(K, n)` activations of the group.
+        layer_index: `(n,)` layer of each unit.
+        codes: Size of the codebook, at least 2; fewer where there are fewer distinct rows.
+        seed: Seed of k-means.
+
+    Raises:
+        ValueError: Fewer than two codes.
+    """
+    from sklearn.cluster import KMeans
+
+    if codes < 2:
+        raise ValueError(f"expected a codebook of at least 2 codes, got {codes}")
+    values = values.astype(np.float64, copy=False)
+    variance = values.var(0)
+    scale = np.ones(len(variance))
+    for layer in np.unique(layer_index):
+        own = layer_index == layer
+        spread = np.sqrt(variance[own].mean())
+        scale[own] = 1 / spread if spread > 0 else 1.0
+    scaled = values * scale
+    few = len(np.unique(scaled[: 10 * codes], axis=0)) <= codes  # spares most groups the sort
+    distinct = np.unique(scaled, axis=0) if few else scaled
+    if len(distinct) <= codes:
+        return Codebook(scale, distinct, 0.0)
+    rows = np.random.default_rng(seed).permutation(len(scaled))[:_ROWS_FOR_KMEANS]
+    means = KMeans(codes, n_init="auto", random_state=seed).fit(scaled[rows])
+    book = Codebook(scale, np.asarray(means.cluster_centers_, dtype=np.float64), 0.0)
+    reach = float(np.sqrt(max(book._distances(values).min(1).max(), 0.0)))
+    return Codebook(scale, book.centroids, reach)
+
+
+def unique_codes(values: np.ndarray, decimals: int = 5) -> np.ndarray:
+    """Codes `(rows, 1)` that tell all distinct rows apart, values rounded to `decimals`.
+
+    Examples:
+        >>> unique_codes(np.array([[0.0, 1.0], [2.0, 0.0], [0.0, 1.0]])).ravel().tolist()
+        [0, 1, 0]
+    """
+    rounded = np.round(values, decimals) + 0.0  # -0.0 and 0.0 are one value
+    return np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1, 1)
