@@ -1,6 +1,7 @@
 """do(): set units to chosen values while the model runs, and see what follows."""
 
 from infoflow.intervene.counterfactual import counterfactual
+from infoflow.intervene.fold import resample_each
 from infoflow.intervene.kinds import (
     Intervention,
     Mean,
@@ -30,4 +31,5 @@ __all__ = [
     "do",
     "intervention_from",
     "resample",
+    "resample_each",
 ]

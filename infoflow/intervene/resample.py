@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infoflow.intervene.bind import donor_edit
-from infoflow.intervene.pairs import make_pairs
+from infoflow.intervene.pairs import make_pairs, row_lists
 from infoflow.intervene.run import Run
 from infoflow.record import Recording
 from infoflow.units import UnitsLike
@@ -52,7 +52,7 @@ def resample(
     by_layer = rec.units.by_layer(source)
     for name in observe:
         rec.units.site(name)
-    donors, contexts = _row_lists(rec, donors, contexts)
+    donors, contexts = row_lists(rec, donors, contexts)
     pairs = make_pairs(rec, donors, contexts)
     edits = {
         name: donor_edit(rec, name, torch.as_tensor(inside, device=rec.device), pairs)
@@ -60,21 +60,3 @@ def resample(
     }
     run = Run(rec, edits, pairs.contexts, tuple(observe), pairs.grid)
     yield from run.chunks(replay=replay, progress=progress)
-
-
-def _row_lists(
-    rec: Recording, donors: np.ndarray, contexts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    donors = np.ascontiguousarray(donors, np.int64)
-    contexts = np.ascontiguousarray(contexts, np.int64)
-    if len(donors) != len(contexts):
-        raise ValueError(
-            f"expected one context per donor: {len(donors)} donors, {len(contexts)} contexts"
-        )
-    for what, rows in (("donors", donors), ("contexts", contexts)):
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(rec)):
-            raise ValueError(
-                f"expected {what} among the {len(rec)} samples, got rows {rows.min()} to "
-                f"{rows.max()}"
-            )
-    return donors, contexts
