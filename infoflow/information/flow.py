@@ -136,7 +136,7 @@ def flow(
         source: Units to force: flat indices, or `{layer: indices within the layer}`.
         target: Units to observe, disjoint from the source.
         donors, contexts: How many samples to draw (at most all there are), or "all".
-        bins: Resolution per unit, size of a group's codebook, or "unique".
+        bins: Bins per unit, size of a group's codebook, a `Binning`, or "unique".
         coding: "joint": one vector-quantised code for the target, a lower bound; "units": the
             sum over its single units, which counts shared information repeatedly.
         correction: "auto" removes the first-order bias; "none" gives the plug-in value; others

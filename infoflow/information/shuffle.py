@@ -57,7 +57,7 @@ def shuffled_flow(
         rec: A recording.
         source: `(1,)` flat index of the unit.
         target: A target with a fitted coder.
-        bins: Resolution of the source unit.
+        bins: Bins of the source unit.
         pool: What to do with positions.
         correction: As for `information_bits`.
         seed: Seed of the permutation of samples.

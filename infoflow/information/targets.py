@@ -110,7 +110,7 @@ def fit_target(
     Args:
         rec: A recording.
         units: `(n,)` flat unit indices.
-        bins: Resolution per unit, size of the codebook of a group, a `Binning`, or "unique".
+        bins: Bins per unit, size of the codebook of a group, a `Binning`, or "unique".
         coding: "joint": one code for the group; "units": one per unit.
         pool: What to do with positions.
         seed: Seed of the codebook.
@@ -138,7 +138,7 @@ def fit_target(
 
 
 def _network_bins(rec: Recording, bins: Binning, pool: Pool) -> UnitBins:
-    """Resolution of every recorded unit, fitted once per recording."""
+    """Bins of every recorded unit, fitted once per recording."""
     key = ("unit bins", bins, pool)
     if key not in rec.cache:
         layers = (rec.units.indices(name) for name in rec.units.layers)
