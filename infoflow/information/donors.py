@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infoflow.information.binning import check_codes, code_dtype
-from infoflow.information.entropy import LN2, entropy_bits, log2_counts
+from infoflow.information.codes import check_codes, code_dtype
+from infoflow.information.entropy import ENTROPIES, LN2, entropy_bits, log2_counts
+from infoflow.information.mutual import Correction, check_correction, quadratic_limit
 
 _MOST_CELLS = 200_000_000
+_QUANTITIES = ("bits", "given_context")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,13 @@ class TableFlow:
     cells_per_sample: float
 
 
-def table_flow(codes: np.ndarray, n_codes: int, *, correct: bool = True) -> TableFlow:
+def table_flow(
+    codes: np.ndarray,
+    n_codes: int,
+    *,
+    correct: bool = True,
+    estimator: Correction = "auto",
+) -> TableFlow:
     """Interventional information from codes seen under every donor and context.
 
     With P_m the histogram over contexts of the code under donor m, and P̄ their mean,
@@ -48,12 +56,16 @@ def table_flow(codes: np.ndarray, n_codes: int, *, correct: bool = True) -> Tabl
         codes: `(M, K, T)` integer codes; column t is summed over in `pointwise`.
         n_codes: Codes are 0 ... n_codes - 1.
         correct: False gives the plug-in values.
+        estimator: Of the entropy of a row, H(P_m), and of H(code | context x): "auto" is
+            Miller-Madow, the formula above; "quadratic" extrapolates from halves and quarters of
+            the donors and contexts. The mixture P̄ keeps its correction for shared contexts.
 
     Returns:
         A `TableFlow`, in bits.
 
     Raises:
-        ValueError: Fewer than two donors or contexts, or codes that are not 0 ... n_codes - 1.
+        ValueError: Fewer than two donors or contexts, unknown estimator, codes that are not
+            0 ... n_codes - 1 or too many to count.
 
     Examples:
         >>> xor = np.array([[[0], [1]], [[1], [0]]])
@@ -64,17 +76,19 @@ def table_flow(codes: np.ndarray, n_codes: int, *, correct: bool = True) -> Tabl
     m, k, _ = codes.shape
     if m < 2 or k < 2:
         raise ValueError(f"expected at least 2 donors and 2 contexts, got {m} donors, {k} contexts")
+    check_correction(estimator)
     codes = _checked(codes, n_codes)
     from infoflow.information._histograms import table_counts
 
     by_donor, by_context, unchanged = table_counts(codes, n_codes)  # (M, T, C), (K, T, C), (T,)
     mixture = by_donor.sum(0)  # (T, C)
-    bits = entropy_bits(mixture) - entropy_bits(by_donor).mean(0)
-    given_context = entropy_bits(by_context).mean(0)
-    if correct:
-        bits = bits + _shared_context_correction(by_donor, by_context)
-        seen = np.count_nonzero(by_context, axis=-1)
-        given_context = given_context + ((seen - 1) / (2 * (m - 1))).mean(0) / LN2
+    if not correct or estimator == "none":
+        bits = entropy_bits(mixture) - entropy_bits(by_donor).mean(0)
+        given_context = entropy_bits(by_context).mean(0)
+    elif estimator == "quadratic":
+        bits, given_context = _extrapolated(codes, n_codes)
+    else:
+        bits, given_context = _corrected(by_donor, by_context, estimator)
     bits[unchanged] = 0.0
     given_context[unchanged] = 0.0
     pointwise, pointwise_context = _pointwise(codes, by_donor, by_context, mixture, unchanged)
@@ -93,19 +107,53 @@ def _checked(codes: np.ndarray, n_codes: int) -> np.ndarray:
     return np.ascontiguousarray(codes, dtype=code_dtype(n_codes))
 
 
-def _shared_context_correction(by_donor: np.ndarray, by_context: np.ndarray) -> np.ndarray:
+def _corrected(
+    by_donor: np.ndarray, by_context: np.ndarray, estimator: Correction
+) -> tuple[np.ndarray, np.ndarray]:
+    """Plain flow and flow given the context, `(T,)` each, the first-order bias removed."""
+    mixture = entropy_bits(by_donor.sum(0)) + _mixture_bias(by_donor, by_context)
+    if estimator in ("auto", "miller_madow"):
+        return mixture - _row_entropy(by_donor), _row_entropy(by_context)
+    measure = ENTROPIES[estimator]
+    return mixture - measure(by_donor).mean(0), measure(by_context).mean(0)
+
+
+def _row_entropy(counts: np.ndarray) -> np.ndarray:
+    """Mean Miller-Madow entropy of rows of N counts; with N - 1, as P(1-P) is estimated too."""
+    n = int(counts[0, 0].sum())
+    bias = (np.count_nonzero(counts, axis=-1) - 1) / (2 * (n - 1))
+    return (entropy_bits(counts) + bias / LN2).mean(0)
+
+
+def _mixture_bias(by_donor: np.ndarray, by_context: np.ndarray) -> np.ndarray:
+    """By how much the plug-in entropy of the mixture is too small, `(T,)`: Σ_c V(P̄) / 2 P̄."""
     m, k = len(by_donor), len(by_context)
     p = by_donor.sum(0) / (m * k)
-    seen = np.count_nonzero(by_donor, axis=-1)
-    within = ((seen - 1) / (2 * (k - 1))).mean(0)
     ss_donor = _sum_of_squares(by_donor) / k - m * k * p**2
     ss_context = _sum_of_squares(by_context) / m - m * k * p**2
     ss_total = m * k * p * (1 - p)
     ms_donor, ms_context = ss_donor / (m - 1), ss_context / (k - 1)
     ms_inter = (ss_total - ss_donor - ss_context) / ((m - 1) * (k - 1))
     variance = (ms_donor + ms_context - ms_inter) / (m * k)
-    between = np.where(p > 0, variance / (2 * np.where(p > 0, p, 1.0)), 0.0).sum(-1)
-    return (between - within) / LN2
+    return np.where(p > 0, variance / (2 * np.where(p > 0, p, 1.0)), 0.0).sum(-1) / LN2
+
+
+def _extrapolated(codes: np.ndarray, n_codes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Quadratic extrapolation of the plug-in values; donors and contexts come in random order."""
+    m, k, _ = codes.shape
+    if m < 8 or k < 8:
+        raise ValueError(f"extrapolation needs 8 donors and 8 contexts, got {m} and {k}")
+    values = []
+    for parts in (1, 2, 4):
+        blocks = [
+            table_flow(block, n_codes, correct=False)
+            for rows in np.array_split(codes, parts, axis=0)
+            for block in np.array_split(rows, parts, axis=1)
+        ]
+        values.append([np.mean([getattr(f, what) for f in blocks], axis=0) for what in _QUANTITIES])
+    whole, half, quarter = np.array(values)  # (2, T) each
+    plain, given = quadratic_limit(whole, half, quarter)
+    return plain, given
 
 
 def _sum_of_squares(counts: np.ndarray) -> np.ndarray:
