@@ -159,6 +159,19 @@ class ExchangeMeter:
             )
         return cleaned
 
+    @property
+    def config(self) -> dict[str, object]:
+        """Everything that the values depend on beside the recording, JSON-able."""
+        return {
+            "donors": self.donors.tolist(),
+            "contexts": self.contexts.tolist(),
+            "bins": self.bins,
+            "coding": self.coding,
+            "pool": self.pool,
+            "given_context": self.given_context,
+            "meter_seed": self.seed,
+        }
+
     def fresh(self) -> ExchangeMeter:
         """The same meter on donors and contexts drawn anew, for values without selection bias."""
         return ExchangeMeter(
