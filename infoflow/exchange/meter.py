@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from functools import partial
 
 import numpy as np
@@ -71,6 +72,7 @@ class ExchangeMeter:
         self._values: dict[tuple[Partition, str], tuple[float, float]] = {}
         self._chance: dict[tuple[int, ...], tuple[float, float]] = {}
         self._traffic = traffic
+        self.left_out = np.zeros(len(rec.units), dtype=bool)
         self._sender: Sender | None = None
         if coding == "units" and isinstance(bins, int) and pool != "positions":
             self._sender = Sender(rec, self.donors, self.contexts, bins, pool)
@@ -150,7 +152,7 @@ class ExchangeMeter:
                 f"expected one label for each of the {len(self.rec.units)} recorded units, "
                 f"got {len(given)}"
             )
-        cleaned = given.without(self.rec.units.unused)
+        cleaned = given.without(self.rec.units.unused | self.left_out)
         if cleaned.n_modules < 2:
             raise ValueError(
                 f"exchange needs at least two modules of used units, got {cleaned!r}; with "
@@ -174,7 +176,7 @@ class ExchangeMeter:
 
     def fresh(self) -> ExchangeMeter:
         """The same meter on donors and contexts drawn anew, for values without selection bias."""
-        return ExchangeMeter(
+        anew = ExchangeMeter(
             self.rec,
             donors=len(self.donors),
             contexts=len(self.contexts),
@@ -185,6 +187,18 @@ class ExchangeMeter:
             given_context=self.given_context,
             traffic=self._traffic,
         )
+        anew.left_out = self.left_out
+        return anew
+
+    def within(self, units: np.ndarray) -> ExchangeMeter:
+        """The same meter for some of the units as if they were all there is: the others are in no
+        module, and stay at what the context gives them."""
+        inside = copy(self)
+        inside.left_out = np.ones(len(self.rec.units), dtype=bool)
+        inside.left_out[units] = False
+        inside._traffic = self.traffic.among(units)
+        inside._measured, inside._values, inside._chance = {}, {}, {}
+        return inside
 
     @property
     def resolution(self) -> float:

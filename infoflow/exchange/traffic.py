@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -41,6 +41,12 @@ class Traffic:
         """`(n,)` bool; units that neither send nor receive anything detectable, to or from any
         other by itself: no exchange depends on where they are put."""
         return np.maximum(self.unit_flow.max(0), self.unit_flow.max(1)) <= self.floor
+
+    def among(self, units: np.ndarray) -> Traffic:
+        """The traffic among some of the units; all else is at zero."""
+        inside = np.zeros(len(self.unit_flow), dtype=bool)
+        inside[units] = True
+        return replace(self, unit_flow=self.unit_flow * np.outer(inside, inside))
 
     def volume(self, partition: Partition) -> np.ndarray:
         """`(k,)` bits that each module's units send and receive, one by one, inside and out."""

@@ -9,7 +9,7 @@ import numpy as np
 from infoflow.partition import Partition
 from infoflow.search.annealing import climb
 from infoflow.search.ledger import Ledger
-from infoflow.search.moves import distance, injected, moved, mutated
+from infoflow.search.moves import distances, injected, moved, mutated
 from infoflow.search.space import Space
 
 
@@ -97,14 +97,16 @@ def _child(members: Sequence[Partition], space: Space, rng: np.random.Generator)
 def _survivors(ledger: Ledger, members: Sequence[Partition], population: int) -> list[Partition]:
     """The best members, none a single move from a better one while there are others."""
     order = sorted((m for m in members if m in ledger.known), key=ledger.known.__getitem__)
-    kept: list[Partition] = []
-    close: list[Partition] = []
-    for member in order:
-        if len(kept) == population:
-            break
-        crowd = any(distance(member, other) <= 1 for other in kept)
-        (close if crowd else kept).append(member)
-    return (kept + close)[:population] if len(kept) < population // 2 else kept
+    if not order:
+        return list(members)
+    near = distances(order) <= 1
+    kept: list[int] = []
+    for number in range(len(order)):
+        if len(kept) < population and not near[number, kept].any():
+            kept.append(number)
+    if len(kept) < population // 2:  # few are left: a small space, or the end
+        kept = list(range(min(population, len(order))))
+    return [order[number] for number in kept]
 
 
 def _ranked(rng: np.random.Generator, count: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -14,12 +14,12 @@ def moved(partition: Partition, rng: np.random.Generator) -> Partition:
     """One unit in another module, or two units of different modules exchanged; none is emptied."""
     labels = partition.labels.copy()
     units = np.flatnonzero(labels >= 0)
-    unit = rng.choice(units)
+    unit = units[rng.integers(len(units))]
     if rng.random() < 0.3 or partition.sizes[labels[unit]] == 1:
         others = units[labels[units] != labels[unit]]
         if len(others):
-            other = rng.choice(others)
-            labels[[unit, other]] = labels[[other, unit]]
+            other = others[rng.integers(len(others))]
+            labels[unit], labels[other] = labels[other], labels[unit]
         return Partition(labels)
     step = rng.integers(1, partition.n_modules) if partition.n_modules > 1 else 0
     labels[unit] = (labels[unit] + step) % partition.n_modules
@@ -106,16 +106,18 @@ def neighbours(partition: Partition, space: Space, rng: np.random.Generator) -> 
         yield Partition(labels)
 
 
-def distance(a: Partition, b: Partition) -> int:
-    """Units outside the largest overlap of each module of `a` with one of `b`, or of `b` with one
-    of `a`, whichever are more.
+def distances(partitions: Sequence[Partition]) -> np.ndarray:
+    """`(P, P)` units outside the largest overlaps of each module of one with the modules of the
+    other, or the other way round, whichever are more; units unused in the first left out.
 
     Examples:
-        >>> distance(Partition([0, 0, 1, 1]), Partition([1, 1, 1, 0]))
-        1
+        >>> distances([Partition([0, 0, 1, 1]), Partition([1, 1, 1, 0])]).tolist()
+        [[0, 1], [1, 0]]
     """
-    used = ~a.unused & ~b.unused
-    k = b.n_modules
-    pairs = a.labels[used] * k + b.labels[used]
-    table = np.bincount(pairs, minlength=a.n_modules * k).reshape(-1, k)
-    return int(table.sum() - min(table.max(0).sum(), table.max(1).sum()))
+    labels = np.array([p.labels for p in partitions])
+    labels = labels[:, labels[0] >= 0]
+    count, k = len(labels), int(labels.max(initial=0)) + 1
+    member = (labels[:, None] == np.arange(k)[:, None]).reshape(count * k, -1).astype(np.float32)
+    overlap = (member @ member.T).reshape(count, k, count, k)
+    kept = np.minimum(overlap.max(3).sum(1), overlap.max(1).sum(2))
+    return (labels.shape[1] - kept).astype(np.int64)

@@ -221,7 +221,7 @@ def _judged(
 
 
 def _space(rec: Recording, n_modules: int | range | None, meter: ExchangeMeter) -> Space:
-    used = ~rec.units.unused
+    used = ~rec.units.unused & ~meter.left_out
     least, most = _numbers(n_modules, int(used.sum()))
     if not 2 <= least <= most <= used.sum():
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -51,8 +52,8 @@ def normalised_cut(matrix: np.ndarray, k: int, seed: int = 0) -> Partition | Non
     rows = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     if len(np.unique(rows.round(9), axis=0)) < k:
         return None
-    found = KMeans(k, n_init=10, random_state=seed).fit(rows).labels_
-    return Partition(found).embed(linked, len(matrix))
+    means: Any = KMeans(k, n_init="auto", random_state=seed)
+    return Partition(means.fit_predict(rows)).embed(linked, len(matrix))
 
 
 def q_modules(rec: Recording, space: Space, seed: int) -> list[Partition]:

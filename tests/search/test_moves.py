@@ -7,7 +7,7 @@ import infoflow as ifl
 from infoflow.search.annealing import annealing, climb, climbing
 from infoflow.search.genetic import genetic
 from infoflow.search.ledger import Ledger
-from infoflow.search.moves import distance, injected, merged, moved, mutated, neighbours, split
+from infoflow.search.moves import distances, injected, merged, moved, mutated, neighbours, split
 from infoflow.search.sampling import random_partition, random_partitions, sampling
 from infoflow.search.space import Space
 
@@ -17,6 +17,10 @@ METHODS = {
     "climbing": lambda ledger, space: climbing(ledger, space, []),
     "sampling": lambda ledger, space: sampling(ledger, space, []),
 }
+
+
+def distance(a, b):
+    return distances([a, b])[0, 1]
 
 
 def hamming(target):
@@ -92,6 +96,24 @@ def test_climbing_ends_where_no_neighbour_is_better():
     climb(ledger, space, space.random(rng))
     around = list(neighbours(ledger.best, space, rng))
     assert evaluate(around)[:, 0].min() >= ledger.value
+
+
+def test_distance_is_the_fewest_units_to_move():
+    space = space_of(5, 1, 5)
+    everything = list(space.all())
+    rng = np.random.default_rng(0)
+    steps = {everything[0]: 0}
+    edge = [everything[0]]
+    while edge:  # by breadth-first search over one-unit moves
+        edge = [
+            (steps.setdefault(q, steps[p] + 1), q)[1]
+            for p in edge
+            for q in set(neighbours(p, space, rng))
+            if q not in steps
+        ]
+    found = distances(everything)[0]
+    assert len(steps) == len(everything)
+    assert found.tolist() == [steps[p] for p in everything]
 
 
 def test_neighbours_are_all_partitions_one_move_away():
