@@ -69,8 +69,8 @@ def loop_overhead(rec: ifl.Recording, budget: int = 200) -> None:
         "sampling": lambda ledger: sampling(ledger, space, []),
         "climbing": lambda ledger: climbing(ledger, space, []),
         "annealing": lambda ledger: annealing(ledger, space, [], spread=0.01),
-        "genetic": lambda ledger: genetic(ledger, space, []),
-        "screened": lambda ledger: screened(ledger, space, [], proxy),
+        "genetic": lambda ledger: genetic(ledger, space, [], spread=0.01),
+        "screened": lambda ledger: screened(ledger, space, [], proxy, spread=0.01),
     }
     for name, method in methods.items():
         inside = 0.0

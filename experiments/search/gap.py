@@ -61,10 +61,12 @@ def methods(meter: ExchangeMeter, seeds: Sequence[ifl.Partition], spread: float)
         "label-uniform GA": label_uniform,
         "climbing": lambda ledger, space: climbing(ledger, space, []),
         "annealing": lambda ledger, space: annealing(ledger, space, [], spread=spread),
-        "genetic": lambda ledger, space: genetic(ledger, space, []),
-        "genetic, seeded": lambda ledger, space: genetic(ledger, space, seeds),
-        "screened": lambda ledger, space: screened(ledger, space, [], proxy),
-        "screened, seeded": lambda ledger, space: screened(ledger, space, seeds, proxy),
+        "genetic": lambda ledger, space: genetic(ledger, space, [], spread=spread),
+        "genetic, seeded": lambda ledger, space: genetic(ledger, space, seeds, spread=spread),
+        "screened": lambda ledger, space: screened(ledger, space, [], proxy, spread=spread),
+        "screened, seeded": lambda ledger, space: screened(
+            ledger, space, seeds, proxy, spread=spread
+        ),
     }
 
 

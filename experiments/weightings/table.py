@@ -30,12 +30,13 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
 def main() -> None:
     for path in sorted((HERE / "results").glob("recovery*.csv")):
         rows = pd.read_csv(path)
+        rows["single"] = rows["smallest"] == 1
         cells = rows.groupby(["weighting", "sizes", "cross"])
-        complete = int(cells.size().min())
+        complete = int(cells["recovered"].count().to_numpy().min())
         share = rows.groupby("weighting").agg(
             recovered=("recovered", "mean"),
             agreement=("agreement", "mean"),
-            single=("smallest", lambda s: float((s == 1).mean())),
+            single=("single", "mean"),
         )
         print(f"\n{path.name}: {complete} networks a cell\n")
         for row in cells["recovered"].agg(["sum", "size"]).reset_index().to_dict("records"):

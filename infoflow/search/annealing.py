@@ -12,6 +12,11 @@ from infoflow.search.ledger import Ledger
 from infoflow.search.moves import moved, mutated, neighbours
 from infoflow.search.space import Space
 
+# Temperatures as shares of the standard deviation over random partitions. Measured on the cut of
+# unit flows of digit networks, 5,000 evaluations: beginning at 0.5 or ending at 0.015 was worse.
+HOT = 0.1
+COLD = 5e-4
+
 
 def annealing(
     ledger: Ledger,
@@ -20,40 +25,44 @@ def annealing(
     *,
     spread: float,
     restarts: int = 1,
-    coldest: float = 1e-3,
 ) -> None:
-    """Metropolis moves of single units while a temperature falls, then hill climbing.
-
-    A move that raises the value by Δ is taken with probability exp(-Δ/T); T falls geometrically
-    from half the spread of random partitions to `coldest` times that.
+    """Chains of Metropolis moves at falling temperature, then hill climbing from the best.
 
     Args:
-        ledger: Measures, and holds the budget, which the restarts share equally.
+        ledger: Measures, and holds the budget, which the chains share equally.
         space: Partitions allowed.
         starts: The first chain begins at the best of these, the others at random ones.
         spread: Standard deviation of the value over random partitions.
         restarts: Number of chains.
-        coldest: Last temperature over the first.
+    """
+    for chain in range(restarts):
+        first = min(starts, key=ledger) if starts and chain == 0 else space.random(ledger.rng)
+        steps = ledger.left // (restarts - chain)
+        anneal(ledger, space, first, steps=int(0.9 * steps), hot=HOT * spread, cold=COLD * spread)
+    if ledger.best is not None:
+        climbing(ledger, space, [ledger.best])
+
+
+def anneal(
+    ledger: Ledger, space: Space, start: Partition, *, steps: int, hot: float, cold: float
+) -> None:
+    """One chain: a move that raises the value by Δ is taken with probability exp(-Δ/T), T falling
+    geometrically from `hot` to `cold` while `steps` evaluations are spent.
+
+    Moves to partitions that are known already cost nothing; the chain ends early when it finds no
+    others.
     """
     rng = ledger.rng
-    for chain in range(restarts):
-        steps = ledger.left // (restarts - chain)
-        ends = ledger.left - int(0.8 * steps)
-        first = min(starts, key=ledger) if starts and chain == 0 else space.random(rng)
-        current, value, idle = first, ledger(first), 0
-        budget = max(ledger.left - ends, 1)
-        while ledger.left > ends and idle < 50 * len(space.units):
-            share = 1 - (ledger.left - ends) / budget
-            temperature = 0.5 * spread * coldest**share
-            before = ledger.left
-            candidate = stepped(current, space, rng)
-            found = ledger(candidate)
-            if rng.random() < np.exp(-max(found - value, 0.0) / max(temperature, 1e-300)):
-                current, value = candidate, found
-            idle = idle + 1 if ledger.left == before else 0
-        climb(ledger, space, current, at_most=int(0.2 * steps))
-    if ledger.best is not None:  # what is left over
-        climbing(ledger, space, [ledger.best])
+    current, value, idle = start, ledger(start), 0
+    budget, ends = max(steps, 1), max(ledger.left - steps, 0)
+    while ledger.left > ends and idle < 50 * len(space.units):
+        before = ledger.left
+        candidate = stepped(current, space, rng)
+        found = ledger(candidate)
+        temperature = max(hot * (cold / hot) ** (1 - (before - ends) / budget), 1e-300)
+        if rng.random() < np.exp(-max(found - value, 0.0) / temperature):
+            current, value = candidate, found
+        idle = idle + 1 if ledger.left == before else 0
 
 
 def climbing(ledger: Ledger, space: Space, starts: Sequence[Partition], patience: int = 20) -> None:

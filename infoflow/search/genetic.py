@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from infoflow.partition import Partition
-from infoflow.search.annealing import climb
+from infoflow.search.annealing import COLD, HOT, anneal, climbing
 from infoflow.search.ledger import Ledger
 from infoflow.search.moves import distances, injected, moved, mutated
 from infoflow.search.space import Space
@@ -18,33 +18,44 @@ def genetic(
     space: Space,
     starts: Sequence[Partition],
     *,
+    spread: float,
+    restarts: int = 1,
     population: int = 24,
     offspring: int = 8,
-    patience: int = 400,
+    patience: int = 300,
 ) -> None:
-    """Populations one after the other until the budget is spent.
+    """Populations, each followed by annealing from its best member.
 
     Offspring inherit whole modules (group injection, Falkenauer 1992), then units move and modules
-    merge and split. Plain genetic search loses to local search, so half of the offspring are the
-    best members with one unit moved, and each population ends with hill climbing from its best.
-    The best members always survive; members one move apart do not both.
+    merge and split; half are the best members with one unit moved. The best members always
+    survive; members one move apart do not both. Plain genetic search loses to local search: with
+    5,000 evaluations on a digits network a population alone ended nearly twice as far from the best known
+    as label crossover did, and annealing alone at the best known. So it gets at most a sixth of
+    the budget, to choose where annealing starts.
 
     Args:
-        ledger: Measures, and holds the budget.
+        ledger: Measures, and holds the budget, which the populations share equally.
         space: Partitions allowed.
         starts: Members of the first population, beside random ones.
+        spread: Standard deviation of the value over random partitions.
+        restarts: Number of populations.
         population: Members kept.
         offspring: Made and measured together.
         patience: A population ends after so many evaluations without a better member.
     """
-    given, fruitless = list(starts), 0
-    while ledger.left and fruitless < 3:
-        before = ledger.left
+    given = list(starts)
+    for start in range(restarts):
+        if not ledger.left:
+            return
+        own = ledger.left // (restarts - start)
+        ends = ledger.left - own // 6
         members = _populated(ledger, space, given, population)
-        best = _evolved(ledger, space, members, population, offspring, patience)
-        climb(ledger, space, best)
+        best = _evolved(ledger, space, members, population, offspring, patience, ends)
+        steps = int(0.9 * (own - (own // 6)))
+        anneal(ledger, space, best, steps=steps, hot=0.5 * HOT * spread, cold=COLD * spread)
         given = []
-        fruitless = fruitless + 1 if ledger.left == before else 0
+    if ledger.best is not None:
+        climbing(ledger, space, [ledger.best])
 
 
 def _populated(
@@ -68,10 +79,11 @@ def _evolved(
     population: int,
     offspring: int,
     patience: int,
+    ends: int,
 ) -> Partition:
-    """The best member once none better has come for a while."""
-    best, waited, idle = min(ledger.known[m] for m in members), 0, 0
-    while ledger.left and waited < patience and idle < 10:
+    """The best member once none better has come for a while, or `ends` evaluations are left."""
+    best, waited, idle = min(ledger.known.get(m, np.inf) for m in members), 0, 0
+    while ledger.left > ends and waited < patience and idle < 10:
         before = ledger.left
         children = [_child(members, space, ledger.rng) for _ in range(offspring)]
         ledger.many(children)

@@ -69,7 +69,7 @@ def search(
         n_modules: A number from 2 to that of used units, a `range`, or None: 2 to 8. Partitions
             into different numbers of modules are compared by value ÷ mean of random partitions
             into as many, so the score chooses; of equals the finer one.
-        method: "genetic" (module injection, moves, merges and splits, hill climbing), "annealing",
+        method: "genetic" (module injection, moves, merges and splits, then annealing), "annealing",
             "climbing", "screened" (the unit flows propose, the true measure judges; fewest
             evaluations), "exhaustive" (at most 14 units; the budget does not matter), "sampling"
             (the best of random partitions).
@@ -82,12 +82,13 @@ def search(
         starts: Partitions to begin with.
         seeds: Further ones: "unit_flow" (Q of the unit flows), "spectral" (their normalised cut),
             "q" (Q of every similarity measure).
-        restarts: Chains of "annealing", which share the budget. The other methods start anew by
-            themselves when they are stuck.
+        restarts: Chains of "annealing" or populations of "genetic", which share the budget.
+            "climbing" starts anew by itself when it is stuck.
         donors, contexts, bins, coding, seed, pool: As for `exchange`.
         meter: Measure with this one (its settings apply) instead of a new one.
         checkpoint: A file (.npz) to keep what was measured in. If it exists the search goes on
-            from there, and ends bit for bit as if it had never stopped.
+            from there, and ends bit for bit as if it had never stopped. "climbing" and "sampling"
+            may go on with another budget.
         callback: Called with a `Step` after every batch; a true answer ends the search.
         progress: Show a progress bar with the best value so far.
 
@@ -190,13 +191,13 @@ def _run(
     finite = np.array([v for v in ledger.known.values() if np.isfinite(v)])
     spread = float(finite.std()) if len(finite) > 1 else 1.0
     if plan.method == "genetic":
-        genetic(ledger, space, starts)
+        genetic(ledger, space, starts, spread=spread, restarts=plan.restarts)
     elif plan.method == "annealing":
         annealing(ledger, space, starts, spread=spread, restarts=plan.restarts)
     elif plan.method == "climbing":
         climbing(ledger, space, starts)
     elif plan.method == "screened":
-        screened(ledger, space, starts, flow_proxy(meter.traffic, plan.weighting))
+        screened(ledger, space, starts, flow_proxy(meter.traffic, plan.weighting), spread=spread)
     elif plan.method == "exhaustive":
         exhaustive(ledger, space)
     else:
@@ -280,7 +281,7 @@ def _checkpoint(
         "starts": [p.labels.tolist() for p in given],
         **{key: value for key, value in vars(plan).items() if key != "budget"},
     }
-    if plan.method == "annealing":  # its temperatures depend on the budget, nothing else does
+    if plan.method in ("annealing", "genetic", "screened"):  # their temperatures depend on it
         config["budget"] = plan.budget
     return Checkpoint(Path(path), config)
 

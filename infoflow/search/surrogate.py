@@ -10,7 +10,7 @@ import numpy as np
 from infoflow.exchange.traffic import Traffic
 from infoflow.exchange.weighting import Weighting, weigh
 from infoflow.partition import Partition
-from infoflow.search.annealing import climb, stepped
+from infoflow.search.annealing import COLD, HOT, anneal, climbing, stepped
 from infoflow.search.ledger import Ledger
 from infoflow.search.moves import neighbours
 from infoflow.search.space import Space
@@ -28,10 +28,11 @@ def flow_proxy(traffic: Traffic, weighting: Weighting) -> Proxy:
     """
     plain: Weighting = "pairs" if weighting in ("size_null", "size_z") else weighting
 
+    unit_flow = traffic.unit_flow
+
     def proxy(partition: Partition) -> float:
-        used = ~partition.unused
-        member = np.eye(partition.n_modules)[partition.labels[used]]
-        flow = member.T @ traffic.unit_flow[np.ix_(used, used)] @ member
+        member = (partition.labels[:, None] == np.arange(partition.n_modules)).astype(np.float64)
+        flow = member.T @ (unit_flow @ member)
         np.fill_diagonal(flow, 0.0)
         return weigh(plain, flow, partition, lambda: traffic, lambda: (1.0, 1.0))
 
@@ -44,37 +45,41 @@ def screened(
     starts: Sequence[Partition],
     proxy: Proxy,
     *,
+    spread: float,
     inner: int = 400,
     judged: int = 8,
     proposals: int = 4,
 ) -> None:
     """Let a proxy choose what is measured.
 
-    First the proxy is minimised from several starts by annealing, and the ends are measured.
-    Then the best partition's neighbours are measured in the order of their proxy, a few at a
-    time; the first batch with an improvement is moved to. Where none improves, the proxy is
-    minimised from a perturbed best partition. The budget counts true evaluations only.
+    The proxy is minimised from several starts by annealing, and the ends are measured. Then the
+    best partition's neighbours are measured in the order of their proxy, a few at a time; the
+    first batch with an improvement is moved to, until no neighbour is better. A proxy that is
+    wrong in details has said what it can by then: what is left of the budget goes to annealing of
+    the true value from there, at low temperature. The budget counts true evaluations only.
 
     Args:
         ledger: Measures truly, and holds the budget.
         space: Partitions allowed.
         starts: Measured first.
         proxy: What is cheap.
+        spread: Standard deviation of the true value over random partitions.
         inner: Proxy evaluations of each minimisation.
         judged: Neighbours measured at a time.
-        proposals: Minimisations at the beginning.
+        proposals: Minimisations.
     """
     rng = ledger.rng
     ledger.many(list(starts))
     ledger.many([_minimised(proxy, space, rng, inner) for _ in range(proposals)])
-    fruitless = 0
-    while ledger.left and ledger.best is not None and fruitless < 3:
-        before = ledger.left
-        _descend(ledger, space, ledger.best, proxy, judged)
-        if ledger.left:
-            ledger.many([_minimised(proxy, space, rng, inner)])
-            climb(ledger, space, space.random(rng), at_most=2 * judged)
-        fruitless = fruitless + 1 if ledger.left == before else 0
+    while ledger.left and ledger.best is not None:
+        best = _descend(ledger, space, ledger.best, proxy, judged)
+        steps = int(0.9 * ledger.left)
+        if not steps:
+            return
+        anneal(ledger, space, best, steps=steps, hot=0.3 * HOT * spread, cold=COLD * spread)
+        if ledger.best == best:
+            climbing(ledger, space, [best])
+            return
 
 
 def _descend(

@@ -12,7 +12,7 @@ from infoflow.search.sampling import random_partition, random_partitions, sampli
 from infoflow.search.space import Space
 
 METHODS = {
-    "genetic": lambda ledger, space: genetic(ledger, space, []),
+    "genetic": lambda ledger, space: genetic(ledger, space, [], spread=1.0, restarts=2),
     "annealing": lambda ledger, space: annealing(ledger, space, [], spread=1.0, restarts=2),
     "climbing": lambda ledger, space: climbing(ledger, space, []),
     "sampling": lambda ledger, space: sampling(ledger, space, []),
