@@ -36,13 +36,15 @@ class Contributions:
         units: Which units come from the donor.
         pairs: All pairs of the run.
         shared: Kept for as long as the recording: results for the unchanged layer.
+        shortened: A shorter way was taken.
     """
 
     table: Table
     unit_dim: int
     units: Tensor
     pairs: Pairs
-    shared: dict[Any, Tensor]
+    shared: dict[Any, Any]
+    shortened: bool = False
     _parts: dict[Any, tuple[Tensor, Tensor]] = field(default_factory=dict)
     _exact: dict[Any, bool] = field(default_factory=dict)
 
@@ -50,6 +52,14 @@ class Contributions:
     def put(self) -> Tensor:
         """What the units are on every sample."""
         return self.table.values.index_select(self.unit_dim, self.units)
+
+    @property
+    def whole(self) -> bool:
+        """What comes next wants the rows themselves: there is no point in waiting for it to ask.
+
+        Some layers take a fused kernel only if they are given an ordinary tensor.
+        """
+        return self.shared.get(("whole", self.pays), False)
 
     @cached_property
     def pays(self) -> bool:
@@ -140,6 +150,8 @@ class Swap:
 
     def compute(self) -> Tensor:
         """The rows, units swapped by index: nothing else is read or written."""
+        if not self.parts.shortened:
+            self.parts.shared["whole", self.parts.pays] = True
         table, dim, units = self.parts.table.values, self.parts.unit_dim, self.parts.units
         pairs = self.parts.pairs
         if pairs.is_grid(self.rows):
@@ -153,6 +165,11 @@ class Swap:
 
     def apply(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
         """`function` of the rows, if it is a linear map or convolution over the units."""
+        found = self._short(function, args, kwargs)
+        self.parts.shortened |= found is not None
+        return found
+
+    def _short(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
         parts = self.parts
         if function is not F.linear and function not in _CONVOLUTIONS:
             return None
