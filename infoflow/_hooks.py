@@ -137,13 +137,21 @@ def _without_number(function: SiteFunction) -> CallFunction:
 
 @contextmanager
 def checked_passes(
-    model: nn.Module, functions: Iterable[tuple[Site, CallFunction]]
+    model: nn.Module,
+    functions: Iterable[tuple[Site, CallFunction]],
+    after: Callable[[], None],
 ) -> Iterator[None]:
-    """`call_hooks` for passes that the user starts: each complete pass is checked as it ends."""
+    """`call_hooks` for passes that the user starts: each complete pass is checked as it ends, and
+    `after` called."""
     with call_hooks(model, functions) as check:
+
+        def finish(*_: Any) -> None:
+            check()
+            after()
+
         handles = [
             model.register_forward_pre_hook(lambda *_: check.restart()),
-            model.register_forward_hook(lambda *_: check()),
+            model.register_forward_hook(finish),
         ]
         try:
             yield
