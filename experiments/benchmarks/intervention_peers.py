@@ -124,7 +124,8 @@ def nnsight(task: Task) -> Swap:
 
 def transformer_lens(task: Task) -> Swap:
     """TransformerLens: hook points between the stages of a hooked root module."""
-    from transformer_lens import HookedRootModule, HookPoint  # type: ignore[import-not-found]
+    from transformer_lens import HookedRootModule  # type: ignore[import-not-found]
+    from transformer_lens.hook_points import HookPoint  # type: ignore[import-not-found]
 
     class Hooked(HookedRootModule):
         def __init__(self) -> None:
