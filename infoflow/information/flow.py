@@ -187,7 +187,9 @@ def flow(
         )
         bits, se, null = shuffled.bits, shuffled.se, shuffled.null
     elif n_null:
-        null = sign_flip_null(table.codes, table.n_codes, n_null=n_null, correct=correct, rng=rng)
+        null = sign_flip_null(
+            table.codes, n_null=n_null, correct=correct, rng=rng, contexts=len(columns)
+        )
     return Flow(
         bits=bits,
         bits_given_context=float(result.given_context.sum()),
