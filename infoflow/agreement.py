@@ -162,14 +162,15 @@ def element_null(
         >>> found.similarity, found.p_value
         (1.0, 0.01)
     """
-    from infoflow import _kernels
+    from infoflow._kernels import agreement as kernels
 
     if n_shuffles < 1:
         raise ValueError(f"n_shuffles: expected at least 1, got {n_shuffles}")
     left, right = _both_used(a, b)
     rng = np.random.default_rng(seed)
     uniforms = rng.random((n_shuffles, len(left)), dtype=np.float32)
-    null = _kernels.shuffled_similarity(left, right, uniforms)
+    # copies: a read-only array is another type to numba, and would be compiled for again
+    null = kernels.shuffled_similarity(left.copy(), right.copy(), uniforms)
     found = element_similarity(left, right)
     p_value = (1 + int((null >= found - 1e-12).sum())) / (1 + n_shuffles)
     return ElementNull(found, null, p_value)

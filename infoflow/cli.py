@@ -14,10 +14,10 @@ from torch.nn.functional import cross_entropy
 from tyro.conf import Positional
 
 from infoflow.compare import Comparison, compare
+from infoflow.exchange.weighting import Weighting
 from infoflow.record import Recording, record
 from infoflow.results import prepare_folder, save_run
 from infoflow.units import Site
-from infoflow.weighting import Weighting
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,9 @@ def parse_site(name: str) -> Site:
     """A layer name, with the unit dimension after an @ if given.
 
     Examples:
-        >>> parse_site("encoder.relu@1")
-        Site(path='encoder.relu', unit_dim=1, output=None)
+        >>> site = parse_site("encoder.relu@1")
+        >>> site.path, site.unit_dim
+        ('encoder.relu', 1)
     """
     path, _, dim = name.partition("@")
     try:

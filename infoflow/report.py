@@ -100,15 +100,19 @@ def finding(comparison: Comparison) -> str:
     top, least = max(tracked, key=tracked.__getitem__), min(tracked, key=tracked.__getitem__)
     rho = tracked[top]
     verdict = "largely" if rho > 0.7 else "partly" if rho > 0.3 else "hardly"
-    agreed = _known(comparison.partitions["agreement_with_causal"])
-    from_q = {name[3:]: a for name, a in agreed.items() if name.startswith("Q* ")}
-    chance = [a for name, a in agreed.items() if name.startswith("random ")]
     last = ""
-    if from_q:
-        nearest = max(from_q, key=from_q.__getitem__)
+    agreed = _known(comparison.partitions["agreement_with_causal"])
+    scores = _known(comparison.partitions["score"])
+    ending = f", {k} modules"
+    rivals = {n[3 : -len(ending)]: n for n in scores if n.startswith("Q* ") and n.endswith(ending)}
+    if rivals:
+        least_talk = max(rivals, key=lambda m: scores[rivals[m]])
+        name = rivals[least_talk]
+        chance = np.mean([a for other, a in agreed.items() if other.startswith("random ")])
         last = (
-            f" The partition of largest Q that is most like the causal one ({nearest}) agrees "
-            f"with it to {from_q[nearest]:.2f} (random partitions: {np.mean(chance):.2f})."
+            f" Of the partitions into {k} modules that maximise Q, that of {least_talk} exchanges "
+            f"least (module score {scores[name]:.2f}, causal search {scores[CAUSAL]:.2f}); it "
+            f"agrees with the causal one to {agreed[name]:.2f} (random partitions: {chance:.2f})."
         )
     return (
         f"{first} Q {verdict} tells: among partitions with equal module sizes, Q under {top} "
@@ -160,7 +164,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     from matplotlib.figure import Figure
 
     names = list(comparison.modules)
-    drawn: dict[str, Figure] = {}
+    drawn: dict[str, Figure] = {"overview": _overview(comparison)}
     matrices = Figure(figsize=(10.4, 2.75 * -(-len(names) // 4)), layout="constrained")
     for ax, name in zip(_grid(matrices, len(names)), names, strict=False):
         modules = comparison.modules[name]
@@ -182,6 +186,32 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     drawn["agreement"] = plot.agreement(comparison).figure
     drawn["search"] = plot.search_history(comparison.search).figure
     return drawn
+
+
+def _overview(comparison: Comparison) -> Figure:
+    """The whole story in one row: units alike, modules that talk least, does Q know."""
+    from matplotlib.figure import Figure
+
+    tracked = _known(comparison.correlations["spearman_weighted"])
+    best = max(tracked, key=tracked.__getitem__) if tracked else next(iter(comparison.modules))
+    figure = Figure(figsize=(11.5, 3.3), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1.35, 1.15])
+    modules = comparison.modules[best]
+    plot.similarity_matrix(
+        comparison.similarities[best],
+        modules.partition,
+        ax=left,
+        title=f"Similarity of units ({best}),\nmodules of largest Q ({modules.q:.3f})",
+    )
+    plot.module_flow(
+        comparison.search.exchange,
+        units=comparison.rec.units,
+        ax=middle,
+        title="The modules that exchange least:\nbits (given the context)",
+    )
+    plot.q_against_exchange(comparison, best, ax=right)
+    right.set_title(f"Would Q have told? ρ = {tracked.get(best, float('nan')):.2f}", fontsize=10)
+    return figure
 
 
 def _grid(figure: Figure, count: int) -> list[Any]:

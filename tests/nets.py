@@ -72,3 +72,86 @@ def state_of(model: nn.Module) -> dict[str, Any]:
         "names": [sorted(vars(m)) for m in model.modules()],
         "random": torch.get_rng_state().tolist(),
     }
+
+
+class Residual(nn.Module):
+    """Blocks as a ResNet has them: one in-place ReLU per block, used twice."""
+
+    class Block(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+            self.bn2 = nn.BatchNorm2d(width)
+            self.relu = nn.ReLU(inplace=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out = self.relu(self.bn1(self.conv1(x)))
+            out = self.bn2(self.conv2(out))
+            out += x
+            return self.relu(out)
+
+    def __init__(self, width: int = 4, blocks: int = 3) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, width, 3, padding=1)
+        self.blocks = nn.Sequential(*(self.Block(width) for _ in range(blocks)))
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(torch.relu_(self.stem(x)))
+        return self.head(x.mean((2, 3)))
+
+
+class Cells(nn.Module):
+    """A recurrent cell over time steps."""
+
+    def __init__(self, kind: type[nn.Module] = nn.GRUCell) -> None:
+        super().__init__()
+        self.cell = kind(3, 5)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = None
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+        return self.head(state if isinstance(state, Tensor) else state[0])
+
+
+class Encoder(nn.Module):
+    """A transformer encoder over tokens of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(3, 8)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.layers = nn.ModuleList([layer, nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)])
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embed(x)
+        for layer in self.layers:
+            h = layer(h)
+        return self.head(h.mean(1))
+
+
+class DictOutput(nn.Module):
+    """Layers that pass dictionaries."""
+
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(5, 5)
+
+        def forward(self, value: dict[str, Tensor]) -> dict[str, Tensor]:
+            h = torch.relu(self.fc(value["h"]))
+            return {"h": h, "skip": value["h"]}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.a, self.b = nn.Linear(4, 5), self.Inner(), self.Inner()
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        value = self.b(self.a({"h": self.stem(x)}))
+        return {"logits": self.head(value["h"] + value["skip"])}

@@ -11,12 +11,13 @@ PACKAGE = Path(infoflow.__file__).parent
 
 # A file may import from its own stage and from those above it in this list, never from below.
 STAGES = (
-    ("units", "partition", "_kernels"),
-    ("data", "models", "_hooks", "_inputs"),
+    ("basis", "partition", "_kernels"),
+    ("site", "units"),
+    ("data", "models", "_hooks", "_inputs", "_safety"),
     ("train", "record", "checkpoint"),
     ("intervene", "similarity", "modularity", "agreement"),
     ("information",),
-    ("weighting", "exchange"),
+    ("exchange",),
     ("search", "oracle"),
     ("toys",),
     ("compare",),

@@ -11,11 +11,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import infoflow as ifl
-from infoflow.compare import CAUSAL, perturbed
+from infoflow.compare import CAUSAL
+from infoflow.compare.tracking import correlations, perturbed
 from infoflow.report import finding, report_tables
 from infoflow.results import prepare_folder, save_run
 
-SMALL = {"budget": 30, "samples": 8, "donors": 12, "contexts": 12, "n_steps": 300}
+SMALL = {"budget": 30, "samples": 8, "donors": 12, "contexts": 12}
 
 
 @pytest.fixture(scope="module")
@@ -62,26 +63,22 @@ def test_exchange_in_the_table_is_that_of_fresh_samples(comparison):
 def test_correlation_is_perfect_where_exchange_follows_q():
     import pandas as pd
 
-    from infoflow.compare import _correlations
-
     common = pd.DataFrame({"stratum": ["a"] * 5 + ["b"] * 5, "q_cov": np.arange(10.0)})
     for what in ("bits", "bits_given_context", "weighted"):
         common[what] = -common["q_cov"]
-    table = _correlations(common, ["cov"])
+    table = correlations(common, ["cov"])
     assert table.loc["cov"].to_numpy() == pytest.approx(np.ones(6))
 
 
 def test_correlation_ignores_differences_between_strata():
     import pandas as pd
 
-    from infoflow.compare import _correlations
-
     q = np.array([0.0, 1, 2, 10, 11, 12])
     exchange = np.array([2.0, 1, 0, 102, 101, 100])  # within strata perfect, across them reversed
     common = pd.DataFrame({"stratum": list("aaabbb"), "q_cov": q})
     for what in ("bits", "bits_given_context", "weighted"):
         common[what] = exchange
-    assert _correlations(common, ["cov"]).loc["cov", "spearman_bits"] == pytest.approx(1.0)
+    assert correlations(common, ["cov"]).loc["cov", "spearman_bits"] == pytest.approx(1.0)
 
 
 def test_perturbing_keeps_module_sizes():
@@ -132,7 +129,7 @@ def test_the_report_is_one_self_contained_file(comparison, tmp_path):
     text = path.read_text(encoding="utf-8")
     links = _Links()
     links.feed(text)
-    assert len(links.sources) == 6
+    assert len(links.sources) == 7
     assert all(s.startswith("data:image/svg+xml;base64,") for s in links.sources)
     assert "script" not in links.tags
     assert "&lt;b&gt;" in text

@@ -1,5 +1,7 @@
 """Exchange: sums of flows between modules, weighted."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 import infoflow as ifl
 from infoflow import toys
 from infoflow.exchange import ExchangeMeter
-from infoflow.weighting import WEIGHTINGS, Traffic, weigh
+from infoflow.exchange.weighting import WEIGHTINGS, Traffic, weigh
 
 EXACT = {"donors": "all", "contexts": "all", "bins": "unique"}
 
@@ -58,11 +60,10 @@ def test_labels_that_name_the_same_modules_are_measured_once(rec):
 
 
 def test_a_dead_unit_is_left_out_of_its_module(rec):
+    net = deepcopy(rec.model)
     with torch.no_grad():
-        rec.model[0].bias[0] = -1e3
-    dead = ifl.record(rec.model, ["1", "3"], rec.inputs[0])
-    with torch.no_grad():
-        rec.model[0].bias[0] = 0.0
+        net[0].bias[0] = -1e3
+    dead = ifl.record(net, ["1", "3"], rec.inputs[0])
     assert dead.units.unused[0]
     ex = ifl.exchange(dead, HALVES, weighting="min_size", donors=10, contexts=10)
     assert ex.partition.labels[0] == -1

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from infoflow.intervene.rows import Rows
 from infoflow.intervene.swap import Contributions, Pairs, Swap
 from infoflow.intervene.tables import Gather
-from infoflow.record import Recording
 from infoflow.site import Site
 
 
@@ -29,16 +30,16 @@ class PutDonors:
     """Units take the values they had on their row's donor.
 
     Attributes:
-        rec: The recording.
-        name: The site.
+        values: The site's activations on the whole data set, `(K, units[, positions])`.
         inside: Indices of units within the site.
         pairs: Donor and context of every row of the run.
+        kept: For results that outlive the run.
     """
 
-    rec: Recording
-    name: str
+    values: Tensor
     inside: Tensor
     pairs: Pairs
+    kept: dict[Any, Any]
     _parts: Contributions | None = None
     _put: Tensor | None = None
 
@@ -48,7 +49,8 @@ class PutDonors:
             if swapped is not None:
                 return swapped
         if self._put is None:
-            self._put = self.rec[self.name][:, self.inside.cpu()].to(self.pairs.donors.device)
+            picked = self.values.index_select(1, self.inside.to(self.values.device))
+            self._put = picked.to(self.inside.device)
         new = self._put.index_select(0, self.pairs.donors[rows])
         return site.write(value, self.inside, of_call(site, new, value, call))
 
@@ -58,9 +60,76 @@ class PutDonors:
         if not plain or table.dim or table.per > 1 or site.unit_dim is None or site.call == "all":
             return None
         if self._parts is None:
-            kept = self.rec.cache.setdefault(("affine", self.name), {})
-            self._parts = Contributions(table, site.unit_dim, self.inside, self.pairs, kept)
+            self._parts = Contributions(table, site.unit_dim, self.inside, self.pairs, self.kept)
         return Rows(Swap(self._parts, rows))
+
+
+@dataclass(frozen=True, eq=False)
+class PutValues:
+    """Units take fixed values: `()`, `(u,)` or `(u, positions)`; or, with `per_sample`, one more
+    dimension in front for the rows of each batch."""
+
+    inside: Tensor
+    values: Tensor
+    per_sample: bool = False
+
+    def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
+        lift = self.values.ndim == 2 and not self.per_sample
+        new = self.values[None] if lift else self.values
+        return site.write(value, self.inside, of_call(site, new, value, call))
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """Units take what a function makes of them."""
+
+    inside: Tensor
+    function: Callable[[Tensor], Tensor]
+
+    def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
+        new = self.function(site.read(value).index_select(1, self.inside))
+        return site.write(value, self.inside, new)
+
+
+@dataclass(eq=False)
+class AddNoise:
+    """Gaussian noise, drawn row by row from one stream per layer and call.
+
+    Attributes:
+        inside: Indices of units within the site.
+        std: Standard deviation.
+        seed: Seed of the streams.
+    """
+
+    inside: Tensor
+    std: float
+    seed: int
+    _streams: dict[int, tuple[int, np.random.Generator]] = field(default_factory=dict)
+
+    def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
+        old = site.read(value).index_select(1, self.inside)
+        drawn = torch.from_numpy(self._draw(site, call, rows, old.shape[1:]))
+        noise = drawn.to(device=old.device, dtype=old.dtype)
+        return site.write(value, self.inside, old + self.std * noise)
+
+    def _draw(self, site: Site, call: int, rows: slice, shape: torch.Size) -> np.ndarray:
+        at, stream = self._streams.get(call, (-1, None))
+        if stream is None or at != rows.start:
+            stream = np.random.default_rng([self.seed, zlib.crc32(site.name.encode()), call])
+            stream.standard_normal((rows.start, *shape))
+        self._streams[call] = (rows.stop, stream)
+        return stream.standard_normal((rows.stop - rows.start, *shape))
+
+
+@dataclass(frozen=True, eq=False)
+class AlongBasis:
+    """An edit of coordinates along a basis of the site's units."""
+
+    basis: Any
+    edit: Edit
+
+    def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
+        return self.edit(replace(site, basis=self.basis), value, call, rows)
 
 
 def of_call(site: Site, new: Tensor, value: Any, call: int) -> Tensor:
@@ -71,13 +140,3 @@ def of_call(site: Site, new: Tensor, value: Any, call: int) -> Tensor:
     width = 1 if len(shape) == 2 else shape[2]
     part = new[:, :, call * width : (call + 1) * width]
     return part.squeeze(2) if len(shape) == 2 else part
-
-
-def donor_edits(
-    rec: Recording, by_layer: Mapping[str, Sequence[int] | Any], pairs: Pairs
-) -> dict[str, Edit]:
-    """One `PutDonors` per layer, all with the same donors."""
-    return {
-        name: PutDonors(rec, name, torch.as_tensor(inside, device=rec.device), pairs)
-        for name, inside in by_layer.items()
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from infoflow.site import Site
 Leaf = tuple[Key, int]
 
 
-def replay_for(rec: Recording, names: Iterable[str]) -> Replay | None:
+def replay_for(rec: Recording, names: Sequence[str]) -> Replay | None:
     """The replay from the first of these sites on; None if only full passes are right.
 
     Built once per recording and first site, kept in the recording's cache. When its check fails
@@ -33,16 +33,25 @@ def replay_for(rec: Recording, names: Iterable[str]) -> Replay | None:
     hooks = tuple(
         (*layer._forward_hooks, -1, *layer._forward_pre_hooks) for layer in rec.model.modules()
     )
+    built = rec.cache.setdefault("replays", {})
+    key = (hooks, tuple(names))
+    if key not in built:
+        with evaluating(rec.model):
+            built[key] = _first_of(rec, sites, hooks)
+    return built[key]
+
+
+def _first_of(rec: Recording, sites: Sequence[Site], hooks: Any) -> Replay | None:
+    """The replay from the first of `sites` on; shared by all that begin there."""
     traced = rec.cache.setdefault("calls", {})
-    with evaluating(rec.model):
-        if hooks not in traced:
-            traced[hooks] = trace_calls(rec.model, rec.rows(torch.tensor([0, 1, 0])))
-        calls = traced[hooks]
-        first = min(min(moments(rec.model, calls, site).values()) for site in sites)
-        built = rec.cache.setdefault("replays", {})
-        if (hooks, first) not in built:
-            built[hooks, first] = _checked(rec, calls, first)
-    return built[hooks, first]
+    if hooks not in traced:
+        traced[hooks] = trace_calls(rec.model, rec.rows(torch.tensor([0, 1, 0])))
+    calls = traced[hooks]
+    first = min(min(moments(rec.model, calls, site).values()) for site in sites)
+    firsts = rec.cache.setdefault("first", {})
+    if (hooks, first) not in firsts:
+        firsts[hooks, first] = _checked(rec, calls, first)
+    return firsts[hooks, first]
 
 
 def _checked(rec: Recording, calls: Sequence[Call], first: int) -> Replay | None:
@@ -169,11 +178,12 @@ def _filled(
 def differing_sites(replay: Replay, n_samples: int = 32) -> list[str]:
     """Names of what a replay without any change gets different from the recording.
 
-    Samples are taken out of order, so that a layer that kept something from its last batch is
-    found out.
+    Samples are taken out of order and at most half of them, so that a layer that kept something
+    from its last batch, or that mixes the samples of one, is found out.
     """
     rec = replay.rec
-    rows = np.random.default_rng(0).permutation(len(rec))[:n_samples]
+    rows = np.random.default_rng(0).permutation(len(rec))
+    rows = rows[: max(2, min(n_samples, len(rec) // 2))]
     seen: dict[str, list[Tensor]] = {}
 
     def watch_site(site: Site) -> Any:

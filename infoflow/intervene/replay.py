@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -68,6 +68,21 @@ class Replay:
     first: int
     answers: Mapping[Key, Answer]
 
+    @cached_property
+    def answered(self) -> dict[Key, Call]:
+        """The calls that are answered."""
+        return {call.key: call for call in self.calls if call.key in self.answers}
+
+    @cached_property
+    def live(self) -> dict[int, list[Call]]:
+        """By layer, the calls that the model still makes; the answered ones among them."""
+        return live_calls(self.calls, self.answered)
+
+    @cached_property
+    def layers(self) -> dict[str, nn.Module]:
+        """The recorded sites' layers, by path."""
+        return {s.path: layer_at(self.rec.model, s.path) for s in self.rec.units.sites}
+
     def live_moments(self, site: Site) -> dict[int, int]:
         """Call number and moment of the site's activations that are computed, not answered."""
         at = moments(self.rec.model, self.calls, site)
@@ -97,9 +112,7 @@ class Replay:
             ReplayError: The calls were not those of the traced pass.
         """
         args = tuple(Rows(_Inputs(x, index)) for x in self.rec.inputs)
-        left: dict[int, list[Call]] = {
-            layer: list(calls) for layer, calls in live_calls(self.calls, self.answered).items()
-        }
+        left = {layer: list(calls) for layer, calls in self.live.items()}
         try:
             with self._answering(index, functions, left, used), self._hooks(functions):
                 output = self.rec.model(*args)
@@ -116,11 +129,6 @@ class Replay:
         except Exception as error:
             raise ReplayError(f"{type(error).__name__}: {error}") from error
 
-    @property
-    def answered(self) -> dict[Key, Call]:
-        """The calls that are answered."""
-        return {call.key: call for call in self.calls if call.key in self.answers}
-
     @contextmanager
     def _answering(
         self,
@@ -135,14 +143,15 @@ class Replay:
         compiled = {number: vars(m).get("_compiled_call_impl") for number, m in layers.items()}
         try:
             for number, layer in layers.items():
-                own = [(s, f) for s, f in functions if layer_at(self.rec.model, s.path) is layer]
-                layer._compiled_call_impl = self._stub(layer, index, left[number], own, used)
+                own = [(s, f) for s, f in functions if self.layers[s.path] is layer]
+                stub = self._stub(layer, index, left[number], own, used)
+                vars(layer)["_compiled_call_impl"] = stub
             yield
         finally:
             for number, layer in layers.items():
-                del layer._compiled_call_impl
+                vars(layer).pop("_compiled_call_impl", None)
                 if compiled[number] is not None:
-                    layer._compiled_call_impl = compiled[number]
+                    vars(layer)["_compiled_call_impl"] = compiled[number]
 
     def _stub(
         self,
@@ -158,7 +167,7 @@ class Replay:
                 return layer._call_impl(*args, **kwargs)
             told = None if used is None else partial(used, call.key)
             value = self.answers[call.key](index, told)
-            for site, function in functions:
+            for site, function in functions if call.end == self.first else ():
                 if site.io == "output" and site.call in (None, "all", call.number):
                     changed = function(value, call.number)
                     value = value if changed is None else changed
@@ -169,12 +178,11 @@ class Replay:
     @contextmanager
     def _hooks(self, functions: Sequence[tuple[Site, CallFunction]]) -> Iterator[None]:
         """Hooks for the calls that really happen, told the numbers these have in a full pass."""
-        live = live_calls(self.calls, self.answered)
         handles = []
         try:
             for site, function in functions:
-                layer = layer_at(self.rec.model, site.path)
-                own = [c.number for c in live.get(id(layer), ()) if c.key not in self.answers]
+                layer = self.layers[site.path]
+                own = [c.number for c in self.live.get(id(layer), ()) if c.key not in self.answers]
                 handles.append(_register(layer, site, function, own))
             yield
         finally:

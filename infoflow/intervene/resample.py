@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.intervene.edits import donor_edits
+from infoflow.intervene.bind import donor_edit
+from infoflow.intervene.pairs import make_pairs, row_lists
 from infoflow.intervene.run import Run
-from infoflow.intervene.swap import Pairs
 from infoflow.record import Recording
 from infoflow.units import UnitsLike
 
@@ -52,47 +52,11 @@ def resample(
     by_layer = rec.units.by_layer(source)
     for name in observe:
         rec.units.site(name)
-    donors, contexts = _row_lists(rec, donors, contexts)
-    grid = grid_of(donors, contexts)
-    pairs = Pairs(
-        torch.as_tensor(donors, device=rec.device),
-        torch.as_tensor(contexts, device=rec.device),
-        grid,
-    )
-    run = Run(rec, donor_edits(rec, by_layer, pairs), pairs.contexts, tuple(observe), grid)
+    donors, contexts = row_lists(rec, donors, contexts)
+    pairs = make_pairs(rec, donors, contexts)
+    edits = {
+        name: donor_edit(rec, name, torch.as_tensor(inside, device=rec.device), pairs)
+        for name, inside in by_layer.items()
+    }
+    run = Run(rec, edits, pairs.contexts, tuple(observe), pairs.grid)
     yield from run.chunks(replay=replay, progress=progress)
-
-
-def grid_of(donors: np.ndarray, contexts: np.ndarray) -> int:
-    """k, if the rows are every donor with the same k contexts, donor by donor; 0 if not.
-
-    Examples:
-        >>> grid_of(np.repeat([4, 2], 3), np.tile([0, 1, 2], 2))
-        3
-        >>> grid_of(np.array([4, 4, 2]), np.array([0, 1, 0]))
-        0
-    """
-    changes = np.flatnonzero(donors[1:] != donors[:-1])
-    k = int(changes[0]) + 1 if len(changes) else len(donors)
-    if k < 2 or len(donors) % k:
-        return 0
-    same_donor = (donors.reshape(-1, k) == donors[::k, None]).all()
-    same_contexts = (contexts.reshape(-1, k) == contexts[:k]).all()
-    return k if same_donor and same_contexts else 0
-
-
-def _row_lists(
-    rec: Recording, donors: np.ndarray, contexts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    donors, contexts = np.asarray(donors, np.int64), np.asarray(contexts, np.int64)
-    if len(donors) != len(contexts):
-        raise ValueError(
-            f"expected one context per donor: {len(donors)} donors, {len(contexts)} contexts"
-        )
-    for what, rows in (("donors", donors), ("contexts", contexts)):
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(rec)):
-            raise ValueError(
-                f"expected {what} among the {len(rec)} samples, got rows {rows.min()} to "
-                f"{rows.max()}"
-            )
-    return donors, contexts

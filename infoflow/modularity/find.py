@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from infoflow.modularity.bound import cheap_bound
+from infoflow.modularity.certificate import PROVEN, certify
 from infoflow.modularity.matrix import ModularityMatrix, Null, modularity_matrix
 from infoflow.modularity.modules import Modules, Trace
 from infoflow.modularity.monte_carlo import monte_carlo
@@ -27,6 +29,7 @@ def find_modules(
     n_modules: int | None = None,
     restarts: int | None = None,
     perturbations: int | None = None,
+    proof_seconds: float = 0.0,
     resolution: float = 1.0,
     null: Null | np.ndarray = "degree",
 ) -> Modules:
@@ -41,12 +44,16 @@ def find_modules(
             `"spectral"`: algorithm 2 alone. `"monte_carlo"`: algorithm 3 alone, from one module.
         seed: Same seed, same answer.
         n_steps: Monte Carlo steps.
-        initial: Partition to start from: beside the others (`"default"`, never worse than it), in
-            place of the spectral one (`"lange2022"`) or of one module (`"monte_carlo"`).
+        initial: Partition to start from. `"default"` takes it beside its own starts and is never
+            worse than it (left out if it has fewer than `n_modules`); `"lange2022"` in place of
+            the spectral split, `"monte_carlo"` in place of one module.
         n_modules: Exactly so many modules (`"default"` only); None lets Q decide.
-        restarts: Starts of `"default"` from single units; None: 10, 4 above 256
-            units, none above 1024.
-        perturbations: Of each start of `"default"`; None: 100, 1000 from 257 to 1024
+        restarts: Starts of `"default"` from single units; None: 10 up to 256 units, 4 up to 1024,
+            none above.
+        perturbations: Of each start of `"default"`; None: 100, but 1000 from 257 to 1024 units.
+        proof_seconds: Time to spend on proving that nothing is better (`certify`; needs highspy,
+            `pip install "infoflow[exact]"`). At 0, or without highspy, `upper_bound` is the cheap
+            one: the least of 1, the sum of positive pairs and the leading eigenvalue times n.
         resolution: γ, see `modularity_matrix`.
         null: See `modularity_matrix`.
 
@@ -75,9 +82,25 @@ def find_modules(
         labels = greedy_spectral(B.values)
     else:
         labels, trace = _lange2022(B.values, start, n_steps, rng, split=method == "lange2022")
+    labels, bound = _bound(B.values, labels, proof_seconds)
     q = B.q(labels)
-    bound = max(cheap_bound(B.values), q)
-    return Modules(B.partition(labels), q, bound, bound - q <= 1e-9, method, seed, trace)
+    bound = max(bound, q)  # a proof's rounding may end just under it
+    return Modules(B.partition(labels), q, bound, bound - q <= PROVEN, method, seed, trace)
+
+
+def _bound(B: np.ndarray, labels: np.ndarray, seconds: float) -> tuple[np.ndarray, float]:
+    """The labels, or better ones that the proof met, and an upper bound on Q."""
+    if seconds <= 0:
+        return labels, cheap_bound(B)
+    try:
+        return certify(B, labels, seconds=seconds)
+    except ImportError:
+        warnings.warn(
+            "highspy is not installed, so upper_bound is a cheap one; for a proof: "
+            'pip install "infoflow[exact]"',
+            stacklevel=3,
+        )
+        return labels, cheap_bound(B)
 
 
 def _lange2022(

@@ -47,7 +47,7 @@ class Modules:
         partition: P*; units without any similarity to others are unused (-1).
         q: Q* = Q(P*), eq. 6.
         upper_bound: No partition has a larger Q.
-        proven_optimal: The bound is reached: no partition is better by more than 1e-9.
+        proven_optimal: The bound is reached: no partition is better by more than 1e-7.
         method: The method that found it.
         seed: Its seed.
         trace: Step by step, for methods with Monte Carlo steps.

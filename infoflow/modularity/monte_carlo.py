@@ -45,7 +45,7 @@ def monte_carlo(
         >>> bool(labels[0] == labels[1] == labels[2] != labels[3] == labels[4] == labels[5]), trace
         (True, Trace(200 steps))
     """
-    from infoflow import _kernels
+    from infoflow._kernels import monte_carlo as kernels
 
     if n_steps < 0:
         raise ValueError(f"n_steps: expected at least 0, got {n_steps}")
@@ -56,7 +56,7 @@ def monte_carlo(
     units = rng.integers(len(B), size=n_steps)
     uniforms = rng.random(n_steps)
     start = np.array(labels, dtype=np.int64)
-    best, trace = _kernels.monte_carlo(off, sums, start, score, units, uniforms, float(entropy))
+    best, trace = kernels.monte_carlo(off, sums, start, score, units, uniforms, float(entropy))
     return best, Trace(*(np.ascontiguousarray(column) for column in trace.T))
 
 

@@ -33,7 +33,7 @@ def refine(
         n_modules: Keep exactly so many modules; `starts` must have at least that many.
         rng: Seeds the search.
     """
-    from infoflow import _kernels
+    from infoflow._kernels import search as kernels
 
     off = np.array(B, dtype=np.float64)
     np.fill_diagonal(off, 0.0)
@@ -43,8 +43,8 @@ def refine(
         room = min(len(B), 2 * int(start.max()) + 64)  # sums are kept for so many modules at most
         bounds = np.array([1, room] if n_modules is None else [n_modules, n_modules])
         state = rng.integers(2**63, size=1).astype(np.uint64)
-        labels, _ = _kernels.iterate(off, start, bounds, perturbations, state)
-        score = _kernels.within(off, labels)
+        labels, _ = kernels.iterate(off, start, bounds, perturbations, state)
+        score = kernels.within(off, labels)
         if score > best_score:
             best, best_score = labels, score
     return best

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from infoflow.information.binning import Bins, fit_codebook, fit_unit_bins, unique_codes
+from infoflow.information.binning import Bins, fit_unit_bins
+from infoflow.information.codebook import fit_codebook, unique_codes
 from infoflow.information.donors import table_flow
 from infoflow.information.tables import Target, code_tables, draw_rows, fit_target, normal_codes
 from infoflow.oracle.exact import (

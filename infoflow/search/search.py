@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from infoflow.exchange import Exchange, ExchangeMeter, PartitionLike
+from infoflow.exchange.weighting import Weighting, check_weighting
 from infoflow.information.binning import Bins, Coding
 from infoflow.information.tables import Pool
 from infoflow.partition import Partition
@@ -17,7 +18,6 @@ from infoflow.record import Recording
 from infoflow.search.genetic import genetic_search
 from infoflow.search.sampling import random_partitions
 from infoflow.search.score import ModuleScore, score_against
-from infoflow.weighting import Weighting, check_weighting
 
 if TYPE_CHECKING:
     import pandas as pd

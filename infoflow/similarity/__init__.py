@@ -1,11 +1,12 @@
 """Similarity of hidden units: the eight measures of Lange et al. (2022)."""
 
-from infoflow.similarity.measures import DOWNSTREAM, MEASURES, UPSTREAM, Measure
+from infoflow.similarity.measures import DOWNSTREAM, MEASURES, OTHERS, UPSTREAM, Measure
 from infoflow.similarity.shared import normalised, similarities, similarities_by_layer, similarity
 
 __all__ = [
     "DOWNSTREAM",
     "MEASURES",
+    "OTHERS",
     "UPSTREAM",
     "Measure",
     "normalised",

@@ -21,26 +21,26 @@ class CovarianceSum:
         array([[4.]])
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, positions: int = 1) -> None:
         self.count = 0
-        self.mean = torch.zeros(n, dtype=torch.float64)
-        self.products = torch.zeros(n, n, dtype=torch.float64)
+        self.mean = torch.zeros(positions, n, dtype=torch.float64)
+        self.products = torch.zeros(positions, n, n, dtype=torch.float64)
 
     def update(self, units: Tensor) -> None:
-        """Add activations `(batch, n)`."""
-        units = units.double()
+        """Add activations `(batch, n)`, or `(batch, positions, n)`."""
+        units = units.double().reshape(len(units), *self.mean.shape)
         count, mean = len(units), units.mean(0)
-        centred = units - mean
+        centred = (units - mean).transpose(0, 1)
         shift = mean - self.mean
         total = self.count + count
-        self.products += centred.T @ centred
-        self.products += torch.outer(shift, shift) * (self.count * count / total)
+        self.products += centred.mT @ centred
+        self.products += shift[:, :, None] * shift[:, None] * (self.count * count / total)
         self.mean += shift * (count / total)
         self.count = total
 
     def matrix(self) -> np.ndarray:
-        """Covariance `(n, n)` with 1/(K-1), signed."""
-        return (self.products / (self.count - 1)).numpy()
+        """Covariance `(n, n)` with 1/(K-1), signed; the mean over positions."""
+        return (self.products.mean(0) / (self.count - 1)).numpy()
 
 
 class MeanOfSamples:

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from infoflow._hooks import site_hooks
-from infoflow.record import Recording, output_tensor
+from infoflow.record import output_tensor
 from infoflow.similarity.factored import Factored
+from infoflow.similarity.request import Request
 from infoflow.similarity.trace import Call, tracing
-from infoflow.units import Site
+from infoflow.site import Site
 
 _RESHAPES = (
     torch.flatten, Tensor.flatten, torch.reshape, Tensor.reshape, Tensor.view,
@@ -106,15 +107,18 @@ def backward(jacobian: Factored, step: Linear | Elementwise) -> Factored:
     return jacobian.scaled(step.slope)
 
 
-def run_chain(rec: Recording, sites: tuple[Site, ...], index: slice) -> Chain | None:
+def run_chain(request: Request, index: slice) -> Chain | None:
     """Run the model on those rows, and read off the chain; None if what it did is not one.
 
     It is one if every function called with a tensor that stems from the input was called with the
     latest such tensor only, and is `F.linear`, a reshape, or elementwise. Elementwise is what has
     a diagonal Jacobian at this batch: J v = (Jᵀ1) ⊙ v for a random v.
     """
+    rec, sites = request.rec, request.sites
     if len(rec.inputs) != 1 or rec.inputs[0].dtype not in (torch.float32, torch.float64):
         return None
+    if any(s.basis or s.heads or s.io != "output" or s.call is not None for s in sites):
+        return None  # units that are not the numbers a layer returns
     x = rec.rows(index)[0]
     places: dict[Site, tuple[int, Tensor]] = {}
     with torch.no_grad(), tracing() as calls:

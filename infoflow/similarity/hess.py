@@ -13,65 +13,66 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from infoflow.record import Recording
 from infoflow.similarity.chain import Chain, Linear, forward
 from infoflow.similarity.factored import Factored, all_pairs, contracted
 from infoflow.similarity.per_sample_loss import Loss, per_sample_loss
 from infoflow.similarity.perturbed import PerturbedBatch
-from infoflow.similarity.vjp import batched_vjp, wide
+from infoflow.similarity.vjp import batched_vjp, long_product, wide
 
 
-def check_loss(rec: Recording) -> tuple[Loss, Tensor]:
-    """The recording's loss and targets.
-
-    Raises:
-        ValueError: The recording lacks one of them.
-    """
-    if rec.loss is None or rec.targets is None:
-        missing = "loss" if rec.loss is None else "targets"
-        raise ValueError(
-            f"measures 'hess' and 'hess_norm' need the recording's {missing}: "
-            "record(model, layers, inputs, targets, loss=torch.nn.functional.cross_entropy)"
-        )
-    return rec.loss, rec.targets
-
-
-def sum_over_batch(batch: PerturbedBatch, loss: Loss, targets: Tensor, chunk: int) -> Tensor:
+def sum_over_batch(
+    batch: PerturbedBatch, loss: Loss, targets: Tensor, *, chunk: int, across: bool = True
+) -> Tensor:
     """Σ_k ∂²L_k/∂δ∂δ `(n, n)` of any network, by two backward passes per unit, `chunk` units at
     a time."""
-    n = batch.delta.shape[1]
-    found = torch.zeros(n, n, dtype=torch.float64, device=batch.delta.device)
+    found = torch.zeros(batch.columns, batch.columns, dtype=torch.float64)
+    found = found.to(batch.outputs.device)
     if not batch.outputs.requires_grad:
-        return found
+        return batch.same_position(found)
     total = per_sample_loss(loss, batch.outputs, targets).sum()
-    (slope,) = torch.autograd.grad(
-        total, batch.delta, create_graph=True, allow_unused=True, materialize_grads=True
+    slopes = torch.autograd.grad(
+        total, batch.deltas, create_graph=True, allow_unused=True, materialize_grads=True
     )
+    start = 0
+    for site, slope in enumerate(slopes):
+        stop = start + slope.shape[1]
+        # symmetric: what was differentiated by an earlier site is not done again
+        rows = _second(slope, batch.deltas[site:] if across else (batch.deltas[site],), chunk)
+        found[start:stop, start : start + rows.shape[1]] = rows
+        found[start : start + rows.shape[1], start:stop] = rows.T
+        start = stop
+    return batch.same_position(found)
+
+
+def _second(slope: Tensor, leaves: tuple[Tensor, ...], chunk: int) -> Tensor:
+    """∂(Σ_k slope)/∂leaves, `(units, columns)`."""
+    batch, units = slope.shape
+    columns = sum(leaf.shape[1] for leaf in leaves)
     if not slope.requires_grad:  # a loss linear in the units curves nowhere
-        return found
-    eye = torch.eye(n, dtype=slope.dtype, device=slope.device)
-    for units in torch.arange(n).split(chunk):
-        weights = eye[units, None].expand(len(units), *slope.shape)
-        (rows,) = batched_vjp(slope, (batch.delta,), weights)
-        found[units] = rows.sum(1, dtype=torch.float64)
-    return found
+        return slope.new_zeros(units, columns, dtype=torch.float64)
+    eye = torch.eye(units, dtype=slope.dtype, device=slope.device)
+    rows = []
+    for some in eye.split(chunk):
+        parts = batched_vjp(slope, leaves, some[:, None].expand(len(some), batch, units))
+        rows.append(torch.cat([part.sum(1, dtype=torch.float64) for part in parts], 1))
+    return torch.cat(rows)
 
 
 def of_piecewise_linear(
     batch: PerturbedBatch, jacobian: Tensor, loss: Loss, targets: Tensor
 ) -> Tensor:
-    """Σ_k J_kᵀ A_k J_k, from the Jacobian `(n, batch, o)` that `o_sens` needs too."""
+    """Σ_k J_kᵀ A_k J_k `(n, n)`, from `o_sens.output_jacobian`."""
     outputs = batch.outputs.detach().requires_grad_()
     slope = _loss_slope(outputs, loss, targets)
     if not slope.requires_grad:
-        return jacobian.new_zeros(len(jacobian), len(jacobian), dtype=torch.float64)
+        return jacobian.new_zeros(batch.n, batch.n, dtype=torch.float64)
     n, count, o = jacobian.shape
     if o <= n:
         heavy = torch.einsum("bij,nbj->nbi", wide(_curvature(slope, outputs)), wide(jacobian))
     else:
         weights = jacobian.reshape(n, *outputs.shape).to(outputs.dtype)
         heavy = wide(batched_vjp(slope, (outputs,), weights)[0].reshape(n, count, o))
-    return heavy.flatten(1) @ wide(jacobian).flatten(1).T
+    return long_product(batch.folded(heavy), batch.folded(wide(jacobian))) / batch.positions
 
 
 def of_chain(

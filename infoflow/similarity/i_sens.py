@@ -5,22 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from infoflow.record import Recording
 from infoflow.similarity.chain import Chain, Linear, forward
 from infoflow.similarity.factored import Factored, all_pairs
 from infoflow.similarity.perturbed import PerturbedBatch
-from infoflow.similarity.vjp import jacobian, wide
-
-
-def check_inputs(rec: Recording) -> None:
-    """Raise unless some input is floating-point, so that it can be differentiated."""
-    kinds = [str(x.dtype) for x in rec.inputs]
-    if not any(x.is_floating_point() for x in rec.inputs):
-        raise ValueError(
-            f"input sensitivity differentiates with respect to the inputs, and these are {kinds}. "
-            "Record a model that starts from the embedded tokens (for a transformer, call it with "
-            "inputs_embeds=embedding(tokens)), or leave out 'i_sens' and 'i_sens_norm'"
-        )
+from infoflow.similarity.vjp import jacobian, long_product, wide
 
 
 def sum_over_batch(batch: PerturbedBatch, *, gram: bool) -> Tensor:
@@ -31,12 +19,13 @@ def sum_over_batch(batch: PerturbedBatch, *, gram: bool) -> Tensor:
     passes stop at a, which is smaller than x.
     """
     if batch.entrance is None or not gram:
-        matrix = _stacked(batch, batch.inputs)
-        return matrix @ matrix.T
+        matrix = batch.folded(_stacked(batch, batch.inputs))
+        return long_product(matrix, matrix) / batch.positions
     a, weight = batch.entrance
     matrix = _stacked(batch, (a,))
     kernel = wide(weight) @ wide(weight).T
-    return (matrix.reshape(-1, len(kernel)) @ kernel).reshape(matrix.shape) @ matrix.T
+    heavy = (matrix.reshape(-1, len(kernel)) @ kernel).reshape(matrix.shape)
+    return long_product(batch.folded(heavy), batch.folded(matrix)) / batch.positions
 
 
 def of_chain(chain: Chain, *, across: bool = True) -> Tensor:

@@ -16,16 +16,17 @@ class Measure:
     Attributes:
         name: The name by which it is asked for.
         base: The measure whose matrix it is, or is normalised from.
-        family: `"upstream"` looks at what drives the units, `"downstream"` at what they drive.
+        family: `"upstream"` looks at what drives the units, `"downstream"` at what they drive;
+            `"other"` is for comparison, and not from the paper.
         normalised: Divided by the diagonal as in eq. 5.
         equation: Number of the base's equation in the paper.
     """
 
     name: str
     base: str
-    family: Literal["upstream", "downstream"]
+    family: Literal["upstream", "downstream", "other"]
     normalised: bool
-    equation: int
+    equation: int | None = None
 
 
 TABLE: dict[str, Measure] = {
@@ -39,10 +40,17 @@ TABLE: dict[str, Measure] = {
         Measure("o_sens_norm", "o_sens", "downstream", True, 3),
         Measure("hess", "hess", "downstream", False, 4),
         Measure("hess_norm", "hess", "downstream", True, 4),
+        Measure("weights", "weights", "other", False),
+        Measure("w_in", "w_in", "other", False),
+        Measure("w_in_norm", "w_in", "other", True),
+        Measure("w_out", "w_out", "other", False),
+        Measure("w_out_norm", "w_out", "other", True),
+        Measure("spearman", "spearman", "other", False),
     )
 }
 
-MEASURES: tuple[str, ...] = tuple(TABLE)
+OTHERS: tuple[str, ...] = tuple(m.name for m in TABLE.values() if m.family == "other")
+MEASURES: tuple[str, ...] = tuple(name for name in TABLE if name not in OTHERS)
 UPSTREAM: tuple[str, ...] = tuple(m.name for m in TABLE.values() if m.family == "upstream")
 DOWNSTREAM: tuple[str, ...] = tuple(m.name for m in TABLE.values() if m.family == "downstream")
 
@@ -59,5 +67,5 @@ def chosen(measures: str | Sequence[str] | None) -> list[Measure]:
         raise ValueError(f"expected at least one measure of {list(MEASURES)}, got none")
     for name in names:
         if name not in TABLE:
-            raise ValueError(unknown_name("similarity measure", name, MEASURES))
+            raise ValueError(unknown_name("similarity measure", name, tuple(TABLE)))
     return [TABLE[name] for name in names]

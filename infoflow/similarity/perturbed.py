@@ -3,19 +3,20 @@ of any layer, and of several layers together, are ordinary gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from infoflow._hooks import site_hooks
-from infoflow.record import Recording, output_tensor
+from infoflow._hooks import CallFunction, call_hooks
+from infoflow.record import output_tensor
 from infoflow.similarity.graph import leads_to, reaches
+from infoflow.similarity.request import Request
 from infoflow.similarity.trace import Call, tracing
-from infoflow.units import Site
+from infoflow.site import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,20 +25,48 @@ class PerturbedBatch:
 
     Attributes:
         inputs: The model's floating-point arguments `(batch, ...)`, leaves of the graph.
-        units: Per site, activations `(batch, units)`, the mean over positions.
-        delta: `(batch, n)` zeros, a leaf: h + δ at every site, the same at all its positions.
+        units: Per site, activations `(batch, units * positions)`, position running fastest: the
+            mean over positions (positions = 1), or each position that is asked for.
+        deltas: Per site `(batch, units * positions)` zeros, leaves: h + δ at every site, the same
+            at all its positions, or one for each that is asked for.
+        positions: How many are looked at one by one.
         outputs: What the model returned, `(batch, ...)`.
         entrance: `a` and W of the one linear map a = W x + b through which alone the inputs act
             on the units; None if there is no such map, or `a` is not smaller than the inputs.
-        activations: Numbers computed per sample on the way, a measure of memory.
+        largest: Numbers per sample in the largest tensor on the way.
     """
 
     inputs: tuple[Tensor, ...]
     units: tuple[Tensor, ...]
-    delta: Tensor
+    deltas: tuple[Tensor, ...]
+    positions: int
     outputs: Tensor
     entrance: tuple[Tensor, Tensor] | None
-    activations: int
+    largest: int
+
+    @property
+    def n(self) -> int:
+        """Number of units."""
+        return self.columns // self.positions
+
+    @property
+    def columns(self) -> int:
+        """Number of perturbations: units times positions."""
+        return sum(delta.shape[1] for delta in self.deltas)
+
+    @property
+    def o(self) -> int:
+        """Number of outputs per sample."""
+        return self.outputs[0].numel()
+
+    def folded(self, rows: Tensor) -> Tensor:
+        """`(n * positions, ...)` as `(n, -1)`: so products of two sum over equal positions."""
+        return rows.reshape(self.n, -1)
+
+    def same_position(self, pairs: Tensor) -> Tensor:
+        """`(n * positions, n * positions)` to `(n, n)`: the mean over equal positions."""
+        shape = (self.n, self.positions, self.n, self.positions)
+        return torch.einsum("ipjp->ij", pairs.reshape(shape)) / self.positions
 
     @property
     def flat_outputs(self) -> Tensor:
@@ -45,36 +74,57 @@ class PerturbedBatch:
         return self.outputs.flatten(1) if self.outputs.ndim > 1 else self.outputs[:, None]
 
 
-def run_perturbed(rec: Recording, sites: tuple[Site, ...], index: slice) -> PerturbedBatch:
+def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     """Run the model on those rows, with every site's activation h replaced by h + δ, δ = 0."""
+    rec, positions = request.rec, request.positions
     rows = [x.detach().clone() for x in rec.rows(index)]
     leaves = tuple(x.requires_grad_() for x in rows if x.is_floating_point())
-    count = len(rows[0])
-    sizes = [len(rec.units.indices(site.name)) for site in sites]
-    dtype = rec[sites[0].name].dtype
-    delta = torch.zeros(count, sum(sizes), dtype=dtype, device=rec.device, requires_grad=True)
-    seen: dict[Site, Tensor] = {}
+    count, each = len(rows[0]), 1 if positions is None else len(positions)
+    sizes = [len(rec.units.indices(site.name)) * each for site in request.sites]
+    dtype = rec[request.sites[0].name].dtype
+    deltas = tuple(
+        torch.zeros(count, size, dtype=dtype, device=rec.device, requires_grad=True)
+        for size in sizes
+    )
+    parts = dict(zip(request.sites, deltas, strict=True))
+    seen: dict[Site, list[Tensor]] = {site: [] for site in request.sites}
 
-    def add(site: Site, part: Tensor) -> Callable[[Any], Any]:
-        def hook(value: Any) -> Any:
+    def add(site: Site) -> CallFunction:
+        def hook(value: Any, _call: int) -> Any:
+            before = sum(h.shape[2] for h in seen[site])
             h = site.read(value)
-            seen[site] = h.clone() if h.ndim == 2 else h.mean(2)
-            moved = site.units_first(site.tensor(value))
-            shift = part.to(moved.dtype).reshape(*part.shape, *(1,) * (moved.ndim - 2))
-            assert site.unit_dim is not None
-            return site.with_tensor(value, (moved + shift).movedim(1, site.unit_dim))
+            h = h if h.ndim == 3 else h[:, :, None]
+            seen[site].append(h)
+            return site.add(value, _shift(parts[site], h, before, positions))
 
         return hook
 
-    parts = delta.split(sizes, 1)
-    hooks = {site: add(site, part) for site, part in zip(sites, parts, strict=True)}
-    with torch.enable_grad(), tracing() as calls, site_hooks(rec.model, hooks) as check:
+    # of the attention kernels only the plain one can be differentiated twice
+    plain = sdpa_kernel(SDPBackend.MATH)
+    hooks = call_hooks(rec.model, [(site, add(site)) for site in request.sites])
+    with torch.enable_grad(), plain, tracing() as calls, hooks as check:
         outputs = output_tensor(rec.model(*rows))
         check()
-    units = tuple(seen[site] for site in sites)
+    units = tuple(_units(seen[site], positions) for site in request.sites)
     entrance = _entrance(leaves, units, calls)
-    work = sum(call.result.numel() for call in calls if call.result.requires_grad)
-    return PerturbedBatch(leaves, units, delta, outputs, entrance, work // count)
+    largest = max(call.result.numel() for call in calls) // count
+    return PerturbedBatch(leaves, units, deltas, each, outputs, entrance, largest)
+
+
+def _shift(part: Tensor, h: Tensor, before: int, positions: Tensor | None) -> Tensor:
+    """δ as what is added to h `(batch, units, positions)`, of which so many positions went before
+    in other calls of the layer."""
+    if positions is None:
+        return part.to(h.dtype)[:, :, None].expand_as(h) if h.shape[2] > 1 else part.to(h.dtype)
+    own = (positions >= before) & (positions < before + h.shape[2])
+    place = (positions[own] - before).to(h.device)
+    value = part.reshape(*h.shape[:2], len(positions))[:, :, own.to(h.device)]
+    return torch.zeros_like(h).index_copy(2, place, value.to(h.dtype))
+
+
+def _units(calls: list[Tensor], positions: Tensor | None) -> Tensor:
+    h = torch.cat(calls, 2)
+    return h.mean(2) if positions is None else h[:, :, positions.to(h.device)].flatten(1)
 
 
 def _entrance(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from infoflow.record import Recording
-from infoflow.similarity import hess, i_sens, o_sens, probe
-from infoflow.similarity.chain import Chain, run_chain
+from infoflow.similarity import probe
+from infoflow.similarity.chain import run_chain
 from infoflow.similarity.graph import is_piecewise_linear
 from infoflow.similarity.perturbed import PerturbedBatch, run_perturbed
-from infoflow.units import Site
+from infoflow.similarity.request import Request
+from infoflow.similarity.sums import chain_sums, general_sums
 
 _ROWS = 4
-_BUDGET = 2**25  # numbers held at once by the largest intermediate: 128 MiB in float32
+# Numbers in the largest batched derivative: 16 MiB in float32. Tensors beyond 32 MiB are mapped
+# afresh each time they are made, which took twice as long.
+_BUDGET = 2**22
 
 
 @dataclass(frozen=True)
@@ -23,110 +26,93 @@ class Plan:
     batched backward passes.
 
     Attributes:
+        rows: Samples at a time.
+        chunk: Units at a time, in the general Hessian.
         chain: The network is a chain of linear and elementwise steps: closed forms.
         gram: The inputs act through one linear map only: `i_sens` stops behind it.
         piecewise_linear: The outputs are piecewise linear in the units: the Hessian comes from
             the Jacobian of the outputs.
-        rows: Samples at a time.
-        chunk: Units at a time, in the general Hessian.
     """
 
-    chain: bool
-    gram: bool
-    piecewise_linear: bool
     rows: int
     chunk: int
+    chain: bool = False
+    gram: bool = False
+    piecewise_linear: bool = False
 
 
-def make_plan(
-    rec: Recording, sites: tuple[Site, ...], bases: frozenset[str], *, fast: bool = True
-) -> Plan:
+def make_plan(request: Request, *, fast: bool = True) -> Plan:
     """Run a few samples, and take the fast paths whose rule holds there and whose result is the
     exact one (`probe`).
 
     The rules: `run_chain`, `PerturbedBatch.entrance` and `is_piecewise_linear`; each of them reads
     the operations that ran. With `fast=False` none is taken.
+
+    Raises:
+        ValueError: The model does not give the outputs that were recorded.
     """
+    rec = request.rec
     index = slice(0, len(rec), -(-len(rec) // _ROWS))
-    batch = run_perturbed(rec, sites, index)
-    n = batch.delta.shape[1]
-    width = sum(x[0].numel() for x in batch.inputs)
-    o = batch.flat_outputs.shape[1]
-    chain = run_chain(rec, sites, index) if fast else None
-    if chain is not None and _chain_is_right(rec, chain, batch, bases, index):
-        held = (len(chain.steps) + o + 1) * max(chain.widest, o)
-        return Plan(True, False, False, max(_BUDGET // held, 1), n)
-    gram = fast and batch.entrance is not None and "i_sens" in bases
-    gram = gram and _agrees(i_sens.sum_over_batch(batch, gram=True), "i_sens", rec, batch, index)
-    linear = fast and "hess" in bases and is_piecewise_linear(batch.outputs, batch.delta)
-    linear = linear and _agrees(_linear_hessian(rec, batch, index), "hess", rec, batch, index)
-    held = max(n * width if "i_sens" in bases else 1, n * o if bases & {"o_sens", "hess"} else 1)
-    rows = max(_BUDGET // max(held, batch.activations, 1), 1)
-    size = min(rows, rec.batch_size)
-    return Plan(False, gram, linear, rows, max(_BUDGET // (size * max(batch.activations, 1)), 1))
+    batch = run_perturbed(request, index)
+    _check_outputs(batch.outputs.detach(), rec.outputs[index])
+    plan = _sized(request, batch)
+    if not fast:
+        return plan
+    request = replace(request, across=True)  # the probe looks at whole matrices
+    chain = run_chain(request, index)
+    if chain is not None:
+        held = (len(chain.steps) + batch.o + 1) * max(chain.widest, batch.o)
+        rows = max(4 * _BUDGET // held, 1)
+        sums = chain_sums(chain, request, index)
+        if all(_is_exact(sums[base], base, request, batch, index) for base in sums):
+            return replace(plan, chain=True, rows=rows)
+    return replace(
+        plan,
+        gram=batch.entrance is not None and _holds("i_sens", request, batch, index),
+        piecewise_linear=is_piecewise_linear(batch.outputs, batch.deltas)
+        and _holds("hess", request, batch, index),
+    )
 
 
-def _linear_hessian(rec: Recording, batch: PerturbedBatch, index: slice) -> Tensor:
-    loss, targets = hess.check_loss(rec)
-    jacobian = o_sens.output_jacobian(batch)
-    return hess.of_piecewise_linear(batch, jacobian, loss, targets[index].to(rec.device))
+def _sized(request: Request, batch: PerturbedBatch) -> Plan:
+    """So many samples and units at a time that batched derivatives stay in the budget."""
+    units = batch.columns
+    widest = max(batch.largest, batch.o, *(x[0].numel() for x in batch.inputs), 1)
+    rows = max(min(_BUDGET // (units * widest), request.rec.batch_size), 1)
+    return Plan(rows, chunk=max(_BUDGET // (rows * widest), 1))
 
 
-def _chain_is_right(
-    rec: Recording, chain: Chain, batch: PerturbedBatch, bases: frozenset[str], index: slice
+def _check_outputs(found: Tensor, recorded: Tensor) -> None:
+    close = 1e-3 if found.dtype in (torch.float32, torch.float64) else 0.1
+    found, recorded = found.cpu().double(), recorded.double()
+    if not bool((found - recorded).abs().max() <= close * recorded.abs().max() + 1e-12):
+        raise ValueError(
+            "the model does not give the outputs that were recorded "
+            f"(off by {float((found - recorded).abs().max()):.3g}): it is random in evaluation "
+            "mode too, the samples of a batch influence each other, or its state was changed; "
+            "make it give one answer per sample, and record it again"
+        )
+
+
+def _holds(base: str, request: Request, batch: PerturbedBatch, index: slice) -> bool:
+    """Whether the fast path of a base measure that is asked for gives the exact result."""
+    if base not in request.bases:
+        return False
+    one = replace(request, bases=frozenset({base}))
+    fast = Plan(rows=1, chunk=1, gram=True, piecewise_linear=True)
+    # each position as a unit of its own: then one direction probes them all
+    batch = replace(batch, positions=1)
+    return _is_exact(general_sums(batch, fast, one, index)[base], base, request, batch, index)
+
+
+def _is_exact(
+    found: Tensor, base: str, request: Request, batch: PerturbedBatch, index: slice
 ) -> bool:
-    sums = chain_sums(chain, bases, rec, index)
-    return all(_agrees(found, base, rec, batch, index) for base, found in sums.items())
-
-
-def chain_sums(
-    chain: Chain, bases: frozenset[str], rec: Recording, index: slice, *, across: bool = True
-) -> dict[str, Tensor]:
-    """Each base measure's sum over the samples of a chain's batch."""
-    sums = {}
-    if "i_sens" in bases:
-        sums["i_sens"] = i_sens.of_chain(chain, across=across)
-    if bases & {"o_sens", "hess"}:
-        jacobians = o_sens.chain_jacobians(chain)
-        if "o_sens" in bases:
-            sums["o_sens"] = o_sens.of_chain(jacobians, len(chain), across=across)
-        if "hess" in bases:
-            loss, targets = hess.check_loss(rec)
-            labels = targets[index].to(rec.device)
-            sums["hess"] = hess.of_chain(chain, jacobians, loss, labels, across=across)
-    return sums
-
-
-def general_sums(
-    batch: PerturbedBatch, plan: Plan, bases: frozenset[str], rec: Recording, index: slice
-) -> dict[str, Tensor]:
-    """Each base measure's sum over the samples of a batch of any network."""
-    sums = {}
-    if "i_sens" in bases:
-        sums["i_sens"] = i_sens.sum_over_batch(batch, gram=plan.gram)
-    linear = plan.piecewise_linear and is_piecewise_linear(batch.outputs, batch.delta)
-    if "o_sens" in bases or linear:
-        jacobian = o_sens.output_jacobian(batch)
-        if "o_sens" in bases:
-            sums["o_sens"] = o_sens.sum_over_batch(jacobian)
-        if linear:
-            loss, targets = hess.check_loss(rec)
-            labels = targets[index].to(rec.device)
-            sums["hess"] = hess.of_piecewise_linear(batch, jacobian, loss, labels)
-    if "hess" in bases and not linear:
-        loss, targets = hess.check_loss(rec)
-        labels = targets[index].to(rec.device)
-        sums["hess"] = hess.sum_over_batch(batch, loss, labels, plan.chunk)
-    return sums
-
-
-def _agrees(found: Tensor, base: str, rec: Recording, batch: PerturbedBatch, index: slice) -> bool:
-    v = probe.direction(len(found), batch.delta)
+    v = probe.direction(len(found), batch.deltas[0])
     if base == "i_sens":
         exact = probe.i_sens_form(batch, v)
     elif base == "o_sens":
         exact = probe.o_sens_form(batch, v)
     else:
-        loss, targets = hess.check_loss(rec)
-        exact = probe.hess_form(batch, v, loss, targets[index].to(rec.device))
+        exact = probe.hess_form(batch, v, request.loss, request.labels(index))
     return probe.agree(found, v, exact)

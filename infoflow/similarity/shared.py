@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from infoflow._hooks import evaluating
 from infoflow.record import Recording, show_progress
-from infoflow.similarity import hess, i_sens
+from infoflow.similarity import spearman, weights
 from infoflow.similarity.accumulate import CovarianceSum, MeanOfSamples
 from infoflow.similarity.chain import run_chain
-from infoflow.similarity.measures import Measure, chosen
+from infoflow.similarity.measures import MEASURES, Measure, chosen
 from infoflow.similarity.perturbed import run_perturbed
-from infoflow.similarity.plan import Plan, chain_sums, general_sums, make_plan
-from infoflow.units import Site
+from infoflow.similarity.plan import Plan, make_plan
+from infoflow.similarity.request import Positions, Request, make_request
+from infoflow.similarity.sums import chain_sums, general_sums
+
+_OTHERS = {
+    "weights": weights.weight_graph,
+    "w_in": weights.incoming,
+    "w_out": weights.outgoing,
+    "spearman": spearman.spearman,
+}
 
 
 def similarity(
@@ -25,6 +33,8 @@ def similarity(
     *,
     layers: str | Sequence[str] | None = None,
     eps: float = 1e-12,
+    positions: Positions = "mean",
+    seed: int = 0,
     fast: bool = True,
     progress: bool = False,
 ) -> np.ndarray:
@@ -32,9 +42,11 @@ def similarity(
 
     Args:
         rec: A recording.
-        measure: One of `MEASURES`.
+        measure: One of `MEASURES` or `OTHERS`.
         layers: One layer, several together, or (None) all recorded layers together.
         eps: ε of eq. 5.
+        positions: `"mean"`, `"each"`, or how many to choose.
+        seed: Of that choice.
         fast: Take the exact short cuts that hold for this model (`make_plan`); the result is the
             same without, up to rounding.
         progress: Show a progress bar.
@@ -51,7 +63,17 @@ def similarity(
         array([[1., 0.],
                [0., 1.]])
     """
-    return similarities(rec, measure, layers=layers, eps=eps, fast=fast, progress=progress)[measure]
+    found = similarities(
+        rec,
+        measure,
+        layers=layers,
+        eps=eps,
+        positions=positions,
+        seed=seed,
+        fast=fast,
+        progress=progress,
+    )
+    return found[measure]
 
 
 def similarities(
@@ -60,6 +82,8 @@ def similarities(
     *,
     layers: str | Sequence[str] | None = None,
     eps: float = 1e-12,
+    positions: Positions = "mean",
+    seed: int = 0,
     fast: bool = True,
     progress: bool = False,
 ) -> dict[str, np.ndarray]:
@@ -74,18 +98,28 @@ def similarities(
         hess    |mean_k ∂²L_k/∂h∂h|
         *_norm  S_ij / max(√(S_ii S_jj), ε)
 
+    For comparison there are `OTHERS`: `weights`, |W| between consecutive layers; `w_in` and
+    `w_out`, |W Wᵀ| and |WᵀW| of the weights that feed and read a layer, 0 between layers; and
+    `spearman`, the rank correlation of activations.
+
     Over several layers together the derivatives are with respect to perturbations added to every
     layer at once (h + δ), which gives the blocks between layers too; the blocks within layers are
-    what each layer gives alone. Of a unit with positions (a channel, a feature at every token)
-    the activation is the mean over positions and the perturbation is the same at all of them.
-    The model runs in evaluation mode: dropout does nothing.
+    what each layer gives alone. The model runs in evaluation mode: dropout does nothing.
+
+    Of a unit with positions (a channel, a feature at every token) the activation is the mean over
+    positions and the perturbation is the same at all of them. With `positions="each"` every
+    position is a unit list of its own, and the matrices are averaged over positions before the
+    absolute value, as the paper's own code does for convolutions; a number takes a random choice
+    of so many positions.
 
     Args:
         rec: A recording; `hess` needs its `targets` and `loss`.
-        measures: Names from `MEASURES`; None: all eight, or the six without the Hessian when the
-            recording has neither targets nor loss.
+        measures: Names from `MEASURES` and `OTHERS`; None: all eight, or the six without the
+            Hessian when the recording has neither targets nor loss.
         layers: One layer, several together, or (None) all recorded layers together.
         eps: ε of eq. 5.
+        positions: `"mean"`, `"each"`, or how many to choose.
+        seed: Of that choice.
         fast: Take the exact short cuts that hold for this model (`make_plan`); the result is the
             same without, up to rounding.
         progress: Show a progress bar.
@@ -95,13 +129,16 @@ def similarities(
 
     Raises:
         ValueError: Unknown measure; integer inputs (`i_sens`); no targets or loss, or a loss
-            without one number per sample (`hess`); derivatives that are not finite.
+            without one number per sample (`hess`); samples that influence each other; derivatives
+            that are not finite.
+        RuntimeError: The model was changed since it was recorded.
         KeyError: A layer that was not recorded.
     """
     wanted = _wanted(rec, measures)
     names = [layers] if isinstance(layers, str) else list(layers or rec.units.layers)
-    signed = _signed(rec, wanted, names, fast=fast, progress=progress)
-    return _finished(signed, wanted, eps)
+    bases = frozenset(m.base for m in wanted)
+    request = make_request(rec, names, bases, across=True, positions=positions, seed=seed)
+    return _finished(_signed(request, fast=fast, progress=progress), wanted, eps)
 
 
 def similarities_by_layer(
@@ -110,6 +147,8 @@ def similarities_by_layer(
     *,
     layers: Sequence[str] | None = None,
     eps: float = 1e-12,
+    positions: Positions = "mean",
+    seed: int = 0,
     fast: bool = True,
     progress: bool = False,
 ) -> dict[str, dict[str, np.ndarray]]:
@@ -127,13 +166,19 @@ def similarities_by_layer(
         ((3, 3), (2, 2))
     """
     wanted = _wanted(rec, measures)
+    bases = frozenset(m.base for m in wanted)
     names = list(layers or rec.units.layers)
-    signed = _signed(rec, wanted, names, across=False, fast=fast, progress=progress)
-    found, start = {}, 0
-    for name in names:
-        block = slice(start, start + len(rec.units.indices(name)))
-        blocks = {base: matrix[block, block] for base, matrix in signed.items()}
-        found[name], start = _finished(blocks, wanted, eps), block.stop
+    # the mean over positions goes for all layers at once; positions one by one are each layer's own
+    groups = [names] if positions == "mean" else [[name] for name in names]
+    found = {}
+    for group in groups:
+        request = make_request(rec, group, bases, across=False, positions=positions, seed=seed)
+        signed = _signed(request, fast=fast, progress=progress)
+        start = 0
+        for name in group:
+            block = slice(start, start + len(rec.units.indices(name)))
+            blocks = {base: matrix[block, block] for base, matrix in signed.items()}
+            found[name], start = _finished(blocks, wanted, eps), block.stop
     return found
 
 
@@ -154,7 +199,7 @@ def normalised(matrix: np.ndarray, *, eps: float = 1e-12) -> np.ndarray:
 
 def _wanted(rec: Recording, measures: str | Sequence[str] | None) -> list[Measure]:
     if measures is None and rec.loss is None and rec.targets is None:
-        measures = [m.name for m in chosen(None) if m.base != "hess"]
+        measures = [m.name for m in chosen(MEASURES) if m.base != "hess"]
     return chosen(measures)
 
 
@@ -168,37 +213,30 @@ def _finished(
     }
 
 
-def _signed(
-    rec: Recording,
-    wanted: list[Measure],
-    names: list[str],
-    *,
-    across: bool = True,
-    fast: bool,
-    progress: bool,
-) -> dict[str, np.ndarray]:
-    """Each base measure's matrix before the absolute value; without `across`, the blocks between
-    layers are unspecified."""
-    bases = frozenset(m.base for m in wanted)
-    if "i_sens" in bases:
-        i_sens.check_inputs(rec)
-    if "hess" in bases:
-        hess.check_loss(rec)
-    sites = tuple(rec.units.site(name) for name in names)
-    n = len(rec.units.indices(names))
-    covariance = CovarianceSum(n)
-    sums = {base: MeanOfSamples(n) for base in sorted(bases - {"cov"})}
+def _signed(request: Request, *, fast: bool, progress: bool) -> dict[str, np.ndarray]:
+    """Each base measure's matrix before the absolute value."""
+    names = [site.name for site in request.sites]
+    found = {base: _OTHERS[base](request.rec, names) for base in request.bases & set(_OTHERS)}
+    return found | _streamed(replace(request, bases=request.bases - set(_OTHERS)), fast, progress)
+
+
+def _streamed(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
+    """What is summed over the samples."""
+    rec, n = request.rec, request.n
+    if not request.bases:
+        return {}
+    covariance = CovarianceSum(n, 1 if request.positions is None else len(request.positions))
+    sums = {base: MeanOfSamples(n) for base in sorted(request.bases - {"cov"})}
     with evaluating(rec.model):
-        plan = make_plan(rec, sites, bases, fast=fast) if sums else None
+        plan = make_plan(request, fast=fast) if sums else None
         for index in show_progress(_slices(rec, plan), progress, "similarity"):
-            if "cov" in bases:
-                covariance.update(torch.from_numpy(_activations(rec, names, index)))
+            if "cov" in request.bases:
+                covariance.update(request.activations(index))
             if plan is not None:
-                found = _sums(rec, sites, plan, bases, index, across)
-                for base, total in found.items():
+                for base, total in _sums(request, plan, index).items():
                     sums[base].update(total, index.stop - index.start)
     matrices = {base: total.matrix() for base, total in sums.items()}
-    return matrices | ({"cov": covariance.matrix()} if "cov" in bases else {})
+    return matrices | ({"cov": covariance.matrix()} if "cov" in request.bases else {})
 
 
 def _slices(rec: Recording, plan: Plan | None) -> list[slice]:
@@ -206,23 +244,11 @@ def _slices(rec: Recording, plan: Plan | None) -> list[slice]:
     return [slice(k, min(k + rows, len(rec))) for k in range(0, len(rec), rows)]
 
 
-def _sums(
-    rec: Recording,
-    sites: tuple[Site, ...],
-    plan: Plan,
-    bases: frozenset[str],
-    index: slice,
-    across: bool,
-) -> dict[str, Tensor]:
-    chain = run_chain(rec, sites, index) if plan.chain else None
+def _sums(request: Request, plan: Plan, index: slice) -> dict[str, Tensor]:
+    chain = run_chain(request, index) if plan.chain else None
     if chain is not None:
-        return chain_sums(chain, bases, rec, index, across=across)
-    return general_sums(run_perturbed(rec, sites, index), plan, bases, rec, index)
-
-
-def _activations(rec: Recording, names: list[str], index: slice) -> np.ndarray:
-    blocks = [rec[name][index].double() for name in names]
-    return torch.cat([b if b.ndim == 2 else b.mean(2) for b in blocks], 1).numpy()
+        return chain_sums(chain, request, index)
+    return general_sums(run_perturbed(request, index), plan, request, index)
 
 
 def _magnitude(base: str, matrix: np.ndarray) -> np.ndarray:

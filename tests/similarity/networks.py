@@ -100,15 +100,17 @@ class ReLU(nn.Module):
 
 
 class Branching(nn.Module):
-    """A chain for some batches and not for others."""
+    """The same function by two ways in turn, of which one is a chain."""
 
     def __init__(self):
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(5, 4), nn.Linear(4, 3)
+        self.calls = 0
 
     def forward(self, x):
         h = self.fc1(x)
-        return self.fc2(h.tanh()) if x[0, 0] > 0 else self.fc2(h.tanh() + h)
+        self.calls += 1
+        return self.fc2(h.relu() if self.calls % 3 else torch.where(h > 0, h, 0 * h))
 
 
 def sequential(*layers, seed=0):

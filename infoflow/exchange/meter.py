@@ -1,13 +1,13 @@
-"""What the modules of a partition send each other when each in turn is forced to change."""
+"""ExchangeMeter: many partitions of one recording measured on common random numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infoflow.exchange.result import Exchange
+from infoflow.exchange.weighting import Traffic, Weighting, check_weighting, weigh
 from infoflow.information.binning import Bins, Coding
 from infoflow.information.donors import TableFlow, table_flow, two_way_se
 from infoflow.information.entropy import miller_madow_bits
@@ -22,77 +22,8 @@ from infoflow.information.tables import (
 from infoflow.information.unit_flow import unit_flow
 from infoflow.partition import Partition
 from infoflow.record import Recording
-from infoflow.weighting import Traffic, Weighting, check_weighting, weigh
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PartitionLike = Partition | Iterable[int]
-
-
-@dataclass(frozen=True, eq=False)
-class Exchange:
-    """Information that the modules of one partition exchange.
-
-    Attributes:
-        partition: The partition measured, unused units at -1.
-        flow: `(k, k)` bits; `[a, b]` is flow(a → b). Diagonal 0.
-        flow_se: `(k, k)` standard errors.
-        flow_given_context: `(k, k)` the same with the context known.
-        bits: Sum over ordered pairs of different modules.
-        se: Standard error of `bits`.
-        bits_given_context, se_given_context: The same with the context known.
-        weighted: The exchange under the weighting, in the quantity that `given_context` names.
-        weighting: Its name.
-        given_context: `weighted` rests on `bits_given_context` (True) or on `bits`.
-        coding: How target modules were coded ("units" or "joint").
-    """
-
-    partition: Partition
-    flow: np.ndarray
-    flow_se: np.ndarray
-    flow_given_context: np.ndarray
-    bits: float
-    se: float
-    bits_given_context: float
-    se_given_context: float
-    weighted: float
-    weighting: str
-    given_context: bool
-    coding: str
-
-    @property
-    def amount(self) -> float:
-        """The quantity that is weighted, in bits: given the context or plain."""
-        return self.bits_given_context if self.given_context else self.bits
-
-    @property
-    def amount_se(self) -> float:
-        """Standard error of `amount`."""
-        return self.se_given_context if self.given_context else self.se
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per ordered pair of modules: source, target, bits, se, bits_given_context."""
-        import pandas as pd
-
-        k = len(self.flow)
-        pairs = [(a, b) for a in range(k) for b in range(k) if a != b]
-        return pd.DataFrame(
-            {
-                "source": [a for a, _ in pairs],
-                "target": [b for _, b in pairs],
-                "bits": [self.flow[p] for p in pairs],
-                "se": [self.flow_se[p] for p in pairs],
-                "bits_given_context": [self.flow_given_context[p] for p in pairs],
-            }
-        )
-
-    def __repr__(self) -> str:
-        return (
-            f"Exchange({self.bits:.4f} ± {self.se:.4f} bits among {len(self.flow)} modules, "
-            f"given context {self.bits_given_context:.4f}, "
-            f"{self.weighting}-weighted {self.weighted:.4g})"
-        )
 
 
 class ExchangeMeter:
@@ -299,110 +230,3 @@ class ExchangeMeter:
             labels[used] = rng.permutation(labels[used])
             total += self(labels).amount
         return total / samples
-
-
-def exchange(
-    rec: Recording,
-    partition: PartitionLike,
-    *,
-    weighting: Weighting = "conductance",
-    given_context: bool = True,
-    donors: int = 200,
-    contexts: int = 100,
-    bins: Bins = 10,
-    coding: Coding = "units",
-    seed: int = 0,
-    pool: Pool = "mean",
-    progress: bool = False,
-) -> Exchange:
-    """Information exchanged by the modules of a partition: Σ over a ≠ b of flow(a → b), in bits.
-
-    Each module in turn is forced to its values on donor samples, in every layer it lies in, and
-    the codes of all other modules are observed: one intervention per module serves all targets.
-    Modules may span layers, and send and receive.
-
-    Args:
-        rec: A recording.
-        partition: A `Partition` or labels `(n,)` over the recorded units; -1 is left out, and so
-            are units that never change over the data.
-        weighting: What to divide by (see `infoflow.weighting.weigh`).
-        given_context: Weigh the exchange given the context (default) or the plain one. A single
-            unit's plain flow is mostly too small to measure, and a search on it ends with one
-            quiet unit as a module; given the context it is not.
-        donors, contexts: Samples drawn for every intervention.
-        bins: Bins per unit, or size of a module's codebook.
-        coding: "units": summed over the target's single units (shared information counts for each
-            of them); "joint": one code per target module, a lower bound.
-        seed: Seed of the draws.
-        pool: What to do with positions.
-        progress: Show a progress bar.
-
-    Returns:
-        An `Exchange`: bits, standard error, module × module matrix, weighted value.
-
-    Raises:
-        ValueError: Labels of another length, fewer than two modules, unknown weighting.
-
-    Examples:
-        >>> import torch, infoflow as ifl
-        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
-        >>> rec = ifl.record(net, ["0", "2"], torch.randn(50, 4))
-        >>> ex = ifl.exchange(rec, [0, 0, 0, 1, 1])
-        >>> ex.flow.shape, float(ex.flow[1, 0])  # outputs send nothing back
-        ((2, 2), 0.0)
-    """
-    check_weighting(weighting)
-    meter = ExchangeMeter(
-        rec,
-        donors=donors,
-        contexts=contexts,
-        bins=bins,
-        coding=coding,
-        seed=seed,
-        pool=pool,
-        given_context=given_context,
-    )
-    return meter(partition, weighting, progress=progress)
-
-
-def module_flow(
-    rec: Recording,
-    partition: PartitionLike,
-    *,
-    given_context: bool = False,
-    donors: int = 200,
-    contexts: int = 100,
-    bins: Bins = 10,
-    coding: Coding = "joint",
-    seed: int = 0,
-    pool: Pool = "mean",
-    progress: bool = False,
-) -> pd.DataFrame:
-    """Flow between the modules of a partition: row a, column b is flow(a → b) in bits.
-
-    Args and errors as for `exchange`; `given_context=True` gives the flow with the context known.
-
-    Examples:
-        >>> import torch, infoflow as ifl
-        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
-        >>> rec = ifl.record(net, ["0", "2"], torch.randn(50, 4))
-        >>> ifl.module_flow(rec, [0, 0, 0, 1, 1]).shape
-        (2, 2)
-    """
-    import pandas as pd
-
-    result = exchange(
-        rec,
-        partition,
-        weighting="none",
-        donors=donors,
-        contexts=contexts,
-        bins=bins,
-        coding=coding,
-        seed=seed,
-        pool=pool,
-        progress=progress,
-    )
-    values = result.flow_given_context if given_context else result.flow
-    names = pd.RangeIndex(len(values), name="module")
-    return pd.DataFrame(values, index=names.rename("source"), columns=names.rename("target"))

@@ -1,0 +1,78 @@
+"""Exchange: what the modules of one partition send each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from infoflow.partition import Partition
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """Information that the modules of one partition exchange.
+
+    Attributes:
+        partition: The partition measured, unused units at -1.
+        flow: `(k, k)` bits; `[a, b]` is flow(a → b). Diagonal 0.
+        flow_se: `(k, k)` standard errors.
+        flow_given_context: `(k, k)` the same with the context known.
+        bits: Sum over ordered pairs of different modules.
+        se: Standard error of `bits`.
+        bits_given_context, se_given_context: The same with the context known.
+        weighted: The exchange under the weighting, in the quantity that `given_context` names.
+        weighting: Its name.
+        given_context: `weighted` rests on `bits_given_context` (True) or on `bits`.
+        coding: How target modules were coded ("units" or "joint").
+    """
+
+    partition: Partition
+    flow: np.ndarray
+    flow_se: np.ndarray
+    flow_given_context: np.ndarray
+    bits: float
+    se: float
+    bits_given_context: float
+    se_given_context: float
+    weighted: float
+    weighting: str
+    given_context: bool
+    coding: str
+
+    @property
+    def amount(self) -> float:
+        """The quantity that is weighted, in bits: given the context or plain."""
+        return self.bits_given_context if self.given_context else self.bits
+
+    @property
+    def amount_se(self) -> float:
+        """Standard error of `amount`."""
+        return self.se_given_context if self.given_context else self.se
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per ordered pair of modules: source, target, bits, se, bits_given_context."""
+        import pandas as pd
+
+        k = len(self.flow)
+        pairs = [(a, b) for a in range(k) for b in range(k) if a != b]
+        return pd.DataFrame(
+            {
+                "source": [a for a, _ in pairs],
+                "target": [b for _, b in pairs],
+                "bits": [self.flow[p] for p in pairs],
+                "se": [self.flow_se[p] for p in pairs],
+                "bits_given_context": [self.flow_given_context[p] for p in pairs],
+            }
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Exchange({self.bits:.4f} ± {self.se:.4f} bits among {len(self.flow)} modules, "
+            f"given context {self.bits_given_context:.4f}, "
+            f"{self.weighting}-weighted {self.weighted:.4g})"
+        )
