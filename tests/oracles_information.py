@@ -21,6 +21,17 @@ def information(a: Sequence, b: Sequence) -> float:
     return entropy(a) + entropy(b) - entropy(list(zip(a, b, strict=True)))
 
 
+def expected_cells_seen(counts: Sequence[int], extra: int) -> float:
+    """Cells one expects to see in N draws if, besides those seen, `extra` ones were possible:
+    Panzeri and Treves 1996, cell by cell."""
+    n, seen = sum(counts), len(counts)
+    if extra == 0:
+        return sum(1 - (1 - c / n) ** n for c in counts)
+    unseen = extra * (1 - (n / (n + seen)) ** (1 / n))
+    known = [(1 - unseen) * (c + 1) / (n + seen) for c in counts]
+    return sum(1 - (1 - q) ** n for q in [*known, *[unseen / extra] * extra])
+
+
 def plain_flow(codes: np.ndarray) -> float:
     """I(do(S); C) of an `(M, K)` table: every donor and context equally likely."""
     m, k = codes.shape

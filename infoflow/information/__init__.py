@@ -1,6 +1,18 @@
 """Information in bits: codes, estimators, and the flow between groups of units."""
 
+from infoflow.information.binning import Binning
 from infoflow.information.flow import Flow, flow
+from infoflow.information.observational import conditional_information
+from infoflow.information.pairwise import pairwise_information
+from infoflow.information.resolution import resolution_sweep
 from infoflow.information.unit_flow import unit_flow
 
-__all__ = ["Flow", "flow", "unit_flow"]
+__all__ = [
+    "Binning",
+    "Flow",
+    "conditional_information",
+    "flow",
+    "pairwise_information",
+    "resolution_sweep",
+    "unit_flow",
+]

@@ -5,72 +5,98 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
-Coding = Literal["joint", "units"]
-Bins = int | Literal["unique"]
-
-
-# Single precision has steps of 1.2e-7; a sum of a few hundred terms is off by some of them.
-ROUNDING = 1e-5
-_NOT_A_NUMBER = (
-    "a target unit is not a number (NaN) under the intervention and has no code; check the "
-    "network for overflow, log or division at values it does not normally see"
+from infoflow.information.codebook import (
+    Codebook,
+    GroupCoder,
+    Projection,
+    fit_codebook,
+    fit_projection,
+    unique_codes,
 )
+from infoflow.information.codes import NOT_A_NUMBER, ROUNDING, Coder, code_dtype
+
+__all__ = [
+    "Binning",
+    "Bins",
+    "Codebook",
+    "Coder",
+    "Coding",
+    "GroupCoder",
+    "Projection",
+    "Resolution",
+    "UnitBins",
+    "fit_codebook",
+    "fit_projection",
+    "fit_unit_bins",
+    "unique_codes",
+]
+
+Coding = Literal["joint", "units"]
 
 
-class Coder(Protocol):
-    """Turns activations `(rows, n)` into codes `(rows, columns)` of the smallest integer type."""
+@dataclass(frozen=True)
+class Binning:
+    """How single units are cut into bins; a plain number n of bins means `Binning(n)`.
+
+    Attributes:
+        count: Bins per unit, at least 2; also the size of a group's joint codebook.
+        kind: "quantiles": one bin for exact zero where a unit has it, as ReLU units do, and
+            quantiles of the rest. "frequency": quantiles of all values. "width": equal widths
+            between the extremes.
+        group: Joint code of a group: "kmeans", or "projection" on random directions.
+        edges: Edges of your own, the same for every unit, ascending; a value's code is the number
+            of edges below it. `count` and `kind` are then of no account.
+
+    Raises:
+        ValueError: Fewer than two bins, an unknown kind or group, or edges that do not ascend.
+
+    Examples:
+        >>> Binning(edges=(0.0, 1.0)).n_codes
+        3
+    """
+
+    count: int = 10
+    kind: Literal["quantiles", "frequency", "width"] = "quantiles"
+    group: Literal["kmeans", "projection"] = "kmeans"
+    edges: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.count, bool) or not isinstance(self.count, int):
+            raise ValueError(f"expected a number of bins or 'unique', got {self.count!r}")
+        if self.count < 2:
+            raise ValueError(f"expected at least 2 bins, got {self.count}")
+        if self.kind not in ("quantiles", "frequency", "width"):
+            raise ValueError(
+                f"unknown kind of bins {self.kind!r}: expected 'quantiles', 'frequency' or 'width'"
+            )
+        if self.group not in ("kmeans", "projection"):
+            raise ValueError(f"unknown code {self.group!r}: expected 'kmeans' or 'projection'")
+        if self.edges is None:
+            return
+        object.__setattr__(self, "edges", tuple(float(edge) for edge in self.edges))
+        if not self.edges or not (np.diff(self.edges) > 0).all() or np.isnan(self.edges).any():
+            raise ValueError(f"expected edges in ascending order, got {self.edges}")
 
     @property
     def n_codes(self) -> int:
-        """Symbols are 0 ... n_codes - 1."""
-        ...
-
-    def encode(self, values: np.ndarray) -> np.ndarray:
-        """Codes `(rows, columns)` of activations `(rows, n)`."""
-        ...
-
-    def out_of_range(self, values: np.ndarray) -> float:
-        """Share of the values that lie outside what the normal run showed."""
-        ...
+        """Number of codes of a unit."""
+        return self.count if self.edges is None else len(self.edges) + 1
 
 
-def check_numbers(values: np.ndarray) -> None:
-    """Refuse activations that have no code.
-
-    Raises:
-        ValueError: A value that is not a number.
-    """
-    if np.isnan(values).any():
-        raise ValueError(_NOT_A_NUMBER)
-
-
-def check_codes(codes: np.ndarray, n_codes: int) -> None:
-    """Refuse codes that are not the integers 0 ... n_codes - 1.
-
-    Raises:
-        ValueError: Another type, or a value outside that range.
-    """
-    if not np.issubdtype(codes.dtype, np.integer):
-        raise ValueError(f"expected integer codes, got {codes.dtype}; bin the activations first")
-    if codes.size and (codes.min() < 0 or codes.max() >= n_codes):
-        raise ValueError(f"expected codes 0 ... {n_codes - 1}, got {codes.min()} ... {codes.max()}")
-
-
-def code_dtype(n_codes: int) -> np.dtype:
-    """The smallest unsigned integers that hold the codes."""
-    return np.min_scalar_type(n_codes - 1)
+Bins = int | Literal["unique"]
+Resolution = Bins | Binning
 
 
 @dataclass(frozen=True, eq=False)
 class UnitBins:
-    """Each unit binned by itself: one bin for exact zero, quantiles of the rest.
+    """Each unit binned by itself.
 
     Attributes:
-        edges: `(n, bins - 1)`; code = number of edges below the value, unused edges are +inf.
+        edges: `(n, n_codes - 1)`; code = number of edges below the value, unused edges are +inf.
         zero: `(n,)` bool; the unit has a bin of its own for exact zero (code 0).
         low, high: `(n,)` range in the normal run.
         n_codes: Number of bins.
@@ -119,7 +145,7 @@ class UnitBins:
         outside = np.zeros(values.shape[1], dtype=np.int32)
         values = np.ascontiguousarray(values)
         if encode_units(values, edges, self.zero, low, high, places, out, outside):
-            raise ValueError(_NOT_A_NUMBER)
+            raise ValueError(NOT_A_NUMBER)
         return outside
 
     def encode(self, values: np.ndarray) -> np.ndarray:
@@ -130,7 +156,7 @@ class UnitBins:
         """
         out = np.empty(values.shape, dtype=code_dtype(self.n_codes))
         self.encode_into(values, np.arange(values.shape[1]), out)
-        return out
+        return out.astype(np.int64)
 
     def out_of_range(self, values: np.ndarray) -> float:
         """Share of values outside the range of the normal run, by more than rounding."""
@@ -164,17 +190,17 @@ class UnitBins:
         )
 
 
-def fit_unit_bins(values: np.ndarray, bins: int = 10) -> UnitBins:
+def fit_unit_bins(values: np.ndarray, bins: int | Binning = 10) -> UnitBins:
     """Bins for each column of the normal run's activations.
 
-    A unit that is exactly zero on some sample, as ReLU units are, gets a bin for zero and
-    `bins - 1` quantile bins of the rest; another unit gets `bins` quantile bins. Edges lie halfway
-    between neighbouring observed values, so that rounding in a forward pass cannot move a value
-    across one. A unit with few distinct values gets fewer bins.
+    By default, a unit that is exactly zero on some sample, as ReLU units are, gets a bin for zero
+    and `bins - 1` quantile bins of the rest; another unit gets `bins` quantile bins. Edges lie
+    halfway between neighbouring observed values, so that rounding in a forward pass cannot move a
+    value across one. A unit with few distinct values gets fewer bins.
 
     Args:
         values: `(K, n)` activations in the normal run.
-        bins: Bins per unit, at least 2. The yardstick post uses ten.
+        bins: Bins per unit, at least 2, or a `Binning`. The yardstick post uses ten.
 
     Raises:
         ValueError: Fewer than two bins.
@@ -185,18 +211,25 @@ def fit_unit_bins(values: np.ndarray, bins: int = 10) -> UnitBins:
         >>> coder.encode(np.array([[0.0], [0.9], [5.0]])).ravel().tolist()
         [0, 1, 2]
     """
-    if bins < 2:
-        raise ValueError(f"expected at least 2 bins, got {bins}")
+    how = bins if isinstance(bins, Binning) else Binning(bins)
     values = values.astype(np.float64, copy=False)  # midpoints of float32 need another bit
     n = values.shape[1]
-    edges = np.full((n, bins - 1), np.inf)
-    zero = (values == 0).any(0)
+    low, high = values.min(0), values.max(0)
+    edges = np.full((n, how.n_codes - 1), np.inf)
+    zero = (
+        (values == 0).any(0) if how.kind == "quantiles" and how.edges is None else np.zeros(n, bool)
+    )
     for unit in range(n):
         column = values[:, unit]
-        rest = column[column != 0] if zero[unit] else column
-        found = _quantile_edges(rest, bins - int(zero[unit]))
+        if how.edges is not None:
+            found = np.array(how.edges)
+        elif how.kind == "width":
+            found = _width_edges(column, how.count)
+        else:
+            rest = column[column != 0] if zero[unit] else column
+            found = _quantile_edges(rest, how.count - int(zero[unit]))
         edges[unit, : len(found)] = found
-    return UnitBins(edges, zero, values.min(0), values.max(0), bins)
+    return UnitBins(edges, zero, low, high, how.n_codes)
 
 
 def _quantile_edges(column: np.ndarray, bins: int) -> np.ndarray:
@@ -208,3 +241,16 @@ def _quantile_edges(column: np.ndarray, bins: int) -> np.ndarray:
         return halfway
     cuts = np.quantile(column, np.arange(1, bins) / bins)
     return np.unique(halfway[np.clip(np.searchsorted(halfway, cuts), 0, len(halfway) - 1)])
+
+
+def _width_edges(column: np.ndarray, bins: int) -> np.ndarray:
+    """Edges at equal distances; one that falls on an observed value moves halfway to the next."""
+    levels = np.unique(column)
+    if len(levels) < 2:
+        return np.empty(0)
+    edges = np.linspace(levels[0], levels[-1], bins + 1)[1:-1]
+    slack = ROUNDING * np.abs(levels).max()
+    below = np.searchsorted(levels, edges + slack, side="right") - 1
+    on_level = np.abs(levels[below] - edges) <= slack
+    halfway = (levels[:-1] + levels[1:]) / 2
+    return np.unique(np.where(on_level, halfway[np.minimum(below, len(halfway) - 1)], edges))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infoflow.information.binning import ROUNDING, check_numbers, code_dtype
+from infoflow.information.codes import ROUNDING, check_numbers
 
 # More rows than this teach k-means nothing about ten centroids, and it takes most of the time.
 _ROWS_FOR_KMEANS = 4000
@@ -62,7 +62,60 @@ class Codebook:
         codes = distances.argmin(1)[:, None]
         nearest = np.sqrt(np.maximum(np.take_along_axis(distances, codes, 1), 0.0))
         slack = ROUNDING * np.sqrt((self.centroids**2).sum(1).max())
-        return codes.astype(code_dtype(self.n_codes)), int((nearest > self.reach + slack).sum())
+        return codes, int((nearest > self.reach + slack).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """One joint code for a group of units: on which sides of a few random planes it lies.
+
+    Blunter than a codebook, but drawn without looking for structure.
+
+    Attributes:
+        scale: `(n,)` factor applied to each unit before it is projected.
+        directions: `(n, d)` normals of the planes.
+        medians: `(d,)` where the planes cut the normal run in halves.
+        low, high: `(d,)` range of the projections in the normal run.
+    """
+
+    scale: np.ndarray
+    directions: np.ndarray
+    medians: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def n_codes(self) -> int:
+        """Two to the number of planes."""
+        return 2 ** len(self.medians)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Codes `(rows, 1)`.
+
+        Raises:
+            ValueError: A value that is not a number.
+        """
+        return self.encode_counting(values)[0]
+
+    def out_of_range(self, values: np.ndarray) -> float:
+        """Share of rows with a projection beyond those of the normal run."""
+        return self.encode_counting(values)[1] / len(values)
+
+    def encode_counting(self, values: np.ndarray) -> tuple[np.ndarray, int]:
+        """Codes `(rows, 1)`, and how many rows are out of range.
+
+        Raises:
+            ValueError: A value that is not a number.
+        """
+        check_numbers(values)
+        projected = (values.astype(np.float64, copy=False) * self.scale) @ self.directions
+        slack = ROUNDING * np.maximum(np.abs(self.low), np.abs(self.high))
+        beyond = (projected < self.low - slack) | (projected > self.high + slack)
+        codes = (projected > self.medians) @ 2 ** np.arange(len(self.medians))
+        return codes[:, None], int(beyond.any(1).sum())
+
+
+GroupCoder = Codebook | Projection
 
 
 def fit_codebook(
@@ -84,6 +137,43 @@ def fit_codebook(
     """
     from sklearn.cluster import KMeans
 
+    values, scale = _scaled(values, layer_index, codes)
+    few = len(np.unique(values[: 10 * codes], axis=0)) <= codes  # spares most groups the sort
+    distinct = np.unique(values, axis=0) if few else values
+    if len(distinct) <= codes:
+        return Codebook(scale, distinct, 0.0)
+    rows = np.random.default_rng(seed).permutation(len(values))[:_ROWS_FOR_KMEANS]
+    means = KMeans(codes, n_init="auto", random_state=seed).fit(values[rows])
+    book = Codebook(scale, np.asarray(means.cluster_centers_, dtype=np.float64), 0.0)
+    reach = float(np.sqrt(max(book._distances(values / scale).min(1).max(), 0.0)))
+    return Codebook(scale, book.centroids, reach)
+
+
+def fit_projection(
+    values: np.ndarray, layer_index: np.ndarray, codes: int = 10, seed: int = 0
+) -> Projection:
+    """Random planes through the median of the group's activations in the normal run.
+
+    Args:
+        values, layer_index, seed: As for `fit_codebook`.
+        codes: Upper limit of the number of codes, at least 2; the largest power of two in it.
+
+    Raises:
+        ValueError: Fewer than two codes.
+    """
+    values, scale = _scaled(values, layer_index, codes)
+    planes = codes.bit_length() - 1
+    directions = np.random.default_rng(seed).normal(size=(values.shape[1], planes))
+    projected = np.sort(values @ directions, axis=0)
+    middle = len(values) // 2
+    medians = (projected[middle - 1] + projected[middle]) / 2
+    return Projection(scale, directions, medians, projected[0], projected[-1])
+
+
+def _scaled(
+    values: np.ndarray, layer_index: np.ndarray, codes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values over the root mean variance of their layers, and the factors `(n,)`."""
     if codes < 2:
         raise ValueError(f"expected a codebook of at least 2 codes, got {codes}")
     values = values.astype(np.float64, copy=False)
@@ -93,16 +183,7 @@ def fit_codebook(
         own = layer_index == layer
         spread = np.sqrt(variance[own].mean())
         scale[own] = 1 / spread if spread > 0 else 1.0
-    scaled = values * scale
-    few = len(np.unique(scaled[: 10 * codes], axis=0)) <= codes  # spares most groups the sort
-    distinct = np.unique(scaled, axis=0) if few else scaled
-    if len(distinct) <= codes:
-        return Codebook(scale, distinct, 0.0)
-    rows = np.random.default_rng(seed).permutation(len(scaled))[:_ROWS_FOR_KMEANS]
-    means = KMeans(codes, n_init="auto", random_state=seed).fit(scaled[rows])
-    book = Codebook(scale, np.asarray(means.cluster_centers_, dtype=np.float64), 0.0)
-    reach = float(np.sqrt(max(book._distances(values).min(1).max(), 0.0)))
-    return Codebook(scale, book.centroids, reach)
+    return values * scale, scale
 
 
 def unique_codes(values: np.ndarray, decimals: int = 5) -> np.ndarray:

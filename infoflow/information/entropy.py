@@ -1,10 +1,15 @@
-"""Entropy and information from integer counts. Counts in, bits out."""
+"""Entropy from integer counts. Counts in, bits out."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
 LN2 = float(np.log(2.0))
+
+Estimator = Literal["none", "miller_madow", "panzeri_treves", "grassberger", "chao_shen"]
 
 
 def entropy_bits(counts: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -22,16 +27,21 @@ def entropy_bits(counts: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def log2_counts(counts: np.ndarray) -> np.ndarray:
-    """log2 of integer counts, 0 for a count of 0; looked up, as few counts are different.
+    """log2 of integer counts, 0 for a count of 0.
 
     Examples:
         >>> log2_counts(np.array([0, 1, 8])).tolist()
         [0.0, 0.0, 3.0]
     """
+    return _looked_up(lambda n: np.log2(np.maximum(n, 1)), counts)
+
+
+def _looked_up(function: Callable[[np.ndarray], np.ndarray], counts: np.ndarray) -> np.ndarray:
+    """`function(counts)`, computed once for each count there can be where that is less work."""
     most = int(counts.max()) if counts.size else 0
     if most > 4 * counts.size + 1000:
-        return np.log2(np.maximum(counts, 1))
-    return np.log2(np.maximum(np.arange(most + 1), 1))[counts]
+        return function(counts)
+    return function(np.arange(most + 1))[counts]
 
 
 def miller_madow_bits(counts: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -41,33 +51,82 @@ def miller_madow_bits(counts: np.ndarray, axis: int = -1) -> np.ndarray:
         >>> bool(miller_madow_bits(np.array([5, 5])) > 1.0)
         True
     """
-    seen = (counts > 0).sum(axis=axis)
+    seen = np.count_nonzero(counts, axis=axis)
     return entropy_bits(counts, axis) + (seen - 1) / (2 * counts.sum(axis=axis)) / LN2
 
 
-def joint_counts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Contingency table of two code vectors `(N,)`.
+def panzeri_treves_bits(
+    counts: np.ndarray, axis: int = -1, possible: np.ndarray | int | None = None
+) -> np.ndarray:
+    """Plug-in entropy plus (R - 1) / (2 N), R an estimate of the cells that can be seen at all.
+
+    R is the number of cells for which the Bayes-expected number of cells seen in N samples comes
+    closest to the number that was seen; at most `possible`, by default the length of the vector.
+
+    Source: Panzeri and Treves 1996, Network 7, equations 12 to 17.
 
     Examples:
-        >>> joint_counts(np.array([0, 0, 1]), np.array([1, 1, 0])).tolist()
-        [[0, 2], [1, 0]]
+        >>> few = np.array([3, 2, 1, 1, 0, 0, 0, 0])
+        >>> bool(panzeri_treves_bits(few) > miller_madow_bits(few))
+        True
     """
-    width = int(b.max()) + 1
-    size = (int(a.max()) + 1) * width
-    return np.bincount(a.astype(np.int64) * width + b, minlength=size).reshape(-1, width)
+    from infoflow.information._histograms import likely_cells
+
+    counts = np.moveaxis(np.asarray(counts), axis, -1)
+    total = counts.sum(-1)
+    most = np.broadcast_to(counts.shape[-1] if possible is None else possible, total.shape)
+    flat = np.ascontiguousarray(counts.reshape(-1, counts.shape[-1]), dtype=np.int64)
+    cells = likely_cells(flat, most.ravel().astype(np.int64)).reshape(total.shape)
+    return entropy_bits(counts) + (cells - 1) / (2 * total) / LN2
 
 
-def information_bits(table: np.ndarray, *, correct: bool = True) -> float:
-    """Mutual information of a contingency table in bits, I = H(A) + H(B) - H(A, B).
+def grassberger_bits(counts: np.ndarray, axis: int = -1) -> np.ndarray:
+    """H = log N - Σ n G(n) / N with G(n) = ψ(n) + (-1)^n (ψ((n+1)/2) - ψ(n/2)) / 2, in bits.
 
-    Args:
-        table: `(a, b)` counts.
-        correct: Miller-Madow on each entropy; False gives the plug-in value.
+    Source: Grassberger 2003, arXiv:physics/0307138, equations 27 to 30.
 
     Examples:
-        >>> information_bits(np.eye(2, dtype=int), correct=False)
-        1.0
+        >>> float(grassberger_bits(np.array([7, 0]))) < 0.3  # not zero: others may be unseen
+        True
     """
-    measure = miller_madow_bits if correct else entropy_bits
-    rows, columns, cells = table.sum(1), table.sum(0), table.ravel()
-    return float(measure(rows) + measure(columns) - measure(cells))
+    total = counts.sum(axis=axis)
+    terms = _looked_up(_n_times_g, counts)
+    return (np.log(total) - terms.sum(axis=axis) / total) / LN2
+
+
+def _n_times_g(n: np.ndarray) -> np.ndarray:
+    from scipy.special import digamma
+
+    m = np.maximum(n, 1).astype(np.float64)
+    sign = np.where(n % 2, -1.0, 1.0)
+    g = digamma(m) + sign * (digamma((m + 1) / 2) - digamma(m / 2)) / 2
+    return np.where(n > 0, m * g, 0.0)
+
+
+def chao_shen_bits(counts: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Entropy of the coverage-adjusted shares, each weighed by its chance to be seen, in bits.
+
+    With C = 1 - (cells seen once) / N and p = C n / N: H = -Σ p log p / (1 - (1 - p)^N).
+
+    Source: Chao and Shen 2003, Environmental and Ecological Statistics 10.
+
+    Examples:
+        >>> bool(chao_shen_bits(np.array([3, 1, 1])) > entropy_bits(np.array([3, 1, 1])))
+        True
+    """
+    total = counts.sum(axis=axis, keepdims=True)
+    once = (counts == 1).sum(axis=axis, keepdims=True)
+    once = np.where(once == total, total - 1, once)  # all seen once: no coverage, no estimate
+    p = (1 - once / total) * counts / total
+    safe = np.where(p > 0, p, 1.0)
+    terms = np.where(p > 0, safe * np.log2(safe) / (1 - (1 - safe) ** total), 0.0)
+    return -terms.sum(axis=axis) + 0.0
+
+
+ENTROPIES: dict[str, Callable[..., np.ndarray]] = {
+    "none": entropy_bits,
+    "miller_madow": miller_madow_bits,
+    "panzeri_treves": panzeri_treves_bits,
+    "grassberger": grassberger_bits,
+    "chao_shen": chao_shen_bits,
+}

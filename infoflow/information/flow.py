@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from infoflow.information.binning import Bins, Coding
+from infoflow.information.binning import Coding, Resolution
 from infoflow.information.donors import table_flow, two_way_se
-from infoflow.information.entropy import information_bits, joint_counts
+from infoflow.information.mutual import (
+    Correction,
+    check_correction,
+)
 from infoflow.information.null import Null, sign_flip_null
+from infoflow.information.observational import observed_information
 from infoflow.information.shuffle import shuffled_flow
 from infoflow.information.tables import (
     CodeTable,
@@ -21,6 +25,7 @@ from infoflow.information.tables import (
     fit_target,
     normal_codes,
 )
+from infoflow.information.targets import disjoint
 from infoflow.record import Recording
 from infoflow.units import UnitsLike
 
@@ -28,7 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Budget = int | Literal["all"]
-Correction = Literal["auto", "none"]
 
 
 # Distinct codes over samples above which no first-order correction can be trusted.
@@ -108,7 +112,7 @@ def flow(
     *,
     donors: Budget = 200,
     contexts: Budget = 100,
-    bins: Bins = 10,
+    bins: Resolution = 10,
     coding: Coding = "joint",
     correction: Correction = "auto",
     n_null: int = 0,
@@ -132,10 +136,11 @@ def flow(
         source: Units to force: flat indices, or `{layer: indices within the layer}`.
         target: Units to observe, disjoint from the source.
         donors, contexts: How many samples to draw (at most all there are), or "all".
-        bins: Bins per unit, size of a group's codebook, or "unique".
+        bins: Bins per unit, size of a group's codebook, a `Binning`, or "unique".
         coding: "joint": one vector-quantised code for the target, a lower bound; "units": the
             sum over its single units, which counts shared information repeatedly.
-        correction: "auto" removes the first-order bias; "none" gives the plug-in value.
+        correction: "auto" removes the first-order bias; "none" gives the plug-in value; others
+            for comparison (see `table_flow` and `information_bits`).
         n_null: Draws of the null, for a p-value, z and a detection floor; 0 or at least 2.
         seed: Seed of donors, contexts, codebook and permutations.
         pool: Positions of a target are averaged ("mean"), "max", or each a sample ("positions").
@@ -160,8 +165,9 @@ def flow(
         >>> ifl.flow(rec, {"0": [0]}, {"1": [0]}, **exact).bits
         1.0
     """
-    sent, seen = _disjoint(rec, source, target)
-    correct = _is_corrected(correction)
+    sent, seen = disjoint(rec, source, target)
+    check_correction(correction)
+    correct = correction != "none"
     if n_null < 0 or n_null == 1:
         raise ValueError(f"expected n_null >= 2, or 0 for none, got {n_null}")
     rng = np.random.default_rng(seed)
@@ -170,22 +176,26 @@ def flow(
     aim = fit_target(rec, seen, bins=bins, coding=coding, pool=pool, seed=seed)
     table = code_tables(rec, sent, [aim], rows, columns, pool=pool, progress=progress)[0]
     aim = table.target
-    result = table_flow(table.codes, table.n_codes, correct=correct)
+    result = table_flow(table.codes, table.n_codes, correct=correct, estimator=correction)
     bits = float(result.bits.sum())
     se = two_way_se(_by_context(result.pointwise, len(columns)))
     single = len(sent) == 1 and donors != "all" and aim.coder is not None
     null: Null | None = None
     if single:
         shuffled = shuffled_flow(
-            rec, sent, aim, bins=bins, pool=pool, correct=correct, seed=seed, n_null=n_null
+            rec, sent, aim, bins=bins, pool=pool, correction=correction, seed=seed, n_null=n_null
         )
         bits, se, null = shuffled.bits, shuffled.se, shuffled.null
     elif n_null:
-        null = sign_flip_null(table.codes, table.n_codes, n_null=n_null, correct=correct, rng=rng)
+        null = sign_flip_null(
+            table.codes, n_null=n_null, correct=correct, rng=rng, contexts=len(columns)
+        )
     return Flow(
         bits=bits,
         bits_given_context=float(result.given_context.sum()),
-        observational_bits=_observational(rec, sent, aim, bins, pool, seed, correct),
+        observational_bits=observed_information(
+            rec, sent, aim, bins=bins, pool=pool, correction=correction, seed=seed
+        ),
         se=se,
         se_given_context=two_way_se(_by_context(result.pointwise_given_context, len(columns))),
         out_of_range=table.out_of_range,
@@ -207,19 +217,6 @@ def _by_context(pointwise: np.ndarray, contexts: int) -> np.ndarray:
     return pointwise.reshape(len(pointwise), contexts, -1).mean(2)
 
 
-def _disjoint(
-    rec: Recording, source: UnitsLike, target: UnitsLike
-) -> tuple[np.ndarray, np.ndarray]:
-    sent, seen = rec.units.flat(source), rec.units.flat(target)
-    shared = np.intersect1d(sent, seen)
-    if len(shared):
-        raise ValueError(
-            f"source and target share units {shared.tolist()}: a unit that is set carries no news "
-            "of itself; leave it out of one of them"
-        )
-    return sent, seen
-
-
 def _flags(
     rec: Recording,
     sent: np.ndarray,
@@ -237,26 +234,3 @@ def _flags(
         "too many codes": cells >= TOO_MANY_CELLS,
     }
     return tuple(name for name, is_so in found.items() if is_so)
-
-
-def _is_corrected(correction: str) -> bool:
-    if correction not in ("auto", "none"):
-        raise ValueError(f"unknown correction {correction!r}: expected 'auto' or 'none'")
-    return correction == "auto"
-
-
-def _observational(
-    rec: Recording,
-    sent: np.ndarray,
-    aim: Target,
-    bins: Bins,
-    pool: Pool,
-    seed: int,
-    correct: bool,
-) -> float:
-    coded = fit_target(rec, sent, bins=bins, coding="joint", pool=pool, seed=seed)
-    source = normal_codes(rec, coded, pool)[:, 0]
-    target = normal_codes(rec, aim, pool)
-    if len(source) != len(target):
-        raise ValueError("pool='positions' needs source and target with as many positions")
-    return sum(information_bits(joint_counts(source, c), correct=correct) for c in target.T)

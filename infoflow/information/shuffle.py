@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infoflow.information.binning import Bins
-from infoflow.information.entropy import information_bits, joint_counts
+from infoflow.information.binning import Resolution
+from infoflow.information.mutual import Correction, information_bits, joint_counts
 from infoflow.information.null import Null
 from infoflow.information.tables import (
     Pool,
@@ -41,16 +41,16 @@ def shuffled_flow(
     source: np.ndarray,
     target: Target,
     *,
-    bins: Bins = 10,
+    bins: Resolution = 10,
     pool: Pool = "mean",
-    correct: bool = True,
+    correction: Correction = "auto",
     seed: int = 0,
     n_null: int = 0,
 ) -> ShuffledFlow:
     """Flow from one unit by one shuffled pass over the data set.
 
     Every sample runs with the unit at its value on another sample; the mutual information of the
-    binned value put in and the target's code is the flow, with Miller-Madow's correction. Columns
+    binned value put in and the target's code is the flow, corrected for bias. Columns
     of the target's code are summed. The null deals the values put in to the samples at random.
 
     Args:
@@ -59,7 +59,7 @@ def shuffled_flow(
         target: A target with a fitted coder.
         bins: Bins of the source unit.
         pool: What to do with positions.
-        correct: False gives the plug-in value.
+        correction: As for `information_bits`.
         seed: Seed of the permutation of samples.
         n_null: Permutations for the null.
     """
@@ -69,7 +69,7 @@ def shuffled_flow(
     bits, pointwise = 0.0, np.zeros(len(codes))
     for column in seen.T:
         table = joint_counts(codes, column)
-        bits += information_bits(table, correct=correct)
+        bits += information_bits(table, correction, seed)
         ratio = table * len(codes) / np.maximum(np.outer(table.sum(1), table.sum(0)), 1)
         pointwise += np.log2(ratio[codes, column])
     by_sample = pointwise.reshape(len(rec), -1).mean(1)  # positions of a sample are not independent
@@ -81,7 +81,7 @@ def shuffled_flow(
         for number in range(n_null):
             dealt = rng.permutation(codes.reshape(len(rec), -1)).ravel()
             draws[number] = sum(
-                information_bits(joint_counts(dealt, c), correct=correct) for c in seen.T
+                information_bits(joint_counts(dealt, c), correction, seed) for c in seen.T
             )
         null = Null(bits, draws)
     return ShuffledFlow(bits, se, null)
@@ -92,7 +92,7 @@ def shuffled_codes(
     source: np.ndarray,
     target: Target,
     *,
-    bins: Bins,
+    bins: Resolution,
     pool: Pool,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:

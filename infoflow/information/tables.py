@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from infoflow.information.binning import ROUNDING, UnitBins, code_dtype
-from infoflow.information.codebook import Codebook
+from infoflow.information.binning import GroupCoder, UnitBins
+from infoflow.information.codes import ROUNDING, code_dtype
 from infoflow.information.targets import (
     Pool,
     Target,
@@ -46,7 +46,8 @@ class CodeTable:
     """Codes of one target under every donor and context.
 
     Attributes:
-        codes: `(M, K, T)`; with `pool="positions"` every position is a context of its own.
+        codes: `(M, K, T)`; with `pool="positions"` every position is a context of its own. Many
+            columns are held in the smallest integer type: widen before arithmetic.
         n_codes: Codes are 0 ... n_codes - 1.
         out_of_range: Share of values outside what the normal run showed.
         target: What was coded: the target asked for, or, under a joint code, those of its units
@@ -67,6 +68,7 @@ def code_tables(
     contexts: np.ndarray,
     *,
     pool: Pool = "mean",
+    focus: bool = True,
     progress: bool = False,
 ) -> list[CodeTable]:
     """Run every donor of `source` in every context once, and code all targets.
@@ -83,13 +85,15 @@ def code_tables(
         donors: `(M,)` rows whose source activations are put in.
         contexts: `(K,)` rows whose input is run, the same for every donor.
         pool: What to do with positions.
+        focus: False keeps joint codes as they were fitted.
         progress: Show a progress bar.
 
     Returns:
         One `CodeTable` per target.
     """
     m, k = len(donors), len(contexts)
-    targets = _focused(rec, source, targets, donors, contexts, pool)
+    if focus:
+        targets = _focused(rec, source, targets, donors, contexts, pool)
     runs = resample(
         rec,
         source,
@@ -120,7 +124,7 @@ def read_codes(
             reader.read(blocks)
         for number, target in enumerate(others):
             values = gather(blocks, rec, target.units)
-            if isinstance(target.coder, Codebook):
+            if isinstance(target.coder, GroupCoder):
                 values, beyond = target.coder.encode_counting(values)
                 outside[number] += beyond
             parts[number].append(values)
@@ -170,9 +174,11 @@ class _UnitReader:
         for target in self.targets:
             own = slice(start, start + len(target.units))
             start = own.stop
-            beyond = float(self.outside[own].sum() / max(codes[:, :, own].size, 1))
+            part = codes[:, :, own]
+            beyond = float(self.outside[own].sum() / max(part.size, 1))
             n_codes = target.coder.n_codes if target.coder else 0
-            tables.append(CodeTable(codes[:, :, own], n_codes, beyond, target))
+            wide = part if len(target.units) > 1 else part.astype(np.int64)
+            tables.append(CodeTable(wide, n_codes, beyond, target))
         return tables
 
 
@@ -185,14 +191,14 @@ def _focused(
     pool: Pool,
 ) -> list[Target]:
     """Joint targets narrowed to the units that answer to the source in a trial run."""
-    joint = [t for t in targets if isinstance(t.coder, Codebook)]
+    joint = [t for t in targets if isinstance(t.coder, GroupCoder)]
     if not joint:
         return list(targets)
     answers = _answering(rec, source, _layers(rec, joint), donors[:_TRIAL], contexts[:_TRIAL], pool)
     focused = []
     for target in targets:
         own = answers[target.units]
-        if isinstance(target.coder, Codebook) and own.any() and not own.all():
+        if isinstance(target.coder, GroupCoder) and own.any() and not own.all():
             target = fit_target(
                 rec, target.units[own], bins=target.bins, pool=pool, seed=target.seed
             )

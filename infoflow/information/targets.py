@@ -9,9 +9,19 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from infoflow.information.binning import Bins, Coder, Coding, UnitBins, fit_unit_bins
-from infoflow.information.codebook import fit_codebook, unique_codes
+from infoflow.information.binning import (
+    Binning,
+    Coder,
+    Coding,
+    Resolution,
+    UnitBins,
+    fit_codebook,
+    fit_projection,
+    fit_unit_bins,
+    unique_codes,
+)
 from infoflow.record import Recording
+from infoflow.units import UnitsLike
 
 Pool = Literal["mean", "max", "positions"]
 
@@ -30,7 +40,7 @@ class Target:
     units: np.ndarray
     coder: Coder | None
     columns: int
-    bins: Bins = 10
+    bins: Resolution = 10
     seed: int = 0
 
 
@@ -90,7 +100,7 @@ def fit_target(
     rec: Recording,
     units: np.ndarray,
     *,
-    bins: Bins = 10,
+    bins: Resolution = 10,
     coding: Coding = "joint",
     pool: Pool = "mean",
     seed: int = 0,
@@ -100,7 +110,7 @@ def fit_target(
     Args:
         rec: A recording.
         units: `(n,)` flat unit indices.
-        bins: Bins per unit, size of the codebook of a group, or "unique".
+        bins: Bins per unit, size of the codebook of a group, a `Binning`, or "unique".
         coding: "joint": one code for the group; "units": one per unit.
         pool: What to do with positions.
         seed: Seed of the codebook.
@@ -114,22 +124,27 @@ def fit_target(
         raise ValueError(f"unknown pool {pool!r}: expected 'mean', 'max' or 'positions'")
     if bins == "unique":
         return Target(units, None, 1 if coding == "joint" else len(units), bins)
-    if isinstance(bins, bool) or not isinstance(bins, int):
-        raise ValueError(f"expected a number of bins or 'unique', got {bins!r}")
+    how = bins if isinstance(bins, Binning) else Binning(bins)
     if coding == "units" or len(units) == 1:
-        return Target(units, _network_bins(rec, bins, pool).take(units), len(units), bins)
-    key = ("codebook", units.tobytes(), bins, pool, seed)
+        return Target(units, _network_bins(rec, how, pool).take(units), len(units), bins)
+    if how.edges is not None:
+        raise ValueError("edges cut single units: use coding='units', or a number of codes")
+    key = ("codebook", units.tobytes(), how, pool, seed)
     if key not in rec.cache:
+        fit = fit_codebook if how.group == "kmeans" else fit_projection
         values = normal_values(rec, units, pool)
-        rec.cache[key] = fit_codebook(values, rec.units.layer_index[units], bins, seed)
+        rec.cache[key] = fit(values, rec.units.layer_index[units], how.count, seed)
     return Target(units, rec.cache[key], 1, bins, seed)
 
 
-def _network_bins(rec: Recording, bins: int, pool: Pool) -> UnitBins:
+def _network_bins(rec: Recording, bins: Binning, pool: Pool) -> UnitBins:
     """Bins of every recorded unit, fitted once per recording."""
     key = ("unit bins", bins, pool)
     if key not in rec.cache:
-        rec.cache[key] = fit_unit_bins(normal_values(rec, np.arange(len(rec.units)), pool), bins)
+        layers = (rec.units.indices(name) for name in rec.units.layers)
+        rec.cache[key] = UnitBins.joined(
+            [fit_unit_bins(normal_values(rec, units, pool), bins) for units in layers]
+        )
     return rec.cache[key]
 
 
@@ -147,3 +162,19 @@ def encode(target: Target, values: np.ndarray) -> tuple[np.ndarray, int]:
     else:
         codes = np.concatenate([unique_codes(values[:, [i]]) for i in range(values.shape[1])], 1)
     return codes, int(codes.max()) + 1
+
+
+def disjoint(rec: Recording, source: UnitsLike, target: UnitsLike) -> tuple[np.ndarray, np.ndarray]:
+    """Flat indices of source and target.
+
+    Raises:
+        ValueError: They share units, or one is empty.
+    """
+    sent, seen = rec.units.flat(source), rec.units.flat(target)
+    shared = np.intersect1d(sent, seen)
+    if len(shared):
+        raise ValueError(
+            f"source and target share units {shared.tolist()}: a unit that is set carries no news "
+            "of itself; leave it out of one of them"
+        )
+    return sent, seen

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,23 +14,24 @@ PROVEN = 1e-7
 _LARGEST = 512  # units; beyond, the linear program has more than 130 000 variables
 
 
-@dataclass
 class _Relaxation:
-    """Maximise Σ c_ij x_ij over pairs, x in [0, 1], under the cuts found so far (in HiGHS)."""
+    """Maximise Σ c_ij x_ij over pairs, x in [0, 1], under the cuts found so far (in HiGHS).
 
-    weights: np.ndarray  # (n, n) symmetric, what a pair inside a module adds
-    model: Any = field(init=False)
-    pair: np.ndarray = field(init=False)  # (n, n) variable of each pair
-    x: np.ndarray = field(init=False)
-    bound: float = field(init=False)
-    entries: np.ndarray = field(init=False)  # coefficients in each row of the model
+    Attributes:
+        weights: `(n, n)` symmetric, what a pair inside a module adds.
+        pair: `(n, n)` number of the variable of each pair.
+        low, high: Bounds of the variables.
+        x: The current optimum, and `reduced` its reduced costs.
+        bound: Valid upper bound under the current bounds of the variables.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, weights: np.ndarray) -> None:
         import highspy
 
-        n = len(self.weights)
+        n = len(weights)
+        self.weights = weights
         self.upper = np.triu_indices(n, 1)
-        self.cost = -self.weights[self.upper]
+        self.cost = -weights[self.upper]
         variables = len(self.cost)
         self.pair = np.zeros((n, n), dtype=np.int32)
         self.pair[self.upper] = np.arange(variables)
@@ -40,8 +40,8 @@ class _Relaxation:
         self.x = (self.cost < 0).astype(float)
         self.reduced = self.cost
         self.bound = float(-self.cost[self.cost < 0].sum())
-        self.entries = np.zeros(0)
-        self.model = highspy.Highs()
+        self.entries = np.zeros(0)  # coefficients in each row of the model
+        self.model: Any = highspy.Highs()
         for option, value in (("output_flag", False), ("threads", 1), ("presolve", "off")):
             self.model.setOptionValue(option, value)
         program = highspy.HighsLp()
@@ -106,7 +106,7 @@ class _Relaxation:
 
     def drop_slack(self) -> None:
         """Forget cuts that the current point is well inside of."""
-        slack = np.flatnonzero(1 - np.array(self.model.getSolution().row_value) > 0.05)
+        slack = np.flatnonzero(1 - np.array(self.model.getSolution().row_value) > 0.1)
         if len(slack):
             self.model.deleteRows(len(slack), slack.astype(np.int32))
             self.entries = np.delete(self.entries, slack)
@@ -194,9 +194,10 @@ class _Tree:
             self._fix()
             X = r.matrix()
             first = (first + 7) % n
-            triangles = cuts.triangles(X, 1e-4, 8 * n, 3, first)
+            triangles = cuts.triangles(X, 1e-3, 8 * n, 3, first)
             slow = len(triangles) < 2 * n or stalled > 0
-            nodes, sizes = cuts.stars(X, 5e-3 if slow else 0.1, 8, 4 * n if slow else n)
+            # stars are dense rows: they pay once triangles alone gain little
+            nodes, sizes = cuts.stars(X, 1e-2, 8 if slow else 0, 4 * n)
             if len(triangles) + len(sizes) == 0:
                 return self._branch(X)
             if stalled > 8 and len(triangles) < n // 2:

@@ -44,12 +44,13 @@ def find_modules(
             `"spectral"`: algorithm 2 alone. `"monte_carlo"`: algorithm 3 alone, from one module.
         seed: Same seed, same answer.
         n_steps: Monte Carlo steps.
-        initial: Partition to start from: beside the others (`"default"`, never worse than it), in
-            place of the spectral one (`"lange2022"`) or of one module (`"monte_carlo"`).
+        initial: Partition to start from. `"default"` takes it beside its own starts and is never
+            worse than it (left out if it has fewer than `n_modules`); `"lange2022"` in place of
+            the spectral split, `"monte_carlo"` in place of one module.
         n_modules: Exactly so many modules (`"default"` only); None lets Q decide.
-        restarts: Starts of `"default"` from single units; None: 10, 4 above 256
-            units, none above 1024.
-        perturbations: Of each start of `"default"`; None: 100, 1000 from 257 to 1024
+        restarts: Starts of `"default"` from single units; None: 10 up to 256 units, 4 up to 1024,
+            none above.
+        perturbations: Of each start of `"default"`; None: 100, but 1000 from 257 to 1024 units.
         proof_seconds: Time to spend on proving that nothing is better (`certify`; needs highspy,
             `pip install "infoflow[exact]"`). At 0, or without highspy, `upper_bound` is the cheap
             one: the least of 1, the sum of positive pairs and the leading eigenvalue times n.

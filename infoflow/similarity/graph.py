@@ -41,19 +41,20 @@ def reaches(start: Any, goal: Callable[[Any], bool], blocked: Any = None) -> boo
     return False
 
 
-def leads_to(leaf: Tensor) -> Callable[[Any], bool]:
-    """Accepts the node at which gradients of `leaf` are gathered."""
-    return lambda node: getattr(node, "variable", None) is leaf
+def leads_to(*leaves: Tensor) -> Callable[[Any], bool]:
+    """Accepts the nodes at which gradients of the leaves are gathered."""
+    ids = {id(leaf) for leaf in leaves}
+    return lambda node: id(getattr(node, "variable", None)) in ids
 
 
-def is_piecewise_linear(outputs: Tensor, leaf: Tensor) -> bool:
-    """Whether `outputs` is piecewise linear in `leaf`, by every operation between the two.
+def is_piecewise_linear(outputs: Tensor, leaves: tuple[Tensor, ...]) -> bool:
+    """Whether `outputs` is piecewise linear in the leaves, by every operation between
 
     Conservative: an operation that is not known to be piecewise linear says no.
     """
     if outputs.grad_fn is None:
         return True
-    depends = _dependence(outputs.grad_fn, leads_to(leaf))
+    depends = _dependence(outputs.grad_fn, leads_to(*leaves))
     return all(_allowed(node, depends) for node, does in depends.items() if does)
 
 

@@ -17,28 +17,45 @@ from infoflow.similarity.chain import Chain, Linear, forward
 from infoflow.similarity.factored import Factored, all_pairs, contracted
 from infoflow.similarity.per_sample_loss import Loss, per_sample_loss
 from infoflow.similarity.perturbed import PerturbedBatch
-from infoflow.similarity.vjp import batched_vjp, wide
+from infoflow.similarity.vjp import batched_vjp, long_product, wide
 
 
-def sum_over_batch(batch: PerturbedBatch, loss: Loss, targets: Tensor, chunk: int) -> Tensor:
+def sum_over_batch(
+    batch: PerturbedBatch, loss: Loss, targets: Tensor, *, chunk: int, across: bool = True
+) -> Tensor:
     """Σ_k ∂²L_k/∂δ∂δ `(n, n)` of any network, by two backward passes per unit, `chunk` units at
     a time."""
-    m = batch.delta.shape[1]
-    found = torch.zeros(m, m, dtype=torch.float64, device=batch.delta.device)
+    found = torch.zeros(batch.columns, batch.columns, dtype=torch.float64)
+    found = found.to(batch.outputs.device)
     if not batch.outputs.requires_grad:
         return batch.same_position(found)
     total = per_sample_loss(loss, batch.outputs, targets).sum()
-    (slope,) = torch.autograd.grad(
-        total, batch.delta, create_graph=True, allow_unused=True, materialize_grads=True
+    slopes = torch.autograd.grad(
+        total, batch.deltas, create_graph=True, allow_unused=True, materialize_grads=True
     )
-    if not slope.requires_grad:  # a loss linear in the units curves nowhere
-        return batch.same_position(found)
-    eye = torch.eye(m, dtype=slope.dtype, device=slope.device)
-    for units in torch.arange(m).split(chunk):
-        weights = eye[units, None].expand(len(units), *slope.shape)
-        (rows,) = batched_vjp(slope, (batch.delta,), weights)
-        found[units] = rows.sum(1, dtype=torch.float64)
+    start = 0
+    for site, slope in enumerate(slopes):
+        stop = start + slope.shape[1]
+        # symmetric: what was differentiated by an earlier site is not done again
+        rows = _second(slope, batch.deltas[site:] if across else (batch.deltas[site],), chunk)
+        found[start:stop, start : start + rows.shape[1]] = rows
+        found[start : start + rows.shape[1], start:stop] = rows.T
+        start = stop
     return batch.same_position(found)
+
+
+def _second(slope: Tensor, leaves: tuple[Tensor, ...], chunk: int) -> Tensor:
+    """∂(Σ_k slope)/∂leaves, `(units, columns)`."""
+    batch, units = slope.shape
+    columns = sum(leaf.shape[1] for leaf in leaves)
+    if not slope.requires_grad:  # a loss linear in the units curves nowhere
+        return slope.new_zeros(units, columns, dtype=torch.float64)
+    eye = torch.eye(units, dtype=slope.dtype, device=slope.device)
+    rows = []
+    for some in eye.split(chunk):
+        parts = batched_vjp(slope, leaves, some[:, None].expand(len(some), batch, units))
+        rows.append(torch.cat([part.sum(1, dtype=torch.float64) for part in parts], 1))
+    return torch.cat(rows)
 
 
 def of_piecewise_linear(
@@ -55,7 +72,7 @@ def of_piecewise_linear(
     else:
         weights = jacobian.reshape(n, *outputs.shape).to(outputs.dtype)
         heavy = wide(batched_vjp(slope, (outputs,), weights)[0].reshape(n, count, o))
-    return batch.folded(heavy) @ batch.folded(wide(jacobian)).T / batch.positions
+    return long_product(batch.folded(heavy), batch.folded(wide(jacobian))) / batch.positions
 
 
 def of_chain(

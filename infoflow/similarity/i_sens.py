@@ -8,7 +8,7 @@ from torch import Tensor
 from infoflow.similarity.chain import Chain, Linear, forward
 from infoflow.similarity.factored import Factored, all_pairs
 from infoflow.similarity.perturbed import PerturbedBatch
-from infoflow.similarity.vjp import jacobian, wide
+from infoflow.similarity.vjp import jacobian, long_product, wide
 
 
 def sum_over_batch(batch: PerturbedBatch, *, gram: bool) -> Tensor:
@@ -20,12 +20,12 @@ def sum_over_batch(batch: PerturbedBatch, *, gram: bool) -> Tensor:
     """
     if batch.entrance is None or not gram:
         matrix = batch.folded(_stacked(batch, batch.inputs))
-        return matrix @ matrix.T / batch.positions
+        return long_product(matrix, matrix) / batch.positions
     a, weight = batch.entrance
     matrix = _stacked(batch, (a,))
     kernel = wide(weight) @ wide(weight).T
     heavy = (matrix.reshape(-1, len(kernel)) @ kernel).reshape(matrix.shape)
-    return batch.folded(heavy) @ batch.folded(matrix).T / batch.positions
+    return long_product(batch.folded(heavy), batch.folded(matrix)) / batch.positions
 
 
 def of_chain(chain: Chain, *, across: bool = True) -> Tensor:

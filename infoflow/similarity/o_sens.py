@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from infoflow.similarity.chain import Chain, backward
 from infoflow.similarity.factored import Factored, all_pairs
 from infoflow.similarity.perturbed import PerturbedBatch
-from infoflow.similarity.vjp import jacobian, jacobian_by_columns, wide
+from infoflow.similarity.vjp import jacobian, jacobian_by_columns, long_product, wide
 
 
 def output_jacobian(batch: PerturbedBatch) -> Tensor:
     """∂y/∂δ, `(n * positions, batch, o)`: one pass per output, or per unit if these are fewer."""
     y = batch.flat_outputs
-    if y.shape[1] <= batch.delta.shape[1]:
-        return jacobian(y, (batch.delta,))[0].permute(2, 1, 0)
-    return jacobian_by_columns(y, batch.delta)
+    if y.shape[1] <= batch.columns:
+        return torch.cat(jacobian(y, batch.deltas), 2).permute(2, 1, 0)
+    return torch.cat([jacobian_by_columns(y, delta) for delta in batch.deltas])
 
 
 def sum_over_batch(batch: PerturbedBatch, jacobian: Tensor) -> Tensor:
     """Σ_k J_kᵀ J_k `(n, n)` from `output_jacobian`; of positions, their mean."""
     matrix = batch.folded(wide(jacobian))
-    return matrix @ matrix.T / batch.positions
+    return long_product(matrix, matrix) / batch.positions
 
 
 def chain_jacobians(chain: Chain) -> list[Factored]:

@@ -27,27 +27,32 @@ class PerturbedBatch:
         inputs: The model's floating-point arguments `(batch, ...)`, leaves of the graph.
         units: Per site, activations `(batch, units * positions)`, position running fastest: the
             mean over positions (positions = 1), or each position that is asked for.
-        delta: `(batch, n * positions)` zeros, a leaf: h + δ at every site, the same at all its
-            positions, or one for each that is asked for.
+        deltas: Per site `(batch, units * positions)` zeros, leaves: h + δ at every site, the same
+            at all its positions, or one for each that is asked for.
         positions: How many are looked at one by one.
         outputs: What the model returned, `(batch, ...)`.
         entrance: `a` and W of the one linear map a = W x + b through which alone the inputs act
             on the units; None if there is no such map, or `a` is not smaller than the inputs.
-        activations: Numbers computed per sample on the way, a measure of memory.
+        largest: Numbers per sample in the largest tensor on the way.
     """
 
     inputs: tuple[Tensor, ...]
     units: tuple[Tensor, ...]
-    delta: Tensor
+    deltas: tuple[Tensor, ...]
     positions: int
     outputs: Tensor
     entrance: tuple[Tensor, Tensor] | None
-    activations: int
+    largest: int
 
     @property
     def n(self) -> int:
         """Number of units."""
-        return self.delta.shape[1] // self.positions
+        return self.columns // self.positions
+
+    @property
+    def columns(self) -> int:
+        """Number of perturbations: units times positions."""
+        return sum(delta.shape[1] for delta in self.deltas)
 
     @property
     def o(self) -> int:
@@ -77,8 +82,11 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     count, each = len(rows[0]), 1 if positions is None else len(positions)
     sizes = [len(rec.units.indices(site.name)) * each for site in request.sites]
     dtype = rec[request.sites[0].name].dtype
-    delta = torch.zeros(count, sum(sizes), dtype=dtype, device=rec.device, requires_grad=True)
-    parts = dict(zip(request.sites, delta.split(sizes, 1), strict=True))
+    deltas = tuple(
+        torch.zeros(count, size, dtype=dtype, device=rec.device, requires_grad=True)
+        for size in sizes
+    )
+    parts = dict(zip(request.sites, deltas, strict=True))
     seen: dict[Site, list[Tensor]] = {site: [] for site in request.sites}
 
     def add(site: Site) -> CallFunction:
@@ -99,8 +107,8 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
         check()
     units = tuple(_units(seen[site], positions) for site in request.sites)
     entrance = _entrance(leaves, units, calls)
-    work = sum(call.result.numel() for call in calls if call.result.requires_grad)
-    return PerturbedBatch(leaves, units, delta, each, outputs, entrance, work // count)
+    largest = max(call.result.numel() for call in calls) // count
+    return PerturbedBatch(leaves, units, deltas, each, outputs, entrance, largest)
 
 
 def _shift(part: Tensor, h: Tensor, before: int, positions: Tensor | None) -> Tensor:

@@ -15,7 +15,9 @@ from infoflow.similarity.request import Request
 from infoflow.similarity.sums import chain_sums, general_sums
 
 _ROWS = 4
-_BUDGET = 2**25  # numbers held at once by the largest intermediate: 128 MiB in float32
+# Numbers in the largest batched derivative: 16 MiB in float32. Tensors beyond 32 MiB are mapped
+# afresh each time they are made, which took twice as long.
+_BUDGET = 2**22
 
 
 @dataclass(frozen=True)
@@ -56,27 +58,28 @@ def make_plan(request: Request, *, fast: bool = True) -> Plan:
     plan = _sized(request, batch)
     if not fast:
         return plan
+    request = replace(request, across=True)  # the probe looks at whole matrices
     chain = run_chain(request, index)
     if chain is not None:
         held = (len(chain.steps) + batch.o + 1) * max(chain.widest, batch.o)
-        rows = max(_BUDGET // held, 1)
+        rows = max(4 * _BUDGET // held, 1)
         sums = chain_sums(chain, request, index)
         if all(_is_exact(sums[base], base, request, batch, index) for base in sums):
             return replace(plan, chain=True, rows=rows)
     return replace(
         plan,
         gram=batch.entrance is not None and _holds("i_sens", request, batch, index),
-        piecewise_linear=is_piecewise_linear(batch.outputs, batch.delta)
+        piecewise_linear=is_piecewise_linear(batch.outputs, batch.deltas)
         and _holds("hess", request, batch, index),
     )
 
 
 def _sized(request: Request, batch: PerturbedBatch) -> Plan:
-    """So many samples and units at a time that the largest intermediate stays in the budget."""
-    width = sum(x[0].numel() for x in batch.inputs) if "i_sens" in request.bases else 1
-    held = max(batch.delta.shape[1] * max(width, batch.o), batch.activations, 1)
-    rows = max(min(_BUDGET // held, request.rec.batch_size), 1)
-    return Plan(rows, chunk=max(_BUDGET // (rows * max(batch.activations, 1)), 1))
+    """So many samples and units at a time that batched derivatives stay in the budget."""
+    units = batch.columns
+    widest = max(batch.largest, batch.o, *(x[0].numel() for x in batch.inputs), 1)
+    rows = max(min(_BUDGET // (units * widest), request.rec.batch_size), 1)
+    return Plan(rows, chunk=max(_BUDGET // (rows * widest), 1))
 
 
 def _check_outputs(found: Tensor, recorded: Tensor) -> None:
@@ -105,7 +108,7 @@ def _holds(base: str, request: Request, batch: PerturbedBatch, index: slice) -> 
 def _is_exact(
     found: Tensor, base: str, request: Request, batch: PerturbedBatch, index: slice
 ) -> bool:
-    v = probe.direction(len(found), batch.delta)
+    v = probe.direction(len(found), batch.deltas[0])
     if base == "i_sens":
         exact = probe.i_sens_form(batch, v)
     elif base == "o_sens":

@@ -32,8 +32,16 @@ def o_sens_form(batch: PerturbedBatch, v: Tensor) -> float:
     if not batch.outputs.requires_grad:
         return 0.0
     u = torch.zeros_like(batch.outputs, requires_grad=True)
-    (pulled,) = torch.autograd.grad(
-        batch.outputs, batch.delta, u, create_graph=True, allow_unused=True, materialize_grads=True
+    pulled = torch.cat(
+        torch.autograd.grad(
+            batch.outputs,
+            batch.deltas,
+            u,
+            create_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        ),
+        1,
     )
     if not pulled.requires_grad:
         return 0.0
@@ -45,12 +53,16 @@ def hess_form(batch: PerturbedBatch, v: Tensor, loss: Loss, targets: Tensor) -> 
     if not batch.outputs.requires_grad:
         return 0.0
     total = per_sample_loss(loss, batch.outputs, targets).sum()
-    (slope,) = torch.autograd.grad(
-        total, batch.delta, create_graph=True, allow_unused=True, materialize_grads=True
+    slope = torch.cat(
+        torch.autograd.grad(
+            total, batch.deltas, create_graph=True, allow_unused=True, materialize_grads=True
+        ),
+        1,
     )
     if not slope.requires_grad:
         return 0.0
-    return float((_gradients((slope * v).sum(), (batch.delta,))[0] * v).double().sum())
+    turned = torch.cat(_gradients((slope * v).sum(), batch.deltas), 1)
+    return float((turned * v).double().sum())
 
 
 def agree(matrix: Tensor, v: Tensor, exact: float) -> bool:

@@ -41,7 +41,7 @@ def general_sums(
     with_jacobian = (
         "hess" in request.bases
         and plan.piecewise_linear
-        and is_piecewise_linear(batch.outputs, batch.delta)
+        and is_piecewise_linear(batch.outputs, batch.deltas)
     )
     if "o_sens" in request.bases or with_jacobian:
         jacobian = o_sens.output_jacobian(batch)
@@ -52,5 +52,7 @@ def general_sums(
             sums["hess"] = hess.of_piecewise_linear(batch, jacobian, request.loss, labels)
     if "hess" in request.bases and not with_jacobian:
         labels = request.labels(index)
-        sums["hess"] = hess.sum_over_batch(batch, request.loss, labels, plan.chunk)
+        sums["hess"] = hess.sum_over_batch(
+            batch, request.loss, labels, chunk=plan.chunk, across=request.across
+        )
     return sums

@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from infoflow.information.binning import fit_unit_bins
-from infoflow.information.codebook import fit_codebook, unique_codes
+from infoflow.information.binning import (
+    Binning,
+    fit_codebook,
+    fit_projection,
+    fit_unit_bins,
+    unique_codes,
+)
 from tests import oracles_information as oracle
 
 
@@ -72,9 +77,72 @@ def test_values_beyond_the_range_go_to_the_end_bins_and_are_counted():
 
 def test_a_value_that_is_not_a_number_is_an_error():
     normal = np.linspace(1, 2, 50)[:, None]
-    for coder in (fit_unit_bins(normal, 4), fit_codebook(normal, np.zeros(1, int), 4)):
+    layer = np.zeros(1, int)
+    for coder in (
+        fit_unit_bins(normal, 4),
+        fit_codebook(normal, layer, 4),
+        fit_projection(normal, layer, 4),
+    ):
         with pytest.raises(ValueError, match="not a number"):
             coder.encode(np.array([[np.nan], [1.0]]))
+
+
+def test_equal_width_bins_cut_the_range_in_equal_parts():
+    values = np.random.default_rng(5).exponential(size=(400, 1))
+    codes = fit_unit_bins(values, Binning(8, "width")).encode(values)
+    step = np.ptp(values) / 8
+    expected = np.minimum((values - values.min()) // step, 7)
+    assert (codes == expected).all()
+
+
+def test_equal_width_edges_stay_clear_of_observed_values():
+    values = np.arange(11.0)[:, None]  # ten bins would cut at 1, 2, ..., 9
+    coder = fit_unit_bins(values, Binning(10, "width"))
+    for wobble in (1 - 1e-7, 1 + 1e-7):
+        assert (coder.encode(values * wobble) == coder.encode(values)).all()
+
+
+def test_equal_frequency_bins_give_zero_no_bin_of_its_own():
+    values = np.random.default_rng(6).normal(size=(1000, 1))
+    values[:5] = 0.0
+    counts = np.bincount(fit_unit_bins(values, Binning(4, "frequency")).encode(values).ravel())
+    assert (np.abs(counts - 250) <= 5).all()
+    assert np.bincount(fit_unit_bins(values, Binning(4)).encode(values).ravel())[0] == 5
+
+
+def test_edges_of_ones_own_are_used_as_they_are():
+    coder = fit_unit_bins(np.zeros((3, 2)), Binning(edges=(-1.0, 0.5)))
+    assert coder.n_codes == 3
+    assert coder.encode(np.array([[-2.0, -1.0], [0.5, 0.6]])).tolist() == [[0, 0], [1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"count": 1}, "at least 2 bins"),
+        ({"count": 2.5}, "number of bins"),
+        ({"kind": "log"}, "unknown kind"),
+        ({"group": "som"}, "unknown code"),
+        ({"edges": ()}, "ascending"),
+        ({"edges": (1.0, 0.0)}, "ascending"),
+        ({"edges": (0.0, float("nan"))}, "ascending"),
+    ],
+)
+def test_a_binning_is_checked(options, text):
+    with pytest.raises(ValueError, match=text):
+        Binning(**options)
+
+
+@pytest.mark.parametrize(("codes", "planes"), [(2, 1), (10, 3), (16, 4)])
+def test_a_projection_halves_the_normal_run_with_every_plane(codes, planes):
+    values = np.random.default_rng(7).normal(size=(600, 5))
+    coder = fit_projection(values, np.zeros(5, int), codes)
+    found = coder.encode(values).ravel()
+    assert coder.n_codes == 2**planes <= codes
+    for plane in range(planes):
+        assert (found >> plane & 1).mean() == 0.5
+    assert coder.out_of_range(values) == 0.0
+    assert coder.out_of_range(100 * values) > 0.9
 
 
 @pytest.mark.parametrize("bins", [1, 0, -3])

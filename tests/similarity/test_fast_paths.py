@@ -33,13 +33,13 @@ def recording(net, layers, x, y, loss=F.cross_entropy, batch_size=7):
     return ifl.record(net, layers, x, y, loss=loss, batch_size=batch_size)
 
 
-def request_of(rec):
-    return make_request(rec, rec.units.layers, BASES, across=True)
+def request_of(rec, across=True):
+    return make_request(rec, rec.units.layers, BASES, across=across)
 
 
-def plan_of(rec):
+def plan_of(rec, across=True):
     with evaluating(rec.model):
-        return make_plan(request_of(rec))
+        return make_plan(request_of(rec, across))
 
 
 def assert_same(found, expected, rtol=1e-12):
@@ -186,6 +186,7 @@ def test_layers_one_by_one_in_one_pass_are_the_diagonal_blocks(make):
     conv = isinstance(net[0], nn.Conv2d)
     x, y = data(12, 1, 6, 6) if conv else data(12, 5)
     rec = recording(net, [ifl.Site(layer, unit_dim=1) for layer in ("2", "5")], x, y)
+    assert plan_of(rec, across=False) == plan_of(rec, across=True)
     together = similarities(rec)
     for layer, found in similarities_by_layer(rec).items():
         block = np.ix_(rec.units.indices(layer), rec.units.indices(layer))

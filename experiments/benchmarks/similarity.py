@@ -1,0 +1,199 @@
+"""Time and accuracy of `infoflow.similarity` against two plain ways to compute the same numbers.
+
+    python experiments/benchmarks/similarity.py            # some minutes
+    python experiments/benchmarks/similarity.py --quick    # about one minute, shorter sweeps
+
+Prints ratios from one run on one thread, of processor time: other work on the machine then hardly
+matters. What came out stands in similarity.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from similarity_baselines import one_unit_at_a_time, with_torch_func
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import infoflow as ifl
+from infoflow import data, models, train
+from infoflow._hooks import evaluating
+from infoflow.similarity import similarities, similarities_by_layer
+from infoflow.similarity.plan import make_plan
+from infoflow.similarity.request import make_request
+
+BASES = ("cov", "i_sens", "o_sens", "hess")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--data-dir", help="folder with the four MNIST files")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    rate = matmul_rate()
+    print(f"matmul: {rate / 1e9:.0f} GFlop/s, float32, one thread\n")
+    mnist = data.load_mnist(args.data_dir)
+    compare_with_baselines(mnist, 2_000 if args.quick else 10_000)
+    print_accuracy()
+    sweep("width", [64, 128, 256] if args.quick else [64, 128, 256, 512, 1024, 2048], rate)
+    sweep("samples", [2_000, 10_000] if args.quick else [2_000, 10_000, 60_000], rate)
+
+
+def compare_with_baselines(mnist: data.Dataset, most: int) -> None:
+    digits = data.load_digits()
+    all_x = torch.cat([digits.train_x, digits.test_x])
+    all_y = torch.cat([digits.train_y, digits.test_y])
+    x, y = mnist.train_x.reshape(-1, 784), mnist.train_y
+    relu = trained(mnist)
+    gelu = models.mlp(784, activation=nn.GELU, seed=0)
+    images = x.reshape(-1, 1, 28, 28)
+    fc, channels = ["fc1", "fc2"], ["1", "4"]
+    print("network                   samples |  ours s | per unit | torch.func | short cuts")
+    one_network("MNIST 784-64-64-10 ReLU", relu, fc, x[:2000], y[:2000])
+    if most > 2000:
+        one_network("MNIST 784-64-64-10 ReLU", relu, fc, x[:most], y[:most])
+    one_network("MNIST 784-64-64-10 GELU", gelu, fc, x[:2000], y[:2000])
+    one_network("digits 64-64-64-10 ReLU", trained(digits), fc, all_x, all_y)
+    one_network("MNIST residual GELU", residual(), ["0", "1"], x[:2000], y[:2000])
+    one_network("MNIST conv 8-16 ReLU", conv(nn.ReLU), channels, images[:1000], y[:1000])
+    one_network("MNIST conv 8-16 GELU", conv(nn.GELU), channels, images[:1000], y[:1000])
+    print()
+
+
+def one_network(name: str, net: nn.Sequential, layers: list[str], x: Tensor, y: Tensor) -> None:
+    net.eval()
+    sites = [ifl.Site(layer, unit_dim=1) for layer in layers]
+    rec = ifl.record(net, sites, x, y, loss=F.cross_entropy)
+    ours, found = seconds(lambda: similarities_by_layer(rec, BASES), 5)
+    unit, plain = seconds(lambda: one_unit_at_a_time(net, layers, x, y), 1)
+    few = 400  # the time of torch.func grows with the samples; 400 of them stand for all
+    func, _ = seconds(lambda: with_torch_func(net, layers, x[:few], y[:few]), 1)
+    func *= len(x) / few
+    for (layer, measure), total in plain.items():
+        if measure != "cov":  # the plain covariance is not centred
+            expected = np.abs(total.double().numpy()) / len(x)
+            worst = np.abs(found[layer][measure] - expected).max() / expected.max()
+            if worst > 1e-3:  # float32 sums of the plain loop are themselves off by 2e-4
+                raise RuntimeError(f"{name}: {measure} of {layer} is off by {worst:.1e}")
+    print(
+        f"{name:26}{len(x):7} | {ours:7.3f} | {unit / ours:7.1f}x | {func / ours:9.1f}x | "
+        f"{', '.join(short_cuts(rec)) or 'none'}"
+    )
+
+
+def trained(dataset: data.Dataset) -> nn.Sequential:
+    config = train.TrainConfig(dataset=dataset.name, max_epochs=3)
+    return train.train(config, dataset).model
+
+
+def residual() -> nn.Sequential:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(64, 64)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + F.gelu(self.inner(x))
+
+    with models.isolated_rng(0):
+        return nn.Sequential(nn.Linear(784, 64), Block(), Block(), nn.Linear(64, 10))
+
+
+def conv(act: Callable[[], nn.Module]) -> nn.Sequential:
+    with models.isolated_rng(0):
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), act(), nn.MaxPool2d(2),
+            nn.Conv2d(8, 16, 3, padding=1), act(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(16 * 49, 10),
+        )  # fmt: skip
+
+
+def short_cuts(rec: ifl.Recording) -> list[str]:
+    with evaluating(rec.model):
+        request = make_request(rec, rec.units.layers, frozenset(BASES[1:]), across=False)
+        plan = make_plan(request)
+    return [name for name in ("chain", "gram", "piecewise_linear") if getattr(plan, name)]
+
+
+def print_accuracy() -> None:
+    """Largest error relative to the largest entry, against one `torch.func.hessian` per sample."""
+    print("hess against torch.func.hessian  float32   float64")
+    for name, act in (("ReLU", nn.ReLU), ("GELU", nn.GELU)):
+        worst = []
+        for dtype in (torch.float32, torch.float64):
+            net = models.mlp(784, activation=act, seed=0).to(dtype).eval()
+            x = torch.rand(200, 784, generator=torch.Generator().manual_seed(0), dtype=dtype)
+            y = torch.arange(200) % 10
+            rec = ifl.record(net, ["fc1", "fc2"], x, y, loss=F.cross_entropy)
+            found = similarities_by_layer(rec, "hess")
+            exact = with_torch_func(net.double(), ["fc1", "fc2"], x.double(), y)
+            errors = []
+            for layer in ("fc1", "fc2"):
+                expected = exact[layer, "hess"].abs().numpy() / 200
+                errors.append(np.abs(found[layer]["hess"] - expected).max() / expected.max())
+            worst.append(max(errors))
+        print(f"    784-64-64-10 {name}            {worst[0]:.1e}   {worst[1]:.1e}")
+    print()
+
+
+def sweep(kind: str, values: Sequence[int], rate: float) -> None:
+    """Each point in a process of its own, so that its peak memory is its own."""
+    print(f"{kind:8} | seconds per 1000 samples | of the matmul rate | extra memory MiB")
+    context = multiprocessing.get_context("spawn")
+    for value in values:
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            width, samples = (
+                (value, max(2_000 * 64 // value, 128)) if kind == "width" else (64, value)
+            )
+            taken, memory = pool.submit(one_point, width, samples).result()
+        done = flops(width) * samples / taken / rate
+        print(f"{value:8} | {taken / samples * 1000:24.3f} | {done:18.0%} | {memory:16.0f}")
+    print()
+
+
+def one_point(width: int, samples: int) -> tuple[float, float]:
+    torch.set_num_threads(1)
+    net = models.mlp(784, (width, width), seed=0).eval()
+    x = torch.rand(samples, 784, generator=torch.Generator().manual_seed(0))
+    rec = ifl.record(net, ["fc1", "fc2"], x, torch.arange(samples) % 10, loss=F.cross_entropy)
+    similarities(rec, "cov")  # what is loaded on first use does not count
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    taken, _ = seconds(lambda: similarities_by_layer(rec, BASES), 2 if width < 512 else 1)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return taken, (after - before) / 1024
+
+
+def flops(width: int) -> float:
+    """Multiplications and additions per sample that the products of `i_sens` of the second layer
+    need: nearly all the work. r directions of the input, symmetry used once."""
+    rows = min(width, 784)
+    return 2 * rows * width**2 * (1 + 0.75)
+
+
+def matmul_rate() -> float:
+    a = torch.rand(1024, 1024)
+    taken, _ = seconds(lambda: a @ a, 20)
+    return 2 * 1024**3 / taken
+
+
+def seconds(function: Callable[[], Any], times: int) -> tuple[float, Any]:
+    """Least processor time of so many runs, and the result."""
+    best, result = float("inf"), function()
+    for _ in range(times):
+        start = time.process_time()
+        result = function()
+        best = min(best, time.process_time() - start)
+    return best, result
+
+
+if __name__ == "__main__":
+    main()

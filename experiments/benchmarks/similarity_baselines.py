@@ -1,0 +1,111 @@
+"""Two plain ways to compute the four base measures of each layer of an `nn.Sequential`, against
+which `infoflow.similarity.similarities_by_layer` is timed. Sums over samples, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Found = dict[tuple[str, str], Tensor]
+
+
+def one_unit_at_a_time(
+    net: nn.Sequential, layers: Sequence[str], x: Tensor, y: Tensor, batch_size: int = 200
+) -> Found:
+    """One measure after the other, one backward pass per unit (per output for `o_sens`); every
+    measure runs the data again, and fills Jacobians `(batch, from, to)` column by column. So goes
+    the script of the 2022 paper."""
+    found: Found = {}
+    for measure in ("cov", "i_sens", "o_sens", "hess"):
+        for rows, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
+            rows = rows.clone().requires_grad_()
+            hidden, shifts, outputs = run(net, layers, rows)
+            loss = F.cross_entropy(outputs, labels, reduction="sum")
+            for layer in layers:
+                part = _one_batch(measure, rows, hidden[layer], shifts[layer], outputs, loss)
+                found[layer, measure] = found.get((layer, measure), torch.zeros(())) + part
+    return found
+
+
+def _one_batch(
+    measure: str, rows: Tensor, hidden: Tensor, shift: Tensor, outputs: Tensor, loss: Tensor
+) -> Tensor:
+    if measure == "cov":
+        hidden = hidden.detach()
+        return torch.einsum("ki,kj->ij", hidden, hidden)
+    if measure == "i_sens":
+        jacobian = _jacobian(hidden, rows)
+        return torch.einsum("kdi,kdj->ij", jacobian, jacobian)
+    if measure == "o_sens":
+        jacobian = _jacobian(outputs, shift)
+        return torch.einsum("kio,kjo->ij", jacobian, jacobian)
+    (slope,) = torch.autograd.grad(loss, shift, create_graph=True)
+    total = slope.sum(0)
+    units = range(len(total))
+    return torch.stack(
+        [torch.autograd.grad(total[i], shift, retain_graph=True)[0].sum(0) for i in units]
+    )
+
+
+def _jacobian(outputs: Tensor, leaf: Tensor) -> Tensor:
+    jacobian = leaf.new_zeros(len(leaf), leaf[0].numel(), outputs.shape[1])
+    for i in range(outputs.shape[1]):
+        (row,) = torch.autograd.grad(outputs[:, i].sum(), leaf, retain_graph=True)
+        jacobian[:, :, i] = row.flatten(1)
+    return jacobian
+
+
+def with_torch_func(
+    net: nn.Sequential, layers: Sequence[str], x: Tensor, y: Tensor, batch_size: int = 200
+) -> Found:
+    """`vmap` over samples of `jacrev` and `hessian`, as a reader of the manual would write it."""
+    found: Found = {}
+    for layer in layers:
+        size = run(net, [layer], x[:1])[0][layer].shape[1]
+        zero = torch.zeros(size, dtype=x.dtype)
+
+        def units(row: Tensor, layer: str = layer) -> Tensor:
+            return run(net, [layer], row[None])[0][layer][0]
+
+        def outputs(shift: Tensor, row: Tensor, layer: str = layer) -> Tensor:
+            return run(net, [layer], row[None], {layer: shift[None]})[2][0]
+
+        def loss(shift: Tensor, row: Tensor, label: Tensor) -> Tensor:
+            return F.cross_entropy(outputs(shift, row)[None], label[None])
+
+        for rows, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
+            h = torch.func.vmap(units)(rows).detach()
+            j_x = torch.func.vmap(torch.func.jacrev(units))(rows).detach().flatten(2)
+            j_y = torch.func.vmap(torch.func.jacrev(outputs), (None, 0))(zero, rows).detach()
+            curve = torch.func.vmap(torch.func.hessian(loss), (None, 0, 0))(zero, rows, labels)
+            parts = {
+                "cov": h.T @ h,
+                "i_sens": torch.einsum("kid,kjd->ij", j_x, j_x),
+                "o_sens": torch.einsum("koi,koj->ij", j_y, j_y),
+                "hess": curve.detach().sum(0),
+            }
+            for measure, part in parts.items():
+                found[layer, measure] = found.get((layer, measure), torch.zeros(())) + part
+    return found
+
+
+def run(
+    net: nn.Sequential,
+    layers: Sequence[str],
+    x: Tensor,
+    shifts: dict[str, Tensor] | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    """Each layer's units (the mean over positions), what is added to them, and the outputs."""
+    hidden, added = {}, dict(shifts or {})
+    for name, child in net.named_children():
+        x = child(x)
+        if name in layers:
+            hidden[name] = x.flatten(2).mean(2) if x.ndim > 2 else x
+            if name not in added:
+                added[name] = torch.zeros_like(hidden[name], requires_grad=True)
+            shift = added[name]
+            x = x + shift.reshape(*shift.shape, *(1,) * (x.ndim - 2))
+    return hidden, added, x

@@ -1,0 +1,104 @@
+"""What two groups share as observed, and given a third: for comparison with the flow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from infoflow.information.binning import Binning, Coding, Resolution
+from infoflow.information.mutual import (
+    Correction,
+    check_correction,
+    conditional_information_bits,
+    information_bits,
+    joint_counts,
+)
+from infoflow.information.targets import Pool, Target, fit_target, normal_codes
+from infoflow.record import Recording
+from infoflow.units import UnitsLike
+
+
+def observed_information(
+    rec: Recording,
+    source: np.ndarray,
+    target: Target,
+    *,
+    bins: Resolution = 10,
+    pool: Pool = "mean",
+    correction: Correction = "auto",
+    seed: int = 0,
+) -> float:
+    """I(S; T) in the normal run, the target's code columns summed, in bits.
+
+    Raises:
+        ValueError: Positions as samples where source and target differ in their number.
+    """
+    if isinstance(bins, Binning) and len(source) > 1:
+        bins = replace(bins, edges=None)  # edges cut single units; the group is one code
+    put_in = _codes(rec, source, bins, "joint", pool, seed)[:, 0]
+    seen = normal_codes(rec, target, pool)
+    if len(put_in) != len(seen):
+        raise ValueError("pool='positions' needs source and target with as many positions")
+    return sum(information_bits(joint_counts(put_in, c), correction, seed) for c in seen.T)
+
+
+def conditional_information(
+    rec: Recording,
+    source: UnitsLike,
+    target: UnitsLike,
+    given: UnitsLike | None = None,
+    *,
+    bins: Resolution = 10,
+    coding: Coding = "joint",
+    pool: Pool = "mean",
+    correction: Correction = "auto",
+    seed: int = 0,
+) -> float:
+    """I(S; T | X) as observed, in bits: what the groups share beyond their common cause X.
+
+    Not a measure of what S sends T. With X the whole input, S and T are functions of X and nothing
+    is left to share: 0, also where S is T's only cause. With X something in between, what is left
+    depends on how much of the common cause X happens to hold. `flow` breaks S's tie to the input
+    instead.
+
+    Args:
+        rec: A recording.
+        source, target: Units, as for `flow`.
+        given: Units that stand for X, coded jointly; None is the input itself, every different
+            input a value of its own.
+        bins, coding, pool, correction, seed: As for `flow`.
+
+    Raises:
+        ValueError: Empty groups, unknown options, or positions that differ in number.
+        KeyError: A layer that was not recorded.
+
+    Source: "yardstick for modularity", on conditional mutual information.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1))
+        >>> rec = ifl.record(net, ["0", "1"], torch.randn(50, 1))
+        >>> conditional_information(rec, {"0": [0]}, {"1": [0]})
+        0.0
+    """
+    check_correction(correction)
+    sent, seen = rec.units.flat(source), rec.units.flat(target)
+    put_in = _codes(rec, sent, bins, "joint", pool, seed)[:, 0]
+    answers = _codes(rec, seen, bins, coding, pool, seed)
+    if given is None:
+        inputs = np.concatenate([x.flatten(1).double().numpy() for x in rec.inputs], axis=1)
+        context = np.unique(inputs, axis=0, return_inverse=True)[1].ravel()
+        context = np.repeat(context, len(put_in) // len(rec))
+    else:
+        context = _codes(rec, rec.units.flat(given), bins, "joint", pool, seed)[:, 0]
+    if not len(put_in) == len(answers) == len(context):
+        raise ValueError("pool='positions' needs groups with as many positions")
+    return sum(conditional_information_bits(put_in, c, context, correction) for c in answers.T)
+
+
+def _codes(
+    rec: Recording, units: np.ndarray, bins: Resolution, coding: Coding, pool: Pool, seed: int
+) -> np.ndarray:
+    target = fit_target(rec, units, bins=bins, coding=coding, pool=pool, seed=seed)
+    return normal_codes(rec, target, pool)
