@@ -33,7 +33,7 @@ class PerturbedBatch:
         outputs: What the model returned, `(batch, ...)`.
         entrance: `a` and W of the one linear map a = W x + b through which alone the inputs act
             on the units; None if there is no such map, or `a` is not smaller than the inputs.
-        largest: Numbers per sample in the largest tensor on the way.
+        largest: Numbers per sample in the largest tensor on the way, from the entrance on.
     """
 
     inputs: tuple[Tensor, ...]
@@ -107,7 +107,10 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
         check()
     units = tuple(_units(seen[site], positions) for site in request.sites)
     entrance = _entrance(leaves, units, calls)
-    largest = max(call.result.numel() for call in calls) // count
+    results = [call.result for call in calls]
+    if entrance is not None:  # what comes before has no part in the derivatives
+        results = results[next(i for i, r in enumerate(results) if r is entrance[0]) :]
+    largest = max(result.numel() for result in results) // count
     return PerturbedBatch(leaves, units, deltas, each, outputs, entrance, largest)
 
 
