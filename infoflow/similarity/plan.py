@@ -29,7 +29,8 @@ class Plan:
         rows: Samples at a time.
         chunk: Units at a time, in the general Hessian.
         chain: The network is a chain of linear and elementwise steps: closed forms.
-        gram: The inputs act through one linear map only: `i_sens` stops behind it.
+        entrance: The inputs act through one linear map or convolution only: `i_sens` stops
+            behind it.
         piecewise_linear: The outputs are piecewise linear in the units: the Hessian comes from
             the Jacobian of the outputs.
     """
@@ -37,7 +38,7 @@ class Plan:
     rows: int = 1
     chunk: int = 1
     chain: bool = False
-    gram: bool = False
+    entrance: bool = False
     piecewise_linear: bool = False
 
 
@@ -66,7 +67,7 @@ def make_plan(request: Request, *, fast: bool = True) -> Plan:
         if all(_is_exact(sums[base], base, request, batch, index) for base in sums):
             return Plan(chain=True, rows=rows)
     general = Plan(
-        gram=batch.entrance is not None and _holds("i_sens", request, batch, index),
+        entrance=batch.entrance is not None and _holds("i_sens", request, batch, index),
         piecewise_linear=is_piecewise_linear(batch.outputs, batch.deltas)
         and _holds("hess", request, batch, index),
     )
@@ -77,7 +78,9 @@ def _sized(plan: Plan, request: Request, batch: PerturbedBatch) -> Plan:
     """So many samples and units at a time that batched derivatives stay in the budget."""
     units = max(delta.shape[1] for delta in batch.deltas)
     widths = (
-        [] if plan.gram or "i_sens" not in request.bases else [x[0].numel() for x in batch.inputs]
+        []
+        if plan.entrance or "i_sens" not in request.bases
+        else [x[0].numel() for x in batch.inputs]
     )
     widest = max(batch.largest, batch.o, *widths)
     rows = max(min(_BUDGET // (units * widest), request.rec.batch_size), 1)
@@ -101,7 +104,7 @@ def _holds(base: str, request: Request, batch: PerturbedBatch, index: slice) -> 
     if base not in request.bases:
         return False
     one = replace(request, bases=frozenset({base}))
-    fast = Plan(gram=True, piecewise_linear=True)
+    fast = Plan(entrance=True, piecewise_linear=True)
     # each position as a unit of its own: then one direction probes them all
     batch = replace(batch, positions=1)
     return _is_exact(general_sums(batch, fast, one, index)[base], base, request, batch, index)
