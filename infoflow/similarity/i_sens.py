@@ -37,15 +37,19 @@ def of_chain(chain: Chain, *, across: bool = True) -> Tensor:
     start, done = Factored(chain.eye(chain.width)), 0
     if 0 not in chain.places and isinstance(first := chain.steps[0], Linear):
         start, done = Factored(_square_root(first.weight.T)), 1
-    tiles = chain.tiles(len(start.core))
-    return torch.stack([_of_tile(chain[part], start, done, across) for part in tiles]).sum(0)
+    n = sum(chain.size(place) for place in chain.places)
+    total = chain.outputs.new_zeros(n, n, dtype=torch.float64)
+    for part in chain.tiles(len(start.core)):
+        _add_tile(chain[part], start, done, across, total)
+    return total
 
 
-def _of_tile(chain: Chain, current: Factored, done: int, across: bool) -> Tensor:
+def _add_tile(chain: Chain, current: Factored, done: int, across: bool, total: Tensor) -> None:
     jacobians = {done: current}
     for place, step in enumerate(chain.steps[done : max(chain.places)], done + 1):
         current = jacobians[place] = forward(current, step)
-    return all_pairs([jacobians[place] for place in chain.places], len(chain), across=across)
+    wanted = [jacobians[place] for place in chain.places]
+    all_pairs(wanted, len(chain), across=across, total=total)
 
 
 def _square_root(matrix: Tensor) -> Tensor:
