@@ -23,7 +23,7 @@ def refine(
 
     Many short searches beat few long ones: on the worst of 64 matrices of trained networks (n = 64)
     10 restarts of 100 perturbations met the best Q known with 65 % of seeds, 20 of 200 with 93 %,
-    40 of 50 with 97 %, 100 of 50 with all. Simulated annealing lost to this at equal time on noisy
+    40 of 50 with 97 %, 60 of 40 with all. Simulated annealing lost to this at equal time on noisy
     blocks of 256 and 1024 units and is not offered.
 
     Args:
