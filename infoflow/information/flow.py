@@ -37,6 +37,9 @@ Budget = int | Literal["all"]
 
 # Distinct codes over samples above which no first-order correction can be trusted.
 TOO_MANY_CELLS = 0.5
+# A sample of a shuffled pass tells as much about one unit as that many runs of donors x contexts:
+# 3,000 of them had the spread of 200 x 100 runs (experiments/estimators).
+RUNS_PER_SHUFFLED_SAMPLE = 6
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Flow:
         cells_per_sample: Distinct codes a donor produced, over the contexts; above 0.5 the
             estimate is unreliable (`reliable` is False).
         coding: "joint": one code for the target; "units": summed over its units.
-        estimator: "binned shuffle" for a single source unit, else "donors x contexts".
+        estimator: "binned shuffle" or "donors x contexts" (see `flow`).
         p_value, z: Against a null in which nothing flows, None unless asked for: the share of the
             null at least as large (add-one), and the distance in its standard deviations.
         floor: 95th percentile of that null in bits (detection floor), or None.
@@ -125,8 +128,9 @@ def flow(
     The source is set to what it was on a donor sample while the network runs on a context sample;
     p(b) is thus what the source does in a normal run with its tie to the input broken. The
     target's code is observed: I = H(mean_m P_m) - mean_m H(P_m), P_m the histogram over contexts
-    under donor m. The source itself needs no binning. A single source unit uses the binned
-    estimator on one shuffled pass over the data set, which has less variance.
+    under donor m. The source itself needs no binning. For a single source unit
+    the binned estimator on one shuffled pass over the data set is as sharp as six runs of donors x
+    contexts per sample: it is used where the data set has a sixth of M K samples or more.
 
     With `donors="all", contexts="all", bins="unique", correction="none"` everything is
     enumerated: where the inputs list every case with equal weight, that is the exact value.
@@ -179,7 +183,9 @@ def flow(
     result = table_flow(table.codes, table.n_codes, correct=correct, estimator=correction)
     bits = float(result.bits.sum())
     se = two_way_se(_by_context(result.pointwise, len(columns)))
-    single = len(sent) == 1 and donors != "all" and aim.coder is not None
+    runs = len(rows) * len(columns)
+    few_runs = runs <= RUNS_PER_SHUFFLED_SAMPLE * len(rec)
+    single = len(sent) == 1 and donors != "all" and aim.coder is not None and few_runs
     null: Null | None = None
     if single:
         shuffled = shuffled_flow(
