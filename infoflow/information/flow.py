@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from infoflow.information.binning import Coding, Resolution
-from infoflow.information.donors import table_flow, two_way_se
+from infoflow.information.donors import TableFlow, table_flow, two_way_se
 from infoflow.information.mutual import (
     Correction,
     check_correction,
 )
-from infoflow.information.null import Null, sign_flip_null
+from infoflow.information.null import sign_flip_null
 from infoflow.information.observational import observed_information
-from infoflow.information.shuffle import shuffled_flow
+from infoflow.information.shuffle import Estimate, shuffled_flow
 from infoflow.information.tables import (
     CodeTable,
     Pool,
@@ -181,28 +181,22 @@ def flow(
     table = code_tables(rec, sent, [aim], rows, columns, pool=pool, progress=progress)[0]
     aim = table.target
     result = table_flow(table.codes, table.n_codes, correct=correct, estimator=correction)
-    bits = float(result.bits.sum())
-    se = two_way_se(_by_context(result.pointwise, len(columns)))
-    runs = len(rows) * len(columns)
-    few_runs = runs <= RUNS_PER_SHUFFLED_SAMPLE * len(rec)
+    few_runs = len(rows) * len(columns) <= RUNS_PER_SHUFFLED_SAMPLE * len(rec)
     single = len(sent) == 1 and donors != "all" and aim.coder is not None and few_runs
-    null: Null | None = None
     if single:
-        shuffled = shuffled_flow(
+        plain = shuffled_flow(
             rec, sent, aim, bins=bins, pool=pool, correction=correction, seed=seed, n_null=n_null
         )
-        bits, se, null = shuffled.bits, shuffled.se, shuffled.null
-    elif n_null:
-        null = sign_flip_null(
-            table.codes, n_null=n_null, correct=correct, rng=rng, contexts=len(columns)
-        )
+    else:
+        plain = _from_table(table, result, len(columns), n_null=n_null, correct=correct, rng=rng)
+    null = plain.null
     return Flow(
-        bits=bits,
+        bits=plain.bits,
         bits_given_context=float(result.given_context.sum()),
         observational_bits=observed_information(
             rec, sent, aim, bins=bins, pool=pool, correction=correction, seed=seed
         ),
-        se=se,
+        se=plain.se,
         se_given_context=two_way_se(_by_context(result.pointwise_given_context, len(columns))),
         out_of_range=table.out_of_range,
         n_donors=len(rows),
@@ -216,6 +210,24 @@ def flow(
         floor=null and null.floor,
         flags=_flags(rec, sent, aim, rows, table, result.cells_per_sample, pool),
     )
+
+
+def _from_table(
+    table: CodeTable,
+    result: TableFlow,
+    contexts: int,
+    *,
+    n_null: int,
+    correct: bool,
+    rng: np.random.Generator,
+) -> Estimate:
+    null = None
+    if n_null:
+        null = sign_flip_null(
+            table.codes, n_null=n_null, correct=correct, rng=rng, contexts=contexts
+        )
+    se = two_way_se(_by_context(result.pointwise, contexts))
+    return Estimate(float(result.bits.sum()), se, null)
 
 
 def _by_context(pointwise: np.ndarray, contexts: int) -> np.ndarray:
