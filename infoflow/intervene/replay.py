@@ -121,7 +121,7 @@ class Replay:
             output = self.rec.model(*args)
         if any(call.key in self.answers for calls in left.values() for call in calls):
             raise ReplayError("a layer that was called in the normal run was not called")
-        return materialised(output)
+        return output if output is None else materialised(output)
 
     def attempt(self, *args: Any, **kwargs: Any) -> Any:
         """`run`, for the first time: whatever the model does with `Rows` is a `ReplayError`."""
