@@ -173,6 +173,7 @@ def certificate(matrices: dict[str, np.ndarray], seconds: float, stride: int) ->
 
 def large(sizes: list[int]) -> None:
     """Noisy blocks at, under and above the detection limit, beside igraph's Leiden and Louvain."""
+    find_modules(noisy_blocks(64, 1.0))  # loads the kernels
     for n in sizes:
         for strength in (0.0, 0.7, 1.0, 1.5):
             S = noisy_blocks(n, strength)
