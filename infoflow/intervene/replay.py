@@ -10,6 +10,7 @@ comparing with the recording.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -114,14 +115,13 @@ class Replay:
         """
         args = tuple(Rows(_Inputs(x, index)) for x in self.rec.inputs)
         left = {layer: list(calls) for layer, calls in self.live.items()}
-        try:
-            with self._intercepting(index, functions, left, used), self._hooks(functions):
-                output = self.rec.model(*args)
-        except Stop:
-            return None
+        output = None
+        answering = self._intercepting(index, functions, left, used)
+        with contextlib.suppress(Stop), answering, self._hooks(functions):
+            output = self.rec.model(*args)
         if any(call.key in self.answers for calls in left.values() for call in calls):
             raise ReplayError("a layer that was called in the normal run was not called")
-        return materialised(output)
+        return output if output is None else materialised(output)
 
     def attempt(self, *args: Any, **kwargs: Any) -> Any:
         """`run`, for the first time: whatever the model does with `Rows` is a `ReplayError`."""
