@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 
 from infoflow.exchange.result import Exchange
-from infoflow.exchange.weighting import Traffic, Weighting, check_weighting, weigh
+from infoflow.exchange.sent import Sender
+from infoflow.exchange.traffic import Traffic, measure_traffic, resolution_bits
+from infoflow.exchange.weighting import Weighting, check_weighting, weigh
 from infoflow.information.binning import Bins, Coding
 from infoflow.information.donors import TableFlow, table_flow, two_way_se
-from infoflow.information.entropy import miller_madow_bits
 from infoflow.information.tables import (
     Pool,
     Target,
     code_tables,
     draw_rows,
     fit_target,
-    normal_codes,
 )
-from infoflow.information.unit_flow import unit_flow
 from infoflow.partition import Partition
 from infoflow.record import Recording
 
@@ -68,7 +68,12 @@ class ExchangeMeter:
         self.evaluations = 0
         self._targets: dict[bytes, Target] = {}
         self._measured: dict[tuple[Partition, str], Exchange] = {}
+        self._values: dict[tuple[Partition, str], tuple[float, float]] = {}
+        self._chance: dict[tuple[int, ...], tuple[float, float]] = {}
         self._traffic = traffic
+        self._sender: Sender | None = None
+        if coding == "units" and isinstance(bins, int) and pool != "positions":
+            self._sender = Sender(rec, self.donors, self.contexts, bins, pool)
 
     def __call__(
         self, partition: PartitionLike, weighting: Weighting = "none", *, progress: bool = False
@@ -87,16 +92,51 @@ class ExchangeMeter:
         self._measured[cleaned, "none"] = plain
         if weighting == "none":
             return plain
-        weighted = weigh(
-            weighting,
-            plain.flow_given_context if self.given_context else plain.flow,
-            cleaned,
-            lambda: self.traffic,
-            lambda: self._same_size_mean(cleaned),
-        )
+        flow = plain.flow_given_context if self.given_context else plain.flow
+        weighted = self._weighted(weighting, flow, cleaned)
         result = Exchange(**{**vars(plain), "weighted": weighted, "weighting": weighting})
         self._measured[cleaned, weighting] = result
         return result
+
+    def values(
+        self, partitions: Sequence[PartitionLike], weighting: Weighting = "none"
+    ) -> np.ndarray:
+        """Weighted exchange and bits of many partitions, `(P, 2)`, without standard errors.
+
+        What `meter(p, weighting)` gives as `.weighted` and `.amount`. Modules are measured
+        once for all partitions that they occur in, several in one batch.
+
+        Raises:
+            ValueError: As for a single partition.
+        """
+        check_weighting(weighting)
+        cleaned = [self.checked(p) for p in partitions]
+        new = [p for p in dict.fromkeys(cleaned) if (p, weighting) not in self._values]
+        for partition, flow in zip(new, self._flows(new), strict=True):
+            weighted = self._weighted(weighting, flow, partition)
+            self._values[partition, weighting] = weighted, float(flow.sum())
+        return np.array([self._values[p, weighting] for p in cleaned]).reshape(-1, 2)
+
+    def _flows(self, partitions: Sequence[Partition]) -> list[np.ndarray]:
+        """`(k, k)` bits from module to module of each, in the quantity that is weighted."""
+        if self._sender is None:
+            measured = [self(p) for p in partitions]
+            return [m.flow_given_context if self.given_context else m.flow for m in measured]
+        modules = [module for p in partitions for module in p.modules]
+        sent = iter(self._sender(modules))
+        flows = []
+        for partition in partitions:
+            k, used = partition.n_modules, ~partition.unused
+            labels = partition.labels[used]
+            rows = [next(sent) for _ in range(k)]
+            bits = [row.given_context if self.given_context else row.bits for row in rows]
+            flows.append(np.array([np.bincount(labels, row[used], minlength=k) for row in bits]))
+        self.evaluations += len(partitions)
+        return flows
+
+    def _weighted(self, weighting: Weighting, flow: np.ndarray, partition: Partition) -> float:
+        chance = partial(self._same_size, partition)
+        return weigh(weighting, flow, partition, lambda: self.traffic, chance)
 
     def checked(self, partition: PartitionLike) -> Partition:
         """The partition with the recording's unused units at -1.
@@ -119,6 +159,19 @@ class ExchangeMeter:
             )
         return cleaned
 
+    @property
+    def config(self) -> dict[str, object]:
+        """Everything that the values depend on beside the recording, JSON-able."""
+        return {
+            "donors": self.donors.tolist(),
+            "contexts": self.contexts.tolist(),
+            "bins": self.bins,
+            "coding": self.coding,
+            "pool": self.pool,
+            "given_context": self.given_context,
+            "meter_seed": self.seed,
+        }
+
     def fresh(self) -> ExchangeMeter:
         """The same meter on donors and contexts drawn anew, for values without selection bias."""
         return ExchangeMeter(
@@ -136,31 +189,20 @@ class ExchangeMeter:
     @property
     def resolution(self) -> float:
         """Bits that one changed code among all donors and contexts amounts to."""
-        runs = len(self.donors) * len(self.contexts)
-        return float(np.log2(runs) / runs)
+        return resolution_bits(len(self.donors) * len(self.contexts))
 
     @property
     def traffic(self) -> Traffic:
         """Unit flows, entropies and connections of the network, for the weightings."""
         if self._traffic is None:
-            self._traffic = self._measure_traffic()
+            self._traffic = measure_traffic(
+                self.rec,
+                given_context=self.given_context,
+                bins=self.bins if isinstance(self.bins, int) else 10,
+                seed=self.seed,
+                pool=self.pool,
+            )
         return self._traffic
-
-    def _measure_traffic(self) -> Traffic:
-        rec = self.rec
-        bins = self.bins if isinstance(self.bins, int) else 10
-        flows = unit_flow(
-            rec, given_context=True, donors=30, contexts=30, bins=bins, seed=self.seed
-        )
-        everyone = fit_target(rec, np.arange(len(rec.units)), bins=bins, coding="units")
-        entropy = np.array(
-            [float(miller_madow_bits(np.bincount(c))) for c in normal_codes(rec, everyone).T]
-        )
-        layer = rec.units.layer_index
-        reach = np.zeros((len(rec.units.sites),) * 2, dtype=bool)
-        sender, receiver = np.nonzero(flows > 0)
-        reach[layer[sender], layer[receiver]] = True
-        return Traffic(flows, entropy, reach[layer[:, None], layer])
 
     def _target(self, units: np.ndarray) -> Target:
         key = units.tobytes()
@@ -221,12 +263,18 @@ class ExchangeMeter:
         for b, table in zip(others, tables, strict=True):
             yield b, table_flow(table.codes, table.n_codes)
 
-    def _same_size_mean(self, partition: Partition, samples: int = 20) -> float:
-        rng = np.random.default_rng(self.seed)
-        used = np.flatnonzero(partition.labels >= 0)
-        total = 0.0
-        for _ in range(samples):
+    def _same_size(self, partition: Partition, samples: int = 20) -> tuple[float, float]:
+        """Mean and standard deviation of the exchange of random partitions of the same sizes."""
+        sizes = tuple(sorted(partition.sizes.tolist()))
+        if sizes not in self._chance:
+            rng = np.random.default_rng([self.seed, *sizes])
             labels = partition.labels.copy()
-            labels[used] = rng.permutation(labels[used])
-            total += self(labels).amount
-        return total / samples
+            used = np.flatnonzero(labels >= 0)
+            labels[used] = np.repeat(np.arange(len(sizes)), sizes)
+            drawn = []
+            for _ in range(samples):
+                labels[used] = rng.permutation(labels[used])
+                drawn.append(Partition(labels))
+            bits = self.values(drawn)[:, 1]
+            self._chance[sizes] = float(bits.mean()), float(bits.std(ddof=1))
+        return self._chance[sizes]

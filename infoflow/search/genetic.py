@@ -2,118 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
 from infoflow.partition import Partition
-from infoflow.search.sampling import random_partition
+from infoflow.search.annealing import climb
+from infoflow.search.ledger import Ledger
+from infoflow.search.moves import distance, injected, moved, mutated
+from infoflow.search.space import Space
 
-Objective = Callable[[Partition], float]
 
-
-def genetic_search(
-    objective: Objective,
-    used: np.ndarray,
-    n_modules: int,
+def genetic(
+    ledger: Ledger,
+    space: Space,
+    starts: Sequence[Partition],
     *,
-    budget: int,
-    seed: int,
     population: int = 24,
-    starts: Iterable[Partition] = (),
-) -> Partition:
-    """The partition with the smallest objective that a genetic search finds.
+    offspring: int = 8,
+    patience: int = 400,
+) -> None:
+    """Populations one after the other until the budget is spent.
 
-    Offspring inherit whole modules (group injection, Falkenauer 1992: a module of one parent
-    replaces the labels of the other, surplus modules are merged), then single units move. Plain
-    genetic search loses to local search here, so half of the budget goes to one-unit moves on the
-    best member.
+    Offspring inherit whole modules (group injection, Falkenauer 1992), then units move and modules
+    merge and split. Plain genetic search loses to local search, so half of the offspring are the
+    best members with one unit moved, and each population ends with hill climbing from its best.
+    The best members always survive; members one move apart do not both.
 
     Args:
-        objective: Smaller is better. Called once per new partition.
-        used: `(n,)` bool; the others stay at -1.
-        n_modules: Number of modules, fixed.
-        budget: Number of evaluations.
-        seed: Seed.
+        ledger: Measures, and holds the budget.
+        space: Partitions allowed.
+        starts: Members of the first population, beside random ones.
         population: Members kept.
-        starts: Partitions to begin with, beside random ones.
-
-    Returns:
-        The best partition seen.
+        offspring: Made and measured together.
+        patience: A population ends after so many evaluations without a better member.
     """
-    rng = np.random.default_rng(seed)
-    members: dict[Partition, float] = {}
-    remaining = budget
-
-    def try_out(candidate: Partition) -> float:
-        nonlocal remaining
-        if candidate not in members:
-            members[candidate] = objective(candidate)
-            remaining -= 1
-        return members[candidate]
-
-    for start in starts:
-        if remaining and start.n_modules == n_modules:
-            try_out(start)
-    failed = 0  # small networks have fewer partitions than the budget
-    while remaining > 0 and failed < 50:
-        before = remaining
-        if len(members) < population:
-            try_out(random_partition(used, n_modules, rng))
-        else:
-            elite = sorted(members, key=members.__getitem__)[:population]
-            if rng.random() < 0.5:
-                try_out(moved(elite[_ranked(rng, population // 4)], rng))
-            else:
-                mother, father = elite[_ranked(rng, population)], elite[_ranked(rng, population)]
-                try_out(mutated(injected(mother, father, n_modules, rng), rng))
-        failed = failed + 1 if remaining == before else 0
-    return min(members, key=members.__getitem__)
+    given, fruitless = list(starts), 0
+    while ledger.left and fruitless < 3:
+        before = ledger.left
+        members = _populated(ledger, space, given, population)
+        best = _evolved(ledger, space, members, population, offspring, patience)
+        climb(ledger, space, best)
+        given = []
+        fruitless = fruitless + 1 if ledger.left == before else 0
 
 
-def injected(
-    mother: Partition, father: Partition, n_modules: int, rng: np.random.Generator
+def _populated(
+    ledger: Ledger, space: Space, given: Sequence[Partition], population: int
+) -> list[Partition]:
+    members = list(dict.fromkeys(given))[:population]
+    for _ in range(10 * population):  # small spaces have fewer partitions than members
+        if len(members) >= population:
+            break
+        drawn = space.random(ledger.rng)
+        if drawn not in members:
+            members.append(drawn)
+    ledger.many(members)
+    return _survivors(ledger, members, population)
+
+
+def _evolved(
+    ledger: Ledger,
+    space: Space,
+    members: list[Partition],
+    population: int,
+    offspring: int,
+    patience: int,
 ) -> Partition:
-    """The mother with one of the father's modules; surplus modules are merged in pairs.
-
-    Examples:
-        >>> a, b = Partition([0, 0, 1, 1]), Partition([0, 1, 1, 0])
-        >>> injected(a, b, 2, np.random.default_rng(0)).n_modules
-        2
-    """
-    labels = mother.labels.copy()
-    module = father.modules[rng.integers(father.n_modules)]
-    labels[module] = mother.n_modules
-    present = np.unique(labels[labels >= 0])
-    while len(present) > n_modules:
-        keep, gone = rng.choice(present, 2, replace=False)
-        labels[labels == gone] = keep
-        present = present[present != gone]
-    child = Partition(labels)
-    return child if child.n_modules == n_modules else mother
+    """The best member once none better has come for a while."""
+    best, waited, idle = min(ledger.known[m] for m in members), 0, 0
+    while ledger.left and waited < patience and idle < 10:
+        before = ledger.left
+        children = [_child(members, space, ledger.rng) for _ in range(offspring)]
+        ledger.many(children)
+        known = [c for c in dict.fromkeys(children) if c in ledger.known and c not in members]
+        members = _survivors(ledger, members + known, population)
+        spent = before - ledger.left
+        value = ledger.known[members[0]]
+        waited = 0 if value < best else waited + spent
+        idle = idle + 1 if spent == 0 else 0
+        best = min(best, value)
+    return members[0]
 
 
-def mutated(partition: Partition, rng: np.random.Generator) -> Partition:
-    """No, one or a few units moved."""
-    for _ in range(rng.geometric(0.5) - 1):
-        partition = moved(partition, rng)
-    return partition
+def _child(members: Sequence[Partition], space: Space, rng: np.random.Generator) -> Partition:
+    if rng.random() < 0.5 or len(members) < 2:
+        return moved(members[_ranked(rng, max(len(members) // 4, 1))], rng)
+    mother, father = members[_ranked(rng, len(members))], members[_ranked(rng, len(members))]
+    most = mother.n_modules if space.least == space.most else space.most
+    child = mutated(injected(mother, father, most, rng), space, rng)
+    return child if space.least <= child.n_modules <= space.most else mother
 
 
-def moved(partition: Partition, rng: np.random.Generator) -> Partition:
-    """One unit in another module, or two units of different modules exchanged; none is emptied."""
-    labels = partition.labels.copy()
-    units = np.flatnonzero(labels >= 0)
-    unit = rng.choice(units)
-    if rng.random() < 0.3 or partition.sizes[labels[unit]] == 1:
-        others = units[labels[units] != labels[unit]]
-        if len(others):
-            other = rng.choice(others)
-            labels[[unit, other]] = labels[[other, unit]]
-        return Partition(labels)
-    step = rng.integers(1, partition.n_modules) if partition.n_modules > 1 else 0
-    labels[unit] = (labels[unit] + step) % partition.n_modules
-    return Partition(labels)
+def _survivors(ledger: Ledger, members: Sequence[Partition], population: int) -> list[Partition]:
+    """The best members, none a single move from a better one while there are others."""
+    order = sorted((m for m in members if m in ledger.known), key=ledger.known.__getitem__)
+    kept: list[Partition] = []
+    close: list[Partition] = []
+    for member in order:
+        if len(kept) == population:
+            break
+        crowd = any(distance(member, other) <= 1 for other in kept)
+        (close if crowd else kept).append(member)
+    return (kept + close)[:population] if len(kept) < population // 2 else kept
 
 
 def _ranked(rng: np.random.Generator, count: int) -> int:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infoflow.exchange import Exchange
-from infoflow.search.sampling import mean_and_se
+from infoflow.exchange import Exchange, ExchangeMeter, PartitionLike
+from infoflow.exchange.weighting import Weighting
+from infoflow.partition import Partition
+from infoflow.record import Recording
+from infoflow.search.sampling import mean_and_se, random_partitions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,3 +114,91 @@ def score_against(
         raw_minimum=best.amount,
         given_context=best.given_context,
     )
+
+
+def chance(
+    measure: Callable[[Sequence[Partition]], np.ndarray],
+    drawn: Iterator[Partition],
+    *,
+    samples: int,
+    tolerance: float | None,
+    most: int = 2000,
+) -> np.ndarray:
+    """What random partitions exchange: as many as the mean needs.
+
+    Args:
+        measure: Partitions -> `(P, 2)` weighted value and bits.
+        drawn: Random partitions.
+        samples: At least so many.
+        tolerance: Draw on until the standard error of the mean weighted value is at most this
+            share of the mean; None stops at `samples`.
+        most: Give up here.
+
+    Returns:
+        `(S, 2)` weighted value and bits.
+    """
+    values = measure(list(islice(drawn, samples)))
+    while tolerance is not None and len(values) < most:
+        mean, se = mean_and_se(values[:, 0])
+        if se <= tolerance * abs(mean):
+            break
+        # as many again, or the few that are missing if the spread stays as it is
+        missing = len(values) * min((se / max(tolerance * abs(mean), 1e-100)) ** 2 - 1, 1.0)
+        more = max(2, min(int(missing), most - len(values)))
+        values = np.concatenate([values, measure(list(islice(drawn, more)))])
+    return values
+
+
+def module_score(
+    rec: Recording,
+    partition: PartitionLike,
+    *,
+    weighting: Weighting = "conductance",
+    samples: int = 50,
+    tolerance: float | None = None,
+    seed: int = 0,
+    meter: ExchangeMeter | None = None,
+) -> ModuleScore:
+    """The module score of any partition: of Q's, of a planted one, of one by hand.
+
+    score = mean exchange of random partitions into as many modules ÷ exchange of this one, both
+    on the same donors and contexts (yardstick post).
+
+    Args:
+        rec: A recording.
+        partition: A `Partition` or labels; unused units are left out.
+        weighting: Of the exchange.
+        samples: Random partitions, at least.
+        tolerance: Draw on until the relative standard error of the mean is this small.
+        seed: Of the random partitions.
+        meter: Measures; by default one of 100 donors and 50 contexts.
+
+    Raises:
+        ValueError: Labels of another length, fewer than two modules, samples < 2, a tolerance
+            that is not positive.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> rec = ifl.record(net, ["0", "2"], torch.randn(60, 4))
+        >>> module_score(rec, [0, 0, 1, 1, 0, 1], tolerance=0.05).se < 0.06
+        True
+    """
+    check_sampling(samples, tolerance)
+    meter = ExchangeMeter(rec, seed=seed) if meter is None else meter
+    cleaned = meter.checked(partition)
+    drawn = random_partitions(~cleaned.unused, cleaned.n_modules, seed)
+    values = chance(
+        lambda some: meter.values(some, weighting), drawn, samples=samples, tolerance=tolerance
+    )
+    return score_against(values[:, 0], values[:, 1], meter(cleaned, weighting), meter.resolution)
+
+
+def check_sampling(samples: int, tolerance: float | None) -> None:
+    """Raises:
+    ValueError: Fewer than two samples, or a tolerance that is not positive.
+    """
+    if samples < 2:
+        raise ValueError(f"expected samples >= 2, got samples={samples}")
+    if tolerance is not None and not tolerance > 0:
+        raise ValueError(f"expected a tolerance above 0, or None, got {tolerance}")
