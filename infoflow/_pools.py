@@ -126,7 +126,9 @@ class Dask:
             self.client.submit(call, function, dict(task), dict(fixed), pure=False): key
             for key, task in tasks.items()
         }
-        for future in as_completed(list(submitted)):
+        with self.client.as_current():
+            completed = as_completed(list(submitted))
+        for future in completed:
             try:
                 outcome = future.result()
             except KilledWorker as error:
@@ -152,6 +154,6 @@ def _client(scheduler: str) -> Any:
         return Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ConnectionError(
-            f"no Dask scheduler answers at {scheduler!r} ({error}); start one with `dask scheduler` "
-            "and pass the address it prints. Finished tasks are kept"
+            f"no Dask scheduler answers at {scheduler!r} ({error}); start one with "
+            "`dask scheduler` and pass the address it prints. Finished tasks are kept"
         ) from error

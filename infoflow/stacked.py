@@ -125,8 +125,8 @@ class _Progress:
         if not math.isfinite(epoch.train_loss + epoch.validation_loss):
             raise FloatingPointError(
                 f"the loss became {epoch.train_loss:g} (validation {epoch.validation_loss:g}) in "
-                f"epoch {len(self.history) + 1} of dropout {c.dropout:g}, l1 {c.l1:g}, l2 {c.l2:g}, "
-                f"seed {c.seed}; lower the learning rate ({c.lr:g}) or the penalties"
+                f"epoch {len(self.history) + 1} of dropout {c.dropout:g}, l1 {c.l1:g}, "
+                f"l2 {c.l2:g}, seed {c.seed}; lower the learning rate ({c.lr:g}) or the penalties"
             )
         self.history.append(epoch)
         self.schedule.step(epoch.validation_loss)
@@ -173,8 +173,13 @@ def _train_stack(configs: Sequence[TrainConfig], dataset: Dataset) -> list[Train
 
 def _stacked(models: Sequence[nn.Sequential]) -> list[_Parameter]:
     """Weights and biases in turn, layer by layer."""
-    values = [torch.stack(list(same)) for same in zip(*(m.parameters() for m in models))]
+    values = _together(m.parameters() for m in models)
     return [_Parameter(v, torch.zeros_like(v), torch.zeros_like(v)) for v in values]
+
+
+def _together(networks: Iterable[Iterable[Tensor]]) -> list[Tensor]:
+    """Each parameter of all networks, `(networks, ...)`."""
+    return [torch.stack(same) for same in zip(*networks, strict=True)]
 
 
 def _results(
@@ -183,7 +188,7 @@ def _results(
     dataset: Dataset,
     held: tuple[Tensor, Tensor],
 ) -> list[TrainResult]:
-    best = [torch.stack(list(same)) for same in zip(*(state.best for state in progress))]
+    best = _together(state.best for state in progress)
     test = _evaluate(best, dataset.test_x, dataset.test_y)[1]
     validation = _evaluate(best, *held)[1]
     results = []
@@ -297,7 +302,7 @@ def _gradients(
 def _forward(
     values: Sequence[Tensor], x: Tensor, kept: Sequence[Tensor] | None
 ) -> Iterator[Tensor]:
-    """Activations of each hidden layer after its dropout, then logits: `(networks, rows, units)`."""
+    """Hidden activations after dropout, layer by layer, then logits: `(networks, rows, units)`."""
     h = x
     last = len(values) // 2 - 1
     for layer in range(last + 1):

@@ -87,12 +87,12 @@ def sweep(
     shard: tuple[int, int] = (1, 1),
     progress: bool = False,
 ) -> Sweep:
-    """Rows of `function(**task, **fixed)` for every task, those already in the folder not run again.
+    """Rows of `function(**task, **fixed)` for every task; those in the folder are not run again.
 
     A task's rows are written in one step when it is done, so that a run killed at any moment goes
-    on where it was: nothing is lost but the tasks under way, and nothing is there twice. A task that
-    raises is listed with its error and the others go on; so is one whose worker dies (each task
-    under way when that happens is tried once more, alone).
+    on where it was: nothing is lost but the tasks under way, and nothing is there twice. A task
+    that raises is listed with its error and the others go on; so is one whose worker dies (each
+    task under way when that happens is tried once more, alone).
 
     Args:
         function: Importable by the workers; returns one row or several, JSON-able mappings.
@@ -234,9 +234,14 @@ def _open_folder(folder: Path, function: Function, fixed: Mapping[str, Any]) -> 
                 "Choose another folder, or the settings it was begun with"
             )
         return folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} holds other files; choose an empty or new folder")
-    (folder / "rows").mkdir(parents=True)
+    # another shard may be just here, too
+    ours = {"sweep.json", "rows", "failed"}
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; choose a folder")
+    others = [p.name for p in folder.glob("[!.]*") if p.name not in ours]
+    if others:
+        raise ValueError(f"{folder} holds other files ({others[0]}); choose an empty folder")
+    (folder / "rows").mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(about, indent=1))
     return folder
 

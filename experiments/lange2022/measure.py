@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from infoflow.data import Dataset, load_digits, load_mnist
-from infoflow.modularity import Modules, find_modules
 from infoflow.models import mlp
+from infoflow.modularity import Modules, find_modules
 from infoflow.partition import Partition
 from infoflow.record import Recording, record
 from infoflow.similarity import MEASURES, similarities
@@ -133,7 +133,7 @@ def _clustering(S: np.ndarray, n_steps: int, seed: int) -> dict[str, Any]:
     if not off.any():
         names = ("q_star", "n_effective", "n_modules", "q_default", "n_effective_default")
         more = ("q_spectral", "q_monte_carlo", "q_monte_carlo_1000")
-        return {name: None for name in names + more} | _labels(None, None)
+        return dict.fromkeys(names + more) | _labels(None, None)
     paper = find_modules(S, method="lange2022", n_steps=n_steps, seed=seed)
     default = find_modules(S, n_steps=n_steps, seed=seed)
     half = {
@@ -177,7 +177,7 @@ def decode(text: str) -> Partition:
 
 
 def _matrix(row: Mapping[str, Any], S: np.ndarray) -> str:
-    """The matrices that figure 3 shows, their upper triangle in 256 levels as text; "" for others."""
+    """A matrix that figure 3 shows, its upper triangle in 256 levels as text; "" for others."""
     shown = all(row[name] == EXAMPLES[name] for name in ("seed", "layer", "measure"))
     if not shown or row["family"] != "dropout" or row["dropout"] not in EXAMPLES["dropout"]:
         return ""
