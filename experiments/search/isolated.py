@@ -47,8 +47,10 @@ def main() -> None:
             table = csv.writer(file)
             table.writerow(["seed", "first", "second", "silent", "exact", "bits", "isolated"])
             table.writerows(rows)
-    print(f"exact {np.mean([r[4] for r in rows]):.3f}, exactly 0 bits "
-          f"{np.mean([r[5] == 0 for r in rows]):.3f} of {len(rows)} networks")
+    print(
+        f"exact {np.mean([r[4] for r in rows]):.3f}, exactly 0 bits "
+        f"{np.mean([r[5] == 0 for r in rows]):.3f} of {len(rows)} networks"
+    )
 
 
 if __name__ == "__main__":

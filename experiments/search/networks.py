@@ -52,7 +52,11 @@ def digits_network(width: int, seed: int) -> ifl.Recording:
     y = torch.tensor(labels)
     with isolated_rng(seed):
         net = nn.Sequential(
-            nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10)
+            nn.Linear(64, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, 10),
         )
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
     for _ in range(300):
