@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 DEMO_ARGS ?=
 TEST_ARGS ?=
 
-.PHONY: demo test lint toys clean
+.PHONY: demo test lint toys docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/infoflow demo --out runs/demo --overwrite $(DEMO_ARGS)
@@ -29,5 +29,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[report,exact,dev]'
 	touch $@
 
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache
+	rm -rf $(VENV) runs docs/_build .pytest_cache .ruff_cache

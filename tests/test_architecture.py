@@ -14,7 +14,7 @@ STAGES = (
     ("basis", "partition", "_kernels"),
     ("site", "units"),
     ("data", "models", "_hooks", "_inputs", "_safety"),
-    ("train", "record", "checkpoint"),
+    ("train", "record", "checkpoint", "stacked"),
     ("intervene", "similarity", "modularity", "agreement"),
     ("information",),
     ("exchange",),
@@ -23,6 +23,7 @@ STAGES = (
     ("compare",),
     ("plot", "report"),
     ("results",),
+    ("_pools", "sweep"),
     ("cli",),
     ("__main__", "__init__"),
 )

@@ -1,0 +1,159 @@
+"""Where the tasks of a sweep run: in this process, in processes of this machine, or on Dask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+Call = Callable[..., Any]
+Tasks = Mapping[str, Mapping[str, Any]]
+
+
+class Died(str):
+    """The text of a failure for which there is no traceback: the worker process is gone."""
+
+
+class Pool(Protocol):
+    """Runs `call(function, task, fixed)` for every task, and yields outcomes as they come."""
+
+    def run(
+        self, call: Call, function: Call, tasks: Tasks, fixed: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Any]]: ...
+
+
+@contextmanager
+def open_pool(workers: int, scheduler: str | None) -> Iterator[Pool]:
+    """The pool asked for; closed afterwards.
+
+    Raises:
+        ConnectionError: The scheduler cannot be reached.
+        ImportError: Dask is not installed.
+    """
+    if scheduler is not None:
+        with _client(scheduler) as client:
+            yield Dask(client)
+    elif workers > 1:
+        yield Processes(workers)
+    else:
+        yield Here()
+
+
+class Here:
+    """One task after another in this process."""
+
+    def run(
+        self, call: Call, function: Call, tasks: Tasks, fixed: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Any]]:
+        for key, task in tasks.items():
+            yield key, call(function, task, fixed)
+
+
+class Processes:
+    """Processes of this machine (joblib's loky), each kept to one thread by the caller."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def run(
+        self, call: Call, function: Call, tasks: Tasks, fixed: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Any]]:
+        """As many tasks under way as there are workers: when one dies, these are the suspects.
+        Each suspect runs again alone, and if its worker dies again it was the cause."""
+        waiting = dict(tasks)
+        while waiting:
+            suspects: list[str] = []
+            for key, outcome in self._until_death(
+                call, function, dict(waiting), fixed, self.workers
+            ):
+                if isinstance(outcome, Died):
+                    suspects.append(key)
+                else:
+                    del waiting[key]
+                    yield key, outcome
+            for key in suspects:
+                alone = {key: waiting.pop(key)}
+                yield from self._until_death(call, function, alone, fixed, 1)
+
+    def _until_death(
+        self, call: Call, function: Call, tasks: Tasks, fixed: Mapping[str, Any], workers: int
+    ) -> Iterator[tuple[str, Any]]:
+        """Outcomes until a worker dies; then `Died` for each task under way, and no more."""
+        from concurrent.futures import FIRST_COMPLETED, Future, wait
+        from concurrent.futures.process import BrokenProcessPool
+
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        executor = ProcessPoolExecutor(max_workers=workers)
+        queue = iter(tasks.items())
+        under_way: dict[Future[Any], str] = {}
+        try:
+            broken = False
+            while True:
+                while not broken and len(under_way) < workers:
+                    following = next(queue, None)
+                    if following is None:
+                        break
+                    key, task = following
+                    under_way[executor.submit(call, function, dict(task), dict(fixed))] = key
+                if not under_way:
+                    return
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    key = under_way.pop(future)
+                    try:
+                        outcome = future.result()
+                    except BrokenProcessPool as error:
+                        broken, outcome = True, Died(f"the worker process died: {error}")
+                    yield key, outcome
+        finally:
+            executor.shutdown(wait=True, kill_workers=True)
+
+
+class Dask:
+    """The workers of a Dask cluster, which tries a task on other workers when one dies."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def run(
+        self, call: Call, function: Call, tasks: Tasks, fixed: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Any]]:
+        from concurrent.futures import CancelledError
+
+        from distributed import KilledWorker, as_completed
+
+        submitted = {
+            self.client.submit(call, function, dict(task), dict(fixed), pure=False): key
+            for key, task in tasks.items()
+        }
+        with self.client.as_current():
+            completed = as_completed(list(submitted))
+        for future in completed:
+            try:
+                outcome = future.result()
+            except KilledWorker as error:
+                outcome = Died(f"the workers that ran it died: {error}")
+            except CancelledError as error:
+                raise ConnectionError(
+                    "the connection to the Dask scheduler was lost; finished tasks are kept, run "
+                    "the same command again once it is back"
+                ) from error
+            key = submitted.pop(future)
+            future.release()
+            yield key, outcome
+
+
+def _client(scheduler: str) -> Any:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError(
+            'a Dask scheduler was asked for; install it: pip install "infoflow[cluster]"'
+        ) from error
+    try:
+        return Client(scheduler, timeout="10s", set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ConnectionError(
+            f"no Dask scheduler answers at {scheduler!r} ({error}); start one with "
+            "`dask scheduler` and pass the address it prints. Finished tasks are kept"
+        ) from error
