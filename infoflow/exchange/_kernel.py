@@ -90,7 +90,7 @@ def _column_sums(columns, t):
 def bits_of_counts(columns, mixture, sums, changed, m):
     """`(T,)` bits and `(T,)` bits given the context from what `count_rows` counted, corrected.
 
-    The numbers of `information.donors.table_flow` without its pointwise terms.
+    The numbers of `information.donors.table_flow` with Miller-Madow, without pointwise terms.
     """
     k = columns.shape[0]
     t = changed.shape[0]

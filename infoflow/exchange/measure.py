@@ -75,6 +75,7 @@ def exchange(
         seed=seed,
         pool=pool,
         given_context=given_context,
+        correction="auto",
     )
     return meter(partition, weighting, progress=progress)
 

@@ -14,6 +14,7 @@ from infoflow.exchange.traffic import Traffic, measure_traffic, resolution_bits
 from infoflow.exchange.weighting import Weighting, check_weighting, weigh
 from infoflow.information.binning import Bins, Coding
 from infoflow.information.donors import TableFlow, table_flow, two_way_se
+from infoflow.information.mutual import Correction
 from infoflow.information.tables import (
     Pool,
     Target,
@@ -41,6 +42,9 @@ class ExchangeMeter:
         seed: Seed of the draws.
         pool: What to do with positions.
         given_context: Weigh the exchange given the context rather than the plain one.
+        correction: Bias correction, as for `table_flow`. Miller-Madow, the default, can be counted
+            on the fly; `exchange` has "auto", which may look for codes that were not seen (some
+            thousandths of a bit nearer to the truth at 200 x 100, several times slower).
         traffic: What the weightings need, if it was computed before.
     """
 
@@ -55,6 +59,7 @@ class ExchangeMeter:
         seed: int = 0,
         pool: Pool = "mean",
         given_context: bool = True,
+        correction: Correction = "miller_madow",
         traffic: Traffic | None = None,
     ) -> None:
         rng = np.random.default_rng(seed)
@@ -64,6 +69,7 @@ class ExchangeMeter:
         self.seed = seed
         self.pool: Pool = pool
         self.given_context = given_context
+        self.correction: Correction = correction
         self.donors = draw_rows(rec, donors, "donors", rng)
         self.contexts = draw_rows(rec, contexts, "contexts", rng)
         self.evaluations = 0
@@ -74,7 +80,8 @@ class ExchangeMeter:
         self._traffic = traffic
         self.left_out = np.zeros(len(rec.units), dtype=bool)
         self._sender: Sender | None = None
-        if coding == "units" and isinstance(bins, int) and pool != "positions":
+        countable = coding == "units" and isinstance(bins, int) and pool != "positions"
+        if countable and correction == "miller_madow":
             self._sender = Sender(rec, self.donors, self.contexts, bins, pool)
 
     def __call__(
@@ -171,6 +178,7 @@ class ExchangeMeter:
             "coding": self.coding,
             "pool": self.pool,
             "given_context": self.given_context,
+            "correction": self.correction,
             "meter_seed": self.seed,
         }
 
@@ -185,6 +193,7 @@ class ExchangeMeter:
             seed=self.seed + 1_000_003,
             pool=self.pool,
             given_context=self.given_context,
+            correction=self.correction,
             traffic=self._traffic,
         )
         anew.left_out = self.left_out
@@ -275,7 +284,7 @@ class ExchangeMeter:
             progress=progress,
         )
         for b, table in zip(others, tables, strict=True):
-            yield b, table_flow(table.codes, table.n_codes)
+            yield b, table_flow(table.codes, table.n_codes, estimator=self.correction)
 
     def _same_size(self, partition: Partition, samples: int = 20) -> tuple[float, float]:
         """Mean and standard deviation of the exchange of random partitions of the same sizes."""

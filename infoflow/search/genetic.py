@@ -29,9 +29,9 @@ def genetic(
     Offspring inherit whole modules (group injection, Falkenauer 1992), then units move and modules
     merge and split; half are the best members with one unit moved. The best members always
     survive; members one move apart do not both. Plain genetic search loses to local search: with
-    5,000 evaluations on a digits network a population alone ended nearly twice as far from the best known
-    as label crossover did, and annealing alone at the best known. So it gets at most a sixth of
-    the budget, to choose where annealing starts.
+    5,000 evaluations on a digits network a population with hill climbing ended nearly twice as
+    far from the best known as label crossover did, and annealing at the best known. So it gets a
+    sixth of the budget at most, to choose where annealing starts.
 
     Args:
         ledger: Measures, and holds the budget, which the populations share equally.
