@@ -28,7 +28,7 @@ class ModuleScore:
         se: Its standard error.
         n_samples: Random partitions it rests on.
         minimum: Weighted exchange of the best partition, on fresh donors and contexts.
-        floor: Detection floor of `minimum` in the same weighted units: two standard errors, at
+        floor: Detection floor of `minimum` in the same weighted units (bits under "size_z"): two standard errors, at
             least what one changed code among all runs amounts to.
         weighting: Weighting of all of these.
         raw_mean, raw_minimum: The same two in bits, unweighted.
@@ -46,24 +46,35 @@ class ModuleScore:
     given_context: bool
 
     @property
+    def compared(self) -> tuple[float, float]:
+        """Mean and minimum that the ratios rest on: weighted, but in bits under "size_z", whose
+        values have no zero to divide from."""
+        if self.weighting == "size_z":
+            return self.raw_mean, self.raw_minimum
+        return self.mean, self.minimum
+
+    @property
     def ratio(self) -> float:
         """mean / minimum, the score of the yardstick post; inf where nothing is exchanged."""
-        return self.mean / self.minimum if self.minimum > 0 else float("inf")
+        mean, minimum = self.compared
+        return mean / minimum if minimum > 0 else float("inf")
 
     @property
     def log_ratio(self) -> float:
         """log2((mean + floor) / (minimum + floor)): finite also for isolated modules."""
-        return float(np.log2((self.mean + self.floor) / (max(self.minimum, 0.0) + self.floor)))
+        mean, minimum = self.compared
+        return float(np.log2((mean + self.floor) / (max(minimum, 0.0) + self.floor)))
 
     @property
     def bounded(self) -> float:
         """1 - minimum / mean: 1 for isolated modules, 0 for no better than random."""
-        return 1 - max(self.minimum, 0.0) / self.mean if self.mean > 0 else 0.0
+        mean, minimum = self.compared
+        return 1 - max(minimum, 0.0) / mean if mean > 0 else 0.0
 
     @property
     def isolated(self) -> bool:
         """The best partition's exchange cannot be told from nothing."""
-        return self.minimum <= self.floor
+        return self.compared[1] <= self.floor
 
     def to_frame(self) -> pd.DataFrame:
         """One row with every attribute and derived value."""
@@ -99,7 +110,9 @@ def score_against(
     """
     mean, se = mean_and_se(sampled)
     raw_mean = float(sampled_bits.mean())
-    if best.amount > 0 and np.isfinite(best.weighted):
+    if best.weighting == "size_z":
+        per_bit = 1.0
+    elif best.amount > 0 and np.isfinite(best.weighted):
         per_bit = best.weighted / best.amount
     else:
         per_bit = mean / raw_mean if raw_mean > 0 else 1.0

@@ -33,6 +33,15 @@ def test_score_divides_the_mean_by_the_minimum():
     assert ModuleScore(6.0, 0.1, 10, 0.4, 0.5, "none", 6.0, 0.4, True).isolated
 
 
+def test_under_size_z_the_score_compares_bits(rec):
+    meter = ExchangeMeter(rec, donors=20, contexts=20)
+    best = ifl.search(rec, weighting="size_z", budget=40, samples=20, meter=meter).score
+    assert best.minimum < 0
+    assert best.ratio == pytest.approx(best.raw_mean / best.raw_minimum)
+    assert not best.isolated
+    assert 0 < best.bounded < 1
+
+
 def test_sampling_stops_once_the_mean_is_known_well_enough():
     rng = np.random.default_rng(0)
 
