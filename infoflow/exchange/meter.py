@@ -244,7 +244,7 @@ class ExchangeMeter:
         modules = partition.modules
         k = len(modules)
         flow, flow_se, given = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
-        plain_sum = context_sum = np.zeros(1)
+        plain_sum = context_sum = np.zeros((len(self.donors), len(self.contexts)))
         for a, source in enumerate(modules):
             for b, result in self._sent(modules, a, source, progress):
                 flow[a, b] = result.bits.sum()
@@ -273,7 +273,14 @@ class ExchangeMeter:
         self, modules: tuple[np.ndarray, ...], a: int, source: np.ndarray, progress: bool
     ) -> Iterable[tuple[int, TableFlow]]:
         others = [b for b in range(len(modules)) if b != a]
-        targets = [self._target(modules[b]) for b in others]
+        units = [modules[b] for b in others]
+        if self._sender is not None:
+            source, units = self._sender.narrowed(source, units)
+            others = [b for b, some in zip(others, units, strict=True) if len(some)]
+            units = [some for some in units if len(some)]
+        if not others:
+            return
+        targets = [self._target(some) for some in units]
         tables = code_tables(
             self.rec,
             source,

@@ -91,6 +91,19 @@ class Sender:
             del self._kept[next(iter(self._kept))]  # the oldest
         return found
 
+    def narrowed(
+        self, source: np.ndarray, targets: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The units of a source that matter to anything, and those of targets that can move.
+
+        The rest contributes exact zeros, and looking at the layer that is intervened on would
+        keep the engine from its short cuts there.
+        """
+        reach = self._reached(tuple(self.rec.units.by_layer(source)))
+        put_in = self.rec.units.indices(list(reach.sources))
+        live = self.rec.units.indices(list(reach.layers))
+        return np.intersect1d(source, put_in), [np.intersect1d(t, live) for t in targets]
+
     def _measure(self, names: tuple[str, ...], sources: list[np.ndarray]) -> list[Sent]:
         """Sources that lie in the same layers, run together."""
         n = len(self.rec.units)
