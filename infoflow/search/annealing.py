@@ -45,15 +45,16 @@ def annealing(
 
 def anneal(
     ledger: Ledger, space: Space, start: Partition, *, steps: int, hot: float, cold: float
-) -> None:
+) -> Partition:
     """One chain: a move that raises the value by Δ is taken with probability exp(-Δ/T), T falling
     geometrically from `hot` to `cold` while `steps` evaluations are spent.
 
     Moves to partitions that are known already cost nothing; the chain ends early when it finds no
-    others.
+    others. Returns the best partition of the chain.
     """
     rng = ledger.rng
     current, value, idle = start, ledger(start), 0
+    best, least = current, value
     budget, ends = max(steps, 1), max(ledger.left - steps, 0)
     while ledger.left > ends and idle < 50 * len(space.units):
         before = ledger.left
@@ -62,7 +63,10 @@ def anneal(
         temperature = max(hot * (cold / hot) ** (1 - (before - ends) / budget), 1e-300)
         if rng.random() < np.exp(-max(found - value, 0.0) / temperature):
             current, value = candidate, found
+        if value < least:
+            best, least = current, value
         idle = idle + 1 if ledger.left == before else 0
+    return best
 
 
 def climbing(ledger: Ledger, space: Space, starts: Sequence[Partition], patience: int = 20) -> None:

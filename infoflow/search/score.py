@@ -28,8 +28,8 @@ class ModuleScore:
         se: Its standard error.
         n_samples: Random partitions it rests on.
         minimum: Weighted exchange of the best partition, on fresh donors and contexts.
-        floor: Detection floor of `minimum` in the same weighted units (bits under "size_z"): two standard errors, at
-            least what one changed code among all runs amounts to.
+        floor: Detection floor of `minimum` in the same weighted units (bits under "size_z"): two
+            standard errors, at least what one changed code among all runs amounts to.
         weighting: Weighting of all of these.
         raw_mean, raw_minimum: The same two in bits, unweighted.
         given_context: Whether those bits are given the context, or plain.
