@@ -24,7 +24,7 @@ from infoflow.exchange.weighting import Weighting
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "search"))
 
-from networks import digits_network  # noqa: E402
+from networks import digits_network  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 
 def main() -> None:

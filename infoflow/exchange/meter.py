@@ -80,8 +80,8 @@ class ExchangeMeter:
         self._traffic = traffic
         self.left_out = np.zeros(len(rec.units), dtype=bool)
         self._sender: Sender | None = None
-        countable = coding == "units" and isinstance(bins, int) and pool != "positions"
-        if countable and correction == "miller_madow":
+        countable = coding == "units" and pool != "positions" and correction == "miller_madow"
+        if countable and isinstance(bins, int):
             self._sender = Sender(rec, self.donors, self.contexts, bins, pool)
 
     def __call__(
