@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 
 from experiments.lange2022.rows import PAIRS, agreement_table
-from experiments.lange2022.style import FAMILIES, FAMILY_NAME, LABEL, MEASURE_COLOR, ORDER, SETTINGS
+from experiments.lange2022.style import FAMILIES, LABEL, MEASURE_COLOR, ORDER, SETTINGS
 
 # figure 4b: green where training raised the agreement, black where it did nothing
 _CHANGE = LinearSegmentedColormap.from_list("change", ["#d01c8b", "#000000", "#4dac26"])
@@ -42,7 +42,7 @@ def figure_s5(rows: pd.DataFrame) -> Any:
     strengths = {
         f: sorted(trained.loc[trained["family"] == f, "percent"].unique()) for f in FAMILIES
     }
-    columns = max(map(len, strengths.values()))
+    columns = max(1, *map(len, strengths.values()))
     with plt.rc_context(SETTINGS):
         figure, axes = plt.subplots(
             6, columns, figsize=(0.95 * columns, 6.3), layout="constrained", squeeze=False
@@ -56,10 +56,7 @@ def figure_s5(rows: pd.DataFrame) -> Any:
                 _draw(upper, matrix(some))
                 _draw(lower, matrix(some) - base, change=True)
                 upper.set_title(f"{strength:.0f} %", fontsize=7)
-            axes[2 * number, 0].text(
-                -0.15, -0.1, FAMILY_NAME[family], rotation=90, va="center", ha="right",
-                transform=axes[2 * number, 0].transAxes,
-            )  # fmt: skip
+            axes[2 * number, 0].set_ylabel(family.upper() if family != "dropout" else family)
     return figure
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.lange2022.measure import LAYERS, decode
-from experiments.lange2022.settings import percent
+from experiments.lange2022.settings import percent, table_1
 from infoflow.agreement import element_similarity
 from infoflow.similarity import MEASURES
 from infoflow.sweep import load_sweep
@@ -23,8 +23,18 @@ _TEXT = ["partition", "partition_default", "matrix", "versions", "git_commit", "
 
 
 def save_rows(sweep_folder: Path, path: Path) -> pd.DataFrame:
-    """The rows of a sweep as one table, in a fixed order: networks, layers, measures."""
+    """The rows of a sweep as one table, in a fixed order: networks, layers, measures.
+
+    Of a sweep under way only seeds with all settings are taken, so that no seed weighs on one
+    kind of regularisation alone.
+    """
     rows = pd.DataFrame(load_sweep(sweep_folder)).drop(columns="networks")
+    trained = rows[rows["trained"]].drop_duplicates(NETWORK)
+    whole = trained["seed"].value_counts() == len(table_1())
+    rows = rows[~rows["trained"] | rows["seed"].isin(whole.index[whole])]
+    if not rows["trained"].any():
+        raise ValueError(f"no seed in {sweep_folder} has all its networks yet; let the sweep go on")
+    rows = rows.copy()
     for name, order in (("layer", LAYERS), ("measure", MEASURES)):
         rows[name] = pd.Categorical(rows[name], order, ordered=True)
     rows = rows.sort_values([*NETWORK, "layer", "measure"], ignore_index=True)
