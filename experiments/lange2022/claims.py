@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
-from experiments.lange2022.rows import LEAST_ACCURACY, NETWORK, agreement_table, clusterable
+from experiments.lange2022.rows import LEAST_ACCURACY, NETWORK, Table, agreement_table, clusterable
 from experiments.lange2022.style import FAMILIES
 from infoflow.similarity import DOWNSTREAM, MEASURES, UPSTREAM
 
@@ -59,8 +58,8 @@ class Claim:
 class Tables:
     """The rows, and the tables that claims are read from."""
 
-    rows: pd.DataFrame
-    agreement: pd.DataFrame
+    rows: Table
+    agreement: Table
 
     def q(self, column: str = "q_star") -> Callable[..., dict[str, Estimate]]:
         """Strong minus weak regularisation in `column`, of chosen measures and layers."""
@@ -75,7 +74,7 @@ class Tables:
         return change
 
 
-def estimate(values: pd.Series) -> Estimate:
+def estimate(values: Table) -> Estimate:
     """Mean over seeds with a 95 % t interval."""
     from scipy.stats import t
 
@@ -88,7 +87,7 @@ def estimate(values: pd.Series) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
-def _strong_minus_weak(rows: pd.DataFrame, family: str, column: str) -> pd.Series:
+def _strong_minus_weak(rows: Table, family: str, column: str) -> Table:
     """Per seed: mean over its EDGE strongest settings kept, less that over its EDGE weakest."""
     some = rows[rows["family"] == family]
     by_setting = some.groupby(["seed", "percent"])[column].mean().sort_index()
@@ -114,13 +113,13 @@ def _pairs(kind: str) -> list[str]:
     return found[kind]
 
 
-def _by_seed(table: pd.DataFrame, pairs: Sequence[str]) -> pd.Series:
+def _by_seed(table: Table, pairs: Sequence[str]) -> Table:
     """Mean agreement of each seed's trained networks."""
     trained = table[table["family"] != "untrained"]
     return trained[list(pairs)].mean(axis=1).groupby(trained["seed"]).mean()
 
 
-def _untrained(table: pd.DataFrame, pairs: Sequence[str]) -> float:
+def _untrained(table: Table, pairs: Sequence[str]) -> float:
     return float(table.loc[table["family"] == "untrained", list(pairs)].mean().mean())
 
 
@@ -128,7 +127,7 @@ def _verdict(*met: bool) -> Verdict:
     return "replicated" if all(met) else "partly" if any(met) else "not"
 
 
-def claims(rows: pd.DataFrame, *, partition: str = "partition") -> list[Claim]:
+def claims(rows: Table, *, partition: str = "partition") -> list[Claim]:
     """All claims. A claim about a direction is met where the whole interval lies on its side of 0;
     one of several parts is `partly` replicated where some of them are met.
 
@@ -234,7 +233,7 @@ def _of_agreement(tables: Tables) -> list[Claim]:
     ]
 
 
-def _of_strength(table: pd.DataFrame) -> list[Claim]:
+def _of_strength(table: Table) -> list[Claim]:
     """Figure S5: agreement over the strength of regularisation."""
     norm_down = [f"{m}|{m}_norm" for m in ("o_sens", "hess")]
     plain = [pair for pair in _pairs("across") if not pair.endswith("_norm")]
@@ -283,7 +282,7 @@ def _of_clusters(tables: Tables, partition: str) -> list[Claim]:
     return found if suffix else [*found, _both_halves(some), _discarded(tables.rows)]
 
 
-def _both_halves(some: pd.DataFrame) -> Claim:
+def _both_halves(some: Table) -> Claim:
     """Figure S2."""
     parts, gains = [], {}
     for half in ("q_spectral", "q_monte_carlo_1000", "q_monte_carlo"):
@@ -303,7 +302,7 @@ def _both_halves(some: pd.DataFrame) -> Claim:
     )
 
 
-def _discarded(rows: pd.DataFrame) -> Claim:
+def _discarded(rows: Table) -> Claim:
     networks = rows[rows["trained"]].drop_duplicates(NETWORK)
     low = networks[networks["test_accuracy"] < LEAST_ACCURACY]
     strongest = bool((low["percent"] >= 75).all()) and not (low["family"] == "dropout").any()

@@ -6,10 +6,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 
-from experiments.lange2022.rows import PAIRS, agreement_table
+from experiments.lange2022.rows import PAIRS, Table, agreement_table
 from experiments.lange2022.style import FAMILIES, LABEL, MEASURE_COLOR, ORDER, SETTINGS
 
 # figure 4b: green where training raised the agreement, black where it did nothing
@@ -17,7 +16,7 @@ _CHANGE = LinearSegmentedColormap.from_list("change", ["#d01c8b", "#000000", "#4
 _LARGEST_CHANGE = 0.4
 
 
-def figure_4(rows: pd.DataFrame) -> Any:
+def figure_4(rows: Table) -> Any:
     """Mean agreement of trained networks, and its difference to untrained ones."""
     table = agreement_table(rows)
     trained, untrained = _split(table)
@@ -34,7 +33,7 @@ def figure_4(rows: pd.DataFrame) -> Any:
     return figure
 
 
-def figure_s5(rows: pd.DataFrame) -> Any:
+def figure_s5(rows: Table) -> Any:
     """As figure 4, by kind (pairs of rows) and strength (columns) of regularisation."""
     table = agreement_table(rows)
     trained, untrained = _split(table)
@@ -60,7 +59,7 @@ def figure_s5(rows: pd.DataFrame) -> Any:
     return figure
 
 
-def matrix(table: pd.DataFrame) -> np.ndarray:
+def matrix(table: Table) -> np.ndarray:
     """`(8, 8)` mean agreement in the order of `ORDER`, nan on the diagonal."""
     found = np.full((len(ORDER), len(ORDER)), np.nan)
     for a, b in PAIRS:
@@ -69,7 +68,7 @@ def matrix(table: pd.DataFrame) -> np.ndarray:
     return found
 
 
-def _split(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _split(table: Table) -> tuple[Table, Table]:
     without = table["family"] == "untrained"
     return table[~without], table[without]
 
