@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from experiments.lange2022 import claims as claim_module
-from experiments.lange2022.claims import claims, estimate, to_markdown
+from experiments.lange2022.claims import estimate, page
 from experiments.lange2022.draw import FIGURES, draw
 from experiments.lange2022.measure import ALPHABET, decode, encode
 from experiments.lange2022.rows import PAIRS, ROWS, agreement_table, load_rows, save_rows
 from experiments.lange2022.settings import table_1, tasks
-from experiments.lange2022.study import finish, run
+from experiments.lange2022.study import Study, finish, main, run
 from infoflow.agreement import agreement
 from infoflow.partition import Partition
 from infoflow.similarity import MEASURES
@@ -39,9 +39,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _tiny(out: Path) -> None:
-    found = run(
-        out=out, seeds=1, untrained=2, max_epochs=20, n_steps=50, workers=1, progress=False
-    )  # fmt: skip
+    study = Study(out, seeds=1, untrained=2, max_epochs=20, n_steps=50, workers=1, progress=False)
+    found = run(study)
     assert found.failures == ()
 
 
@@ -102,15 +101,24 @@ def test_a_rerun_gives_identical_rows(tiny: Path, tmp_path: Path) -> None:
 
 def test_other_settings_in_the_same_folder_are_refused(tiny: Path) -> None:
     with pytest.raises(ValueError, match="max_epochs was 20 and is 3"):
-        run(out=tiny, seeds=1, untrained=2, max_epochs=3, n_steps=50, workers=1)
+        run(Study(tiny, max_epochs=3, n_steps=50, workers=1))
     with pytest.raises(ValueError, match="expected i/n"):
-        run(out=tiny, shard="1")
+        run(Study(tiny, shard="1"))
 
 
 def test_missing_mnist_is_said_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="train-images-idx3-ubyte"):
-        run(out=tmp_path / "out", dataset="mnist", data_dir=tmp_path)
+        run(Study(tmp_path / "out", dataset="mnist", data_dir=tmp_path))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line_says_what_is_wrong_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--dataset", "mnist", "--data-dir", str(tmp_path), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["lange2022", *arguments])
+    with pytest.raises(SystemExit, match=r"error: .*lacks train-images"):
+        main()
 
 
 def test_agreement_is_that_of_the_saved_partitions(tiny: Path) -> None:
@@ -172,6 +180,5 @@ def test_an_interval_of_one_seed_supports_nothing() -> None:
 @pytest.mark.skipif(not RESULTS.exists(), reason="no results are committed")
 def test_the_page_shows_what_the_committed_rows_say() -> None:
     rows = load_rows(RESULTS)
-    page = (TOP / "docs" / "lange2022.md").read_text(encoding="utf-8")
-    assert to_markdown(claims(rows)) in page
+    assert page(rows) in (TOP / "docs" / "lange2022.md").read_text(encoding="utf-8")
     assert rows["dataset"].eq("mnist").all() and set(rows.columns) >= COLUMNS

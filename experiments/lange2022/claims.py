@@ -315,6 +315,13 @@ def _discarded(rows: Table) -> Claim:
     )
 
 
+def page(rows: Table) -> str:
+    """Both tables of claims: by the paper's clustering, and by our default one."""
+    tables = [to_markdown(claims(rows, partition=p)) for p in ("partition", "partition_default")]
+    heading = "With the default optimiser of `find_modules` in place of the paper's clustering:"
+    return f"{tables[0]}\n\n{heading}\n\n{tables[1]}\n"
+
+
 def to_markdown(found: Sequence[Claim]) -> str:
     """A table of claims, numbers and verdicts."""
     lines = ["| The paper | Here | Verdict |", "|---|---|---|"]
