@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO_ARGS ?=
+REPRODUCE_ARGS ?=
 TEST_ARGS ?=
 
-.PHONY: demo test lint toys docs clean
+.PHONY: demo test lint toys reproduce docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/infoflow demo --out runs/demo --overwrite $(DEMO_ARGS)
@@ -22,11 +23,15 @@ lint: $(INSTALLED)
 toys: $(INSTALLED)
 	$(BIN)/infoflow toys
 
+# digits, 2 seeds; for MNIST: make reproduce REPRODUCE_ARGS='--dataset mnist --data-dir FOLDER --seeds 9 --untrained 500'
+reproduce: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.lange2022 $(REPRODUCE_ARGS)
+
 # torch first and by its exact version: the CPU build is enough
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==$$(sed -n 's/^torch==//p' constraints.txt)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[report,exact,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[report,exact,cluster,dev]'
 	touch $@
 
 docs: $(INSTALLED)

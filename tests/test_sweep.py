@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -187,6 +188,14 @@ def _cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[str]]]
         yield address, [stack.enter_context(_process(*worker, *scratch)) for _ in range(2)]
 
 
+def _kill_after_two_rows(worker: subprocess.Popen[str], folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob("rows/*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    worker.kill()
+    worker.wait()
+
+
 def test_a_dask_cluster_gives_the_same_rows_also_when_a_worker_dies(tmp_path: Path) -> None:
     tasks, log = grid(x=range(12)), str(tmp_path / "log")
     fixed = {"log": log, "seconds": 0.1}
@@ -194,8 +203,11 @@ def test_a_dask_cluster_gives_the_same_rows_also_when_a_worker_dies(tmp_path: Pa
     with _cluster(tmp_path) as (address, workers):
         there = sweep(functions.slow_square, tasks, tmp_path / "a", fixed=fixed, scheduler=address)
         assert there.rows == here.rows
-        workers[0].kill()
+        killer = Thread(target=_kill_after_two_rows, args=(workers[0], tmp_path / "b"))
+        killer.start()
         again = sweep(functions.slow_square, tasks, tmp_path / "b", fixed=fixed, scheduler=address)
+        killer.join()
+        assert workers[0].poll() is not None
         assert again.rows == here.rows and again.failures == ()
         bad = sweep(functions.fails_at_three, XS, tmp_path / "c", scheduler=address)
         assert bad.done == 4 and "three is too much" in bad.failures[0].error

@@ -6,15 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
-
 from experiments.lange2022.figures_agreement import figure_4, figure_s5
 from experiments.lange2022.figures_networks import figure_s1, figure_s2
 from experiments.lange2022.figures_q import figure_3, figure_s3, figure_s4
-from experiments.lange2022.rows import load_rows
+from experiments.lange2022.rows import Table, load_rows
 from experiments.lange2022.style import save
 
-FIGURES: dict[str, Callable[[pd.DataFrame], Any]] = {
+FIGURES: dict[str, Callable[[Table], Any]] = {
     "3": figure_3,
     "4": figure_4,
     "s1": figure_s1,

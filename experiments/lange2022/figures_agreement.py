@@ -6,18 +6,17 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 
-from experiments.lange2022.rows import PAIRS, agreement_table
-from experiments.lange2022.style import FAMILIES, FAMILY_NAME, LABEL, MEASURE_COLOR, ORDER, SETTINGS
+from experiments.lange2022.rows import PAIRS, Table, agreement_table
+from experiments.lange2022.style import FAMILIES, LABEL, MEASURE_COLOR, ORDER, SETTINGS
 
 # figure 4b: green where training raised the agreement, black where it did nothing
 _CHANGE = LinearSegmentedColormap.from_list("change", ["#d01c8b", "#000000", "#4dac26"])
 _LARGEST_CHANGE = 0.4
 
 
-def figure_4(rows: pd.DataFrame) -> Any:
+def figure_4(rows: Table) -> Any:
     """Mean agreement of trained networks, and its difference to untrained ones."""
     table = agreement_table(rows)
     trained, untrained = _split(table)
@@ -34,7 +33,7 @@ def figure_4(rows: pd.DataFrame) -> Any:
     return figure
 
 
-def figure_s5(rows: pd.DataFrame) -> Any:
+def figure_s5(rows: Table) -> Any:
     """As figure 4, by kind (pairs of rows) and strength (columns) of regularisation."""
     table = agreement_table(rows)
     trained, untrained = _split(table)
@@ -42,7 +41,7 @@ def figure_s5(rows: pd.DataFrame) -> Any:
     strengths = {
         f: sorted(trained.loc[trained["family"] == f, "percent"].unique()) for f in FAMILIES
     }
-    columns = max(map(len, strengths.values()))
+    columns = max(1, *map(len, strengths.values()))
     with plt.rc_context(SETTINGS):
         figure, axes = plt.subplots(
             6, columns, figsize=(0.95 * columns, 6.3), layout="constrained", squeeze=False
@@ -56,14 +55,11 @@ def figure_s5(rows: pd.DataFrame) -> Any:
                 _draw(upper, matrix(some))
                 _draw(lower, matrix(some) - base, change=True)
                 upper.set_title(f"{strength:.0f} %", fontsize=7)
-            axes[2 * number, 0].text(
-                -0.15, -0.1, FAMILY_NAME[family], rotation=90, va="center", ha="right",
-                transform=axes[2 * number, 0].transAxes,
-            )  # fmt: skip
+            axes[2 * number, 0].set_ylabel(family.upper() if family != "dropout" else family)
     return figure
 
 
-def matrix(table: pd.DataFrame) -> np.ndarray:
+def matrix(table: Table) -> np.ndarray:
     """`(8, 8)` mean agreement in the order of `ORDER`, nan on the diagonal."""
     found = np.full((len(ORDER), len(ORDER)), np.nan)
     for a, b in PAIRS:
@@ -72,7 +68,7 @@ def matrix(table: pd.DataFrame) -> np.ndarray:
     return found
 
 
-def _split(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _split(table: Table) -> tuple[Table, Table]:
     without = table["family"] == "untrained"
     return table[~without], table[without]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import matplotlib.pyplot as plt
-import pandas as pd
 
-from experiments.lange2022.rows import NETWORK, clusterable
+from experiments.lange2022.rows import NETWORK, Table, clusterable
 from experiments.lange2022.style import (
     FAMILIES,
     FAMILY_COLOR,
@@ -26,7 +25,7 @@ METRICS = {
 }
 
 
-def figure_s1(rows: pd.DataFrame) -> Any:
+def figure_s1(rows: Table) -> Any:
     """Performance and weights by setting: seeds thin, mean ± standard error thick, untrained gray.
     All networks are shown, those below 80 % too."""
     networks = rows.drop_duplicates(NETWORK)
@@ -53,7 +52,7 @@ def figure_s1(rows: pd.DataFrame) -> Any:
     return figure
 
 
-def figure_s2(rows: pd.DataFrame) -> Any:
+def figure_s2(rows: Table) -> Any:
     """Q* against Q of the spectral half alone, and of 1000 Monte Carlo steps alone."""
     rows = clusterable(rows)
     with plt.rc_context(SETTINGS):

@@ -7,18 +7,17 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 
 from experiments.lange2022.measure import EXAMPLES, LAYERS, decode
-from experiments.lange2022.rows import clusterable
+from experiments.lange2022.rows import Table, clusterable
 from experiments.lange2022.style import FAMILIES, FAMILY_COLOR, FAMILY_NAME, GRID, SETTINGS, frame
 from infoflow.plot import similarity_matrix
 
 
-def figure_3(rows: pd.DataFrame) -> Any:
+def figure_3(rows: Table) -> Any:
     """Example matrices over Q* against percent regularisation, both layers together."""
     with plt.rc_context(SETTINGS):
-        figure = plt.figure(figsize=(10, 7.2), layout="constrained")
+        figure: Any = plt.figure(figsize=(10, 7.2), layout="constrained")
         top, bottom = figure.subfigures(2, 1, height_ratios=(1, 2))
         _examples(top, rows)
         axes = bottom.subplots(2, 4, sharex=True, sharey=True)
@@ -27,20 +26,20 @@ def figure_3(rows: pd.DataFrame) -> Any:
     return figure
 
 
-def figure_s3(rows: pd.DataFrame) -> Any:
+def figure_s3(rows: Table) -> Any:
     """Q* by layer."""
     return _by_layer(rows, "q_star", "Q*")
 
 
-def figure_s4(rows: pd.DataFrame) -> Any:
+def figure_s4(rows: Table) -> Any:
     """Number of clusters (eq. 8) by layer."""
     return _by_layer(rows, "n_effective", "clusters")
 
 
-def _by_layer(rows: pd.DataFrame, column: str, label: str) -> Any:
+def _by_layer(rows: Table, column: str, label: str) -> Any:
     rows = clusterable(rows)
     with plt.rc_context(SETTINGS):
-        figure = plt.figure(figsize=(10, 9), layout="constrained")
+        figure: Any = plt.figure(figsize=(10, 9), layout="constrained")
         halves = figure.subfigures(2, 1)
         for half, layer, shade in zip(halves, LAYERS, ("white", "#f0f0f0"), strict=True):
             half.set_facecolor(shade)
@@ -51,7 +50,7 @@ def _by_layer(rows: pd.DataFrame, column: str, label: str) -> Any:
     return figure
 
 
-def _panels(axes: Any, rows: pd.DataFrame, column: str) -> None:
+def _panels(axes: Any, rows: Table, column: str) -> None:
     """A panel a measure: mean ± standard error by family, ±1, 2, 3 σ of untrained networks."""
     for measures, line in zip(GRID, axes, strict=True):
         for measure, ax in zip(measures, line, strict=True):
@@ -67,7 +66,7 @@ def _panels(axes: Any, rows: pd.DataFrame, column: str) -> None:
                 )
 
 
-def _untrained_band(ax: Any, values: pd.Series) -> None:
+def _untrained_band(ax: Any, values: Table) -> None:
     if len(values) < 2:
         return
     mean, spread = values.mean(), values.std()
@@ -83,7 +82,7 @@ def _label(axes: Any, label: str) -> None:
     axes[0, 0].legend(fontsize=6, frameon=False, loc="upper left")
 
 
-def _examples(figure: Any, rows: pd.DataFrame) -> None:
+def _examples(figure: Any, rows: Table) -> None:
     """Normalised covariance of the first layer of one seed, over increasing dropout."""
     shown = rows[rows["matrix"] != ""].sort_values("dropout")
     axes = figure.subplots(1, len(EXAMPLES["dropout"]))

@@ -36,7 +36,7 @@ LABEL = {
     + name.removesuffix("_norm").replace("_", "-")
     for name in ORDER
 }
-SETTINGS = {
+SETTINGS: Any = {
     "font.size": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
