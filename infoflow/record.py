@@ -124,7 +124,7 @@ def record(
     Args:
         model: Any module called as `model(*inputs)`. Layers after dropout are seen as in
             evaluation: dropout does nothing.
-        layers: Dotted layer names or `Site` objects. The units of a layer are its output features or
+        layers: Dotted names or `Site` objects. The units of a layer are its output features or
             channels; further dimensions (pixels, tokens) are positions.
         inputs: A tensor `(K, ...)`, a tuple of them for several arguments, or a `DataLoader`. A
             loader's batches are tensors, or tuples whose last entry is the targets (unless

@@ -62,7 +62,7 @@ def shuffled_units(
     meter: ExchangeMeter,
     partition: PartitionLike,
     *,
-    weighting: Weighting = "conductance",
+    weighting: Weighting = "pairs",
     n: int = 99,
     seed: int = 0,
 ) -> NullDistribution:

@@ -166,7 +166,7 @@ def module_score(
     rec: Recording,
     partition: PartitionLike,
     *,
-    weighting: Weighting = "conductance",
+    weighting: Weighting = "pairs",
     samples: int = 50,
     tolerance: float | None = None,
     seed: int = 0,
