@@ -114,7 +114,7 @@ def test_a_search_killed_by_the_system_goes_on_bit_for_bit(rec, tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"weighting": "pairs"}, "weighting was 'conductance', is 'pairs'"),
+        ({"weighting": "ncut"}, "weighting was 'pairs', is 'ncut'"),
         ({"donors": 11}, "donors was"),
         ({"seed": 4}, "seed was 3, is 4"),
         ({"n_modules": 3}, "n_modules was"),
