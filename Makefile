@@ -7,7 +7,7 @@ DEMO_ARGS ?=
 REPRODUCE_ARGS ?=
 TEST_ARGS ?=
 
-.PHONY: demo test lint toys reproduce clean
+.PHONY: demo test lint toys reproduce docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/infoflow demo --out runs/demo --overwrite $(DEMO_ARGS)
@@ -34,5 +34,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[report,exact,cluster,dev]'
 	touch $@
 
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache
+	rm -rf $(VENV) runs docs/_build .pytest_cache .ruff_cache

@@ -39,26 +39,23 @@ class CallCheck:
     """Counts how often each site's layer was called; `check()` after a complete forward pass."""
 
     def __init__(self, sites: Iterable[Site]) -> None:
-        self._calls = dict.fromkeys(sites, 0)
-
-    def count(self, site: Site) -> int:
-        """The site's layer was called; how often before."""
-        before = self._calls[site]
-        self._calls[site] = before + 1
-        return before
+        self._sites = list(sites)
+        self.calls = [0] * len(self._sites)
 
     def restart(self) -> None:
         """A pass begins: forget calls of an earlier one that broke off."""
-        self._calls = dict.fromkeys(self._calls, 0)
+        self.calls[:] = [0] * len(self.calls)
 
     def __call__(self) -> None:
         """Raises:
         RuntimeError: A layer was not reached, or was called more than once while its site does
             not say which call it means: one value would silently stand for several.
         """
-        calls = dict(self._calls)
+        counts = list(self.calls)
         self.restart()
-        for site, count in calls.items():
+        for site, count in zip(self._sites, counts, strict=True):
+            if count == 1 and site.call is None:
+                continue
             if count == 0:
                 raise RuntimeError(
                     f"layer {site.path!r} was never reached in the forward pass: the model does "
@@ -90,19 +87,24 @@ def call_hooks(
     check = CallCheck(site for site, _ in functions)
     handles = []
     try:
-        for site, function in functions:
+        for number, (site, function) in enumerate(functions):
             layer = layer_at(model, site.path)
-            handles.append(_register(layer, site, function, check))
+            handles.append(_register(layer, site, function, check.calls, number))
         yield check
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _register(layer: nn.Module, site: Site, function: CallFunction, check: CallCheck) -> Any:
+def _register(
+    layer: nn.Module, site: Site, function: CallFunction, calls: list[int], place: int
+) -> Any:
+    only = site.call if isinstance(site.call, int) else None
+
     def see(value: Any) -> Any:
-        number = check.count(site)
-        return function(value, number) if site.call in (None, "all", number) else None
+        number = calls[place]
+        calls[place] = number + 1
+        return function(value, number) if only is None or only == number else None
 
     if site.io == "output":
         return layer.register_forward_hook(lambda _layer, _args, output: see(output))
@@ -135,13 +137,21 @@ def _without_number(function: SiteFunction) -> CallFunction:
 
 @contextmanager
 def checked_passes(
-    model: nn.Module, functions: Iterable[tuple[Site, CallFunction]]
+    model: nn.Module,
+    functions: Iterable[tuple[Site, CallFunction]],
+    after: Callable[[], None],
 ) -> Iterator[None]:
-    """`call_hooks` for passes that the user starts: each complete pass is checked as it ends."""
+    """`call_hooks` for passes that the user starts: each complete pass is checked as it ends, and
+    `after` called."""
     with call_hooks(model, functions) as check:
+
+        def finish(*_: Any) -> None:
+            check()
+            after()
+
         handles = [
             model.register_forward_pre_hook(lambda *_: check.restart()),
-            model.register_forward_hook(lambda *_: check()),
+            model.register_forward_hook(finish),
         ]
         try:
             yield

@@ -31,18 +31,18 @@ class Snapshot:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._modules = list(model.modules())
+        self.modules = list(model.modules())
+        self.gpus = sorted({p.device.index or 0 for p in model.parameters() if p.is_cuda})
         self._buffers = [
             (buffer, buffer._version, buffer.detach().clone())
             for buffer in {id(b): b for b in model.buffers()}.values()
         ]
-        self.take()
 
     def take(self) -> None:
         """Look at the attributes as they are now."""
         self._attributes = [
             (m, dict(vars(m)), dict(m._buffers), dict(m._parameters), dict(m._modules))
-            for m in self._modules
+            for m in self.modules
         ]
 
     def restore(self) -> None:
@@ -80,14 +80,13 @@ def evaluating(model: nn.Module, snapshot: Snapshot | None = None) -> Iterator[N
         RuntimeError: Another thread is inside `do()` on this model.
     """
     with _one_pass:
-        refuse_if_held(model.modules())
         snapshot = Snapshot(model) if snapshot is None else snapshot
+        refuse_if_held(snapshot.modules)
         snapshot.take()
-        devices = sorted({p.device.index or 0 for p in model.parameters() if p.is_cuda})
         try:
-            with torch.random.fork_rng(devices=devices), eagerly():
-                for module in snapshot._modules:
-                    module.training = False
+            with torch.random.fork_rng(devices=snapshot.gpus), eagerly():
+                for module in snapshot.modules:
+                    vars(module)["training"] = False
                 yield
         finally:
             snapshot.restore()

@@ -52,6 +52,10 @@ class Recording:
     versions: tuple[tuple[int, int], ...] = ()
     cache: dict[Any, Any] = field(default_factory=dict)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy has tensors and layers of its own: what is known by identity does not hold there
+        return {**vars(self), "versions": (), "cache": {}}
+
     def __getitem__(self, layer: str) -> Tensor:
         self.units.site(layer)
         return self.activations[layer]
@@ -120,7 +124,7 @@ def record(
     Args:
         model: Any module called as `model(*inputs)`. Layers after dropout are seen as in
             evaluation: dropout does nothing.
-        layers: Dotted layer names or `Site`s. The units of a layer are its output features or
+        layers: Dotted names or `Site` objects. The units of a layer are its output features or
             channels; further dimensions (pixels, tokens) are positions.
         inputs: A tensor `(K, ...)`, a tuple of them for several arguments, or a `DataLoader`. A
             loader's batches are tensors, or tuples whose last entry is the targets (unless
@@ -281,7 +285,9 @@ def _run(
             check()
             outputs.append(output_tensor(value).detach().cpu().clone())
             for site in sites:
-                kept[site.name].append(joined_calls(calls.pop(site.name)))
+                joined = joined_calls(calls.pop(site.name))
+                _check_same_calls(site, joined, kept[site.name])
+                kept[site.name].append(joined)
     return {name: torch.cat(parts) for name, parts in kept.items()}, torch.cat(outputs)
 
 
@@ -301,6 +307,14 @@ def _check_rows(site: Site, got: int, expected: int) -> None:
             f"layer {site.path!r} returned {got} rows along dimension 0 for a batch of {expected}: "
             "dimension 0 of a site must be the batch (set batch_first=True, or move the batch "
             "dimension in front)"
+        )
+
+
+def _check_same_calls(site: Site, seen: Tensor, before: list[Tensor]) -> None:
+    if before and seen.shape[1:] != before[0].shape[1:]:
+        raise ValueError(
+            f"layer {site.path!r} gave {tuple(before[0].shape[1:])} (units, positions) in one "
+            f"batch and {tuple(seen.shape[1:])} in another: inputs must all have the same length"
         )
 
 

@@ -119,7 +119,7 @@ class Site:
 
     def _axes_first(self, tensor: Tensor) -> Tensor:
         assert self.unit_dim is not None, "sites are resolved before use"
-        moved = tensor.movedim(self.unit_dim, 1)
+        moved = tensor if self.unit_dim == 1 else tensor.movedim(self.unit_dim, 1)
         return moved if self.heads is None else moved.unflatten(1, (self.heads, -1))
 
     def read(self, value: Any) -> Tensor:
@@ -143,9 +143,10 @@ class Site:
         moved = self._axes_first(out)
         new = self._shaped(new, moved, len(units))
         if self.basis is None:
-            moved[:, units] = new
+            moved.index_copy_(1, units.to(out.device), new)
         else:
-            old = self.basis.coordinates(moved.detach().clone())[:, units]
+            whole = self._axes_first(self.tensor(value))
+            old = self.basis.coordinates(whole).index_select(1, units.to(out.device))
             # taken away before the new part is added: under the identity basis both are exact
             moved.sub_(self.basis.expand(old, units)).add_(self.basis.expand(new, units))
         return self.with_tensor(value, out)
@@ -170,6 +171,8 @@ class Site:
     def _shaped(self, new: Any, moved: Tensor, count: int) -> Tensor:
         """`new` expanded to `(batch, count, ...)`, the shape of the units to be replaced."""
         shape = (moved.shape[0], count, *moved.shape[2:])
+        if isinstance(new, Tensor) and new.shape == shape and new.dtype == moved.dtype:
+            return new.to(moved.device)
         new = torch.as_tensor(new, dtype=moved.dtype, device=moved.device)
         if new.ndim == 3 and len(shape) > 3 and new.shape[2] == moved[0, 0].numel():
             new = new.reshape(*new.shape[:2], *shape[2:])

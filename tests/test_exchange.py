@@ -10,7 +10,8 @@ from torch import nn
 import infoflow as ifl
 from infoflow import toys
 from infoflow.exchange import ExchangeMeter
-from infoflow.exchange.weighting import WEIGHTINGS, Traffic, weigh
+from infoflow.exchange.traffic import Traffic
+from infoflow.exchange.weighting import WEIGHTINGS, weigh
 
 EXACT = {"donors": "all", "contexts": "all", "bins": "unique"}
 
@@ -78,7 +79,7 @@ def test_each_weighting_divides_by_what_it_says():
     connected = np.zeros((6, 6), dtype=bool)
     connected[:3, 3:] = True
     traffic = Traffic(unit_flow, np.array([1.0, 2.0, 1.0, 0.5, 0.0, 9.0]), connected)
-    values = {w: weigh(w, flow, partition, lambda: traffic, lambda: 8.0) for w in WEIGHTINGS}
+    values = {w: weigh(w, flow, partition, lambda: traffic, lambda: (8.0, 2.0)) for w in WEIGHTINGS}
     assert values == {
         "none": 4.0,
         "min_size": 4.0 / 2,
@@ -88,6 +89,7 @@ def test_each_weighting_divides_by_what_it_says():
         "conductance": 4.0 / 4.0,
         "ncut": 4.0 / 4.0 + 4.0 / 4.0,
         "size_null": 4.0 / 8.0,
+        "size_z": (4.0 - 8.0) / 2.0,
     }
 
 
@@ -101,7 +103,78 @@ def test_every_weighting_is_finite_on_a_real_network(rec, weighting):
 def test_a_module_without_traffic_is_never_the_best():
     traffic = Traffic(np.zeros((2, 2)), np.zeros(2), np.zeros((2, 2), dtype=bool))
     partition = ifl.Partition([0, 1])
-    assert weigh("conductance", np.zeros((2, 2)), partition, lambda: traffic, float) == np.inf
+    assert (
+        weigh("conductance", np.zeros((2, 2)), partition, lambda: traffic, lambda: (1.0, 1.0))
+        == np.inf
+    )
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_many_partitions_at_once_are_what_they_are_one_by_one(rec, weighting):
+    one, many = (ExchangeMeter(rec, donors=15, contexts=12) for _ in range(2))
+    rng = np.random.default_rng(0)
+    partitions = [ifl.Partition(rng.integers(-1, k, 9)) for k in (2, 2, 3, 4)] + [HALVES] * 2
+    values = many.values(partitions, weighting)
+    measured = [one(p, weighting) for p in partitions]
+    expected = [(m.weighted, m.amount) for m in measured]
+    assert values == pytest.approx(np.array(expected), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("given_context", [True, False])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: (nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)), ["0", "1", "2"], None),
+        lambda: (Branches(), ["a", "b", "c"], None),
+        lambda: (nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)), ["1", "2"], "pca"),
+        lambda: (nn.Sequential(nn.Linear(5, 6), nn.ReLU()).double(), ["0", "1"], None),
+    ],
+)
+def test_modules_measured_by_themselves_give_the_tables_of_all_architectures(build, given_context):
+    torch.manual_seed(5)
+    net, layers, basis = build()
+    x = torch.randn(80, 5, dtype=next(net.parameters()).dtype)
+    rec = ifl.record(net, layers, x, basis=basis)
+    meter = ExchangeMeter(rec, donors=12, contexts=9, given_context=given_context)
+    rng = np.random.default_rng(1)
+    for _ in range(6):
+        partition = ifl.Partition(rng.integers(0, 3, len(rec.units)))
+        assert meter.values([partition])[0, 0] == pytest.approx(meter(partition).amount, abs=1e-9)
+
+
+class Branches(nn.Module):
+    """Two branches side by side and one after them, called out of the order of their names."""
+
+    def __init__(self):
+        super().__init__()
+        self.c, self.b, self.a = nn.Linear(3, 3), nn.Linear(5, 3), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.c(torch.relu(self.b(x)) * torch.sigmoid(self.a(x)))
+
+
+def test_a_moved_unit_costs_two_interventions_however_many_modules(rec):
+    meter = ExchangeMeter(rec, donors=10, contexts=10)
+    meter.values([[0, 1, 2, 3, 0, 1, 2, 3, 0]])
+    before = meter._sender.interventions
+    meter.values([[0, 1, 2, 3, 0, 1, 2, 3, 1]])
+    assert meter._sender.interventions - before == 2
+
+
+def test_chance_of_a_size_does_not_depend_on_which_partition_asked(rec):
+    meter, other = (ExchangeMeter(rec, donors=10, contexts=10) for _ in range(2))
+    first, second = [0, 0, 0, 1, 1, 1, 1, 1, 1], [1, 0, 1, 1, 0, 1, 0, 1, 1]
+    meter.values([first], "size_null")
+    ratios = [m.values([second], "size_null")[0, 0] for m in (meter, other)]
+    assert ratios[0] == ratios[1]
+
+
+def test_silent_units_are_those_that_neither_send_nor_receive():
+    toy = toys.load_modules("isolated_tracks")
+    rec = toy.record()
+    assert not ExchangeMeter(rec).traffic.silent.any()
+    alone = ifl.record(rec.model, ["layer2"], rec.inputs[0])
+    assert ExchangeMeter(alone).traffic.silent.all()
 
 
 def test_to_frame_has_a_row_per_ordered_pair(rec):

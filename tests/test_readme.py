@@ -1,4 +1,4 @@
-"""README's example and commands are real."""
+"""README and guide: examples and commands are real."""
 
 import re
 from pathlib import Path
@@ -16,6 +16,15 @@ def test_the_ten_line_example_runs(capsys):
     assert names["S"].shape == (64, 64)
     assert names["best"].partition.n_modules == 2
     assert "Modules(q=" in capsys.readouterr().out
+
+
+def test_the_guide_s_blocks_run_in_order():
+    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", guide, re.S):
+        exec(compile(block, "docs/guide.md", "exec"), names)
+    assert names["H"].shape == (200, 12)
+    assert names["cmp"].partitions.loc["causal search", "n_modules"] == 2
 
 
 def test_every_make_target_named_exists():

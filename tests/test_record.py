@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -189,6 +192,38 @@ class TimeFirst(nn.Module):
 def test_a_layer_whose_dimension_0_is_not_the_batch_is_refused(steps):
     with pytest.raises(ValueError, match=r"'layer'.*dimension 0.*batch"):
         ifl.record(TimeFirst(), "layer", normal(7, steps, 3))
+
+
+class Lengths(nn.Module):
+    """As many calls as the first sample of the batch says."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        for _ in range(int(x[0, 0])):
+            x = self.fc(x)
+        return x
+
+
+def test_batches_that_call_a_layer_more_or_less_often_are_refused():
+    x = torch.ones(6, 4)
+    x[4:] = 2.0
+    with pytest.raises(ValueError, match=r"'fc' gave .* in one batch .* in another"):
+        ifl.record(Lengths(), ifl.Site("fc", call="all"), x, batch_size=2)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda rec: pickle.loads(pickle.dumps(rec))])
+def test_a_copy_of_a_recording_works_on_its_own_model(copied):
+    rec = ifl.record(ifl_net(), ["fc1", "fc2"], normal(9, 4))
+    expected = ifl.counterfactual(rec, {"fc1": [0]}, observe="fc2")
+    other = copied(rec)
+    assert other.model is not rec.model
+    with torch.no_grad():
+        rec.model[1].weight.zero_()
+    found = ifl.counterfactual(other, {"fc1": [0]}, observe="fc2")
+    torch.testing.assert_close(found, expected)
 
 
 # --- the model leaves as it came ------------------------------------------------------------------

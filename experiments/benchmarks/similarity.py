@@ -121,7 +121,7 @@ def short_cuts(rec: ifl.Recording) -> list[str]:
     with evaluating(rec.model):
         request = make_request(rec, rec.units.layers, frozenset(BASES[1:]), across=False)
         plan = make_plan(request)
-    return [name for name in ("chain", "gram", "piecewise_linear") if getattr(plan, name)]
+    return [name for name in ("chain", "entrance", "piecewise_linear") if getattr(plan, name)]
 
 
 def print_accuracy() -> None:

@@ -38,10 +38,12 @@ def _one_batch(
         return torch.einsum("ki,kj->ij", hidden, hidden)
     if measure == "i_sens":
         jacobian = _jacobian(hidden, rows)
-        return torch.einsum("kdi,kdj->ij", jacobian, jacobian)
+        # the same as "kdi,kdj->ij", which einsum does 8 times slower
+        return torch.einsum("...i,...j->ij", jacobian, jacobian)
     if measure == "o_sens":
         jacobian = _jacobian(outputs, shift)
-        return torch.einsum("kio,kjo->ij", jacobian, jacobian)
+        jacobian = jacobian.transpose(1, 2)
+        return torch.einsum("...i,...j->ij", jacobian, jacobian)
     (slope,) = torch.autograd.grad(loss, shift, create_graph=True)
     total = slope.sum(0)
     units = range(len(total))
@@ -83,8 +85,8 @@ def with_torch_func(
             curve = torch.func.vmap(torch.func.hessian(loss), (None, 0, 0))(zero, rows, labels)
             parts = {
                 "cov": h.T @ h,
-                "i_sens": torch.einsum("kid,kjd->ij", j_x, j_x),
-                "o_sens": torch.einsum("koi,koj->ij", j_y, j_y),
+                "i_sens": torch.einsum("...i,...j->ij", j_x.transpose(1, 2), j_x.transpose(1, 2)),
+                "o_sens": torch.einsum("...i,...j->ij", j_y, j_y),
                 "hess": curve.detach().sum(0),
             }
             for measure, part in parts.items():

@@ -14,10 +14,13 @@ from numba import njit
 def shift(B, sums, labels, sizes, unit, new):
     """Move one unit to cluster `new`, keeping sums and sizes true."""
     old = labels[unit]
-    for j in range(B.shape[0]):
-        weight = B[unit, j]
-        sums[old, j] -= weight
-        sums[new, j] += weight
+    row = B[unit]
+    leaving = sums[old]
+    for j in range(row.shape[0]):  # one row at a time: these loops compile to vector code
+        leaving[j] -= row[j]
+    entering = sums[new]
+    for j in range(row.shape[0]):
+        entering[j] += row[j]
     labels[unit] = new
     sizes[old] -= 1
     sizes[new] += 1

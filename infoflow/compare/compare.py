@@ -32,7 +32,7 @@ def compare(
     rec: Recording,
     *,
     n_modules: int = 2,
-    weighting: Weighting = "conductance",
+    weighting: Weighting = "pairs",
     given_context: bool = True,
     partitions: Mapping[str, PartitionLike] | None = None,
     budget: int = 400,

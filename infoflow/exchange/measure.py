@@ -19,7 +19,7 @@ def exchange(
     rec: Recording,
     partition: PartitionLike,
     *,
-    weighting: Weighting = "conductance",
+    weighting: Weighting = "pairs",
     given_context: bool = True,
     donors: int = 200,
     contexts: int = 100,
@@ -75,6 +75,7 @@ def exchange(
         seed=seed,
         pool=pool,
         given_context=given_context,
+        correction="auto",
     )
     return meter(partition, weighting, progress=progress)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
+from infoflow.exchange.traffic import Traffic
 from infoflow.partition import Partition
 
 Weighting = Literal[
@@ -19,28 +19,9 @@ Weighting = Literal[
     "conductance",
     "ncut",
     "size_null",
+    "size_z",
 ]
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
-
-
-@dataclass(frozen=True, eq=False)
-class Traffic:
-    """What the weightings need to know about a network beside the partition.
-
-    Attributes:
-        unit_flow: `(n, n)` flow between single units in the quantity that is weighted, bits.
-        entropy: `(n,)` entropy of each unit's code in the normal run, bits.
-        connected: `(n, n)` bool; i's layer can reach j's at all.
-    """
-
-    unit_flow: np.ndarray
-    entropy: np.ndarray
-    connected: np.ndarray
-
-    def volume(self, partition: Partition) -> np.ndarray:
-        """`(k,)` bits that each module's units send and receive, one by one, inside and out."""
-        per_unit = self.unit_flow.sum(0) + self.unit_flow.sum(1)
-        return np.array([per_unit[module].sum() for module in partition.modules])
 
 
 def check_weighting(weighting: str) -> None:
@@ -56,7 +37,7 @@ def weigh(
     flow: np.ndarray,
     partition: Partition,
     traffic: Callable[[], Traffic],
-    random_mean: Callable[[], float],
+    chance: Callable[[], tuple[float, float]],
 ) -> float:
     """The weighted exchange of a partition.
 
@@ -70,13 +51,15 @@ def weigh(
     | conductance | traffic of the least busy module: unit flows sent and received |
     | ncut | each module's own traffic: Σ_a (sent + received by a) / traffic of a |
     | size_null | mean exchange of random partitions with the same module sizes |
+    | size_z | their standard deviation, after their mean is taken off (may be negative) |
 
     Args:
         weighting: One of the names above.
         flow: `(k, k)` bits from module to module, diagonal 0.
         partition: The partition, unused units at -1.
         traffic: Gives the network's `Traffic`; called only where needed.
-        random_mean: Gives the mean exchange of same-size random partitions, likewise.
+        chance: Gives mean and standard deviation of the exchange of same-size random partitions,
+            likewise.
 
     Returns:
         The weighted value; inf where the divisor is 0 (a module without any traffic).
@@ -89,7 +72,10 @@ def weigh(
         crossing = flow.sum(0) + flow.sum(1)
         return sum(_ratio(c, v) for c, v in zip(crossing, volume, strict=True))
     if weighting == "size_null":
-        return _ratio(total, random_mean())
+        return _ratio(total, chance()[0])
+    if weighting == "size_z":
+        mean, spread = chance()
+        return _ratio(total - mean, spread)
     return _ratio(total, _divisor(weighting, partition, traffic))
 
 

@@ -114,3 +114,40 @@ def pairwise_tables(rows, n_codes, weights):
             joint[i, j] = joint[j, i] = total
             cells[i, j] = cells[j, i] = seen
     return single, joint, cells
+
+
+@njit(cache=True)
+def likely_cells(counts, possible):
+    """Per histogram `(H, C)`, the number of cells for which the expected number of cells seen in
+    N draws comes closest to the number that was seen: at least that, at most `possible` `(H,)`."""
+    rows, width = counts.shape
+    cells = np.zeros(rows, np.int64)
+    found = np.empty(width, np.int64)
+    for h in range(rows):
+        n = 0
+        seen = 0
+        for c in range(width):
+            if counts[h, c] > 0:
+                n += counts[h, c]
+                found[seen] = counts[h, c]
+                seen += 1
+        cells[h] = seen
+        if seen >= possible[h]:
+            continue
+        expected = 0.0
+        for c in range(seen):
+            expected += 1.0 - (1.0 - found[c] / n) ** n
+        off = abs(seen - expected)
+        rest = 1.0 - (n / (n + seen)) ** (1.0 / n)  # chance of each cell that was not seen
+        while cells[h] < possible[h]:
+            extra = cells[h] + 1 - seen
+            unseen = min(extra * rest, 1.0)
+            expected = extra * (1.0 - (1.0 - unseen / extra) ** n)
+            for c in range(seen):
+                share = min((1.0 - unseen) * (found[c] + 1) / (n + seen), 1.0)
+                expected += 1.0 - (1.0 - share) ** n
+            if abs(seen - expected) >= off:
+                break
+            off = abs(seen - expected)
+            cells[h] += 1
+    return cells

@@ -8,7 +8,12 @@ import numpy as np
 
 from infoflow.information.codes import check_codes, code_dtype
 from infoflow.information.entropy import ENTROPIES, LN2, entropy_bits, log2_counts
-from infoflow.information.mutual import Correction, check_correction, quadratic_limit
+from infoflow.information.mutual import (
+    FEW_CELLS,
+    Correction,
+    check_correction,
+    quadratic_limit,
+)
 
 _MOST_CELLS = 200_000_000
 _QUANTITIES = ("bits", "given_context")
@@ -45,20 +50,23 @@ def table_flow(
     With P_m the histogram over contexts of the code under donor m, and P̄ their mean,
 
         plug-in  I = H(P̄) - mean_m H(P_m)
-        corrected  I - mean_m Σ_c V(P_m(c)) / 2 P_m(c) + Σ_c V(P̄(c)) / 2 P̄(c)   (nats),
+        corrected  I - mean_m (R_m - 1) / 2K + Σ_c V(P̄(c)) / 2 P̄(c)   (nats),
 
-    V being the estimated sampling variance. For a row of K contexts it is P(1-P)/(K-1). For P̄
-    the contexts are shared by all donors, so it is that of a two-way layout: with mean squares
-    over donors, contexts and their interaction, V(P̄) = (MS_donor + MS_context - MS_inter) / MK.
-    Where do(S) changes nothing the two terms cancel: 0 is exactly 0.
+    R_m being the codes possible under donor m (see `estimator`), V the estimated sampling
+    variance. For P̄ the contexts are shared by all donors, so it is that of a two-way layout: with
+    mean squares over donors, contexts and their interaction,
+    V(P̄) = (MS_donor + MS_context - MS_inter) / MK.
+    Where do(S) changes no code, 0 is exactly 0.
 
     Args:
         codes: `(M, K, T)` integer codes; column t is summed over in `pointwise`.
         n_codes: Codes are 0 ... n_codes - 1.
         correct: False gives the plug-in values.
-        estimator: Of the entropy of a row, H(P_m), and of H(code | context x): "auto" is
-            Miller-Madow, the formula above; "quadratic" extrapolates from halves and quarters of
-            the donors and contexts. The mixture P̄ keeps its correction for shared contexts.
+        estimator: Of the entropy of a row, H(P_m), and of H(code | context x). "auto" is
+            Miller-Madow (codes seen) up to 0.05 codes seen per sample, else Panzeri-Treves (codes
+            possible): over a calibration on trained networks their mean bias at 200 x 100 was
+            .006 and .003 bits. "quadratic" extrapolates from halves and quarters of donors and
+            contexts. The mixture P̄ keeps its correction for shared contexts under all others.
 
     Returns:
         A `TableFlow`, in bits.
@@ -112,17 +120,25 @@ def _corrected(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Plain flow and flow given the context, `(T,)` each, the first-order bias removed."""
     mixture = entropy_bits(by_donor.sum(0)) + _mixture_bias(by_donor, by_context)
-    if estimator in ("auto", "miller_madow"):
-        return mixture - _row_entropy(by_donor), _row_entropy(by_context)
-    measure = ENTROPIES[estimator]
-    return mixture - measure(by_donor).mean(0), measure(by_context).mean(0)
+    return mixture - _mean_entropy(by_donor, estimator), _mean_entropy(by_context, estimator)
 
 
-def _row_entropy(counts: np.ndarray) -> np.ndarray:
-    """Mean Miller-Madow entropy of rows of N counts; with N - 1, as P(1-P) is estimated too."""
-    n = int(counts[0, 0].sum())
-    bias = (np.count_nonzero(counts, axis=-1) - 1) / (2 * (n - 1))
-    return (entropy_bits(counts) + bias / LN2).mean(0)
+def _mean_entropy(counts: np.ndarray, estimator: Correction) -> np.ndarray:
+    """Mean over A of the corrected entropies of counts `(A, T, C)`, `(T,)`."""
+    if estimator == "auto":
+        n = int(counts[0, 0].sum())
+        many = np.count_nonzero(counts, axis=-1).mean(0) > FEW_CELLS * n
+        found = np.empty(counts.shape[1])
+        found[~many] = _mean_entropy(counts[:, ~many], "miller_madow")
+        found[many] = _mean_entropy(counts[:, many], "panzeri_treves")
+        return found
+    if not counts.shape[1]:
+        return np.zeros(0)
+    if estimator == "miller_madow":
+        n = int(counts[0, 0].sum())  # with N - 1, as P(1-P) in the formula is an estimate, too
+        bias = (np.count_nonzero(counts, axis=-1) - 1) / (2 * (n - 1))
+        return (entropy_bits(counts) + bias / LN2).mean(0)
+    return ENTROPIES[estimator](counts).mean(0)
 
 
 def _mixture_bias(by_donor: np.ndarray, by_context: np.ndarray) -> np.ndarray:

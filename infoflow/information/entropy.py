@@ -55,11 +55,13 @@ def miller_madow_bits(counts: np.ndarray, axis: int = -1) -> np.ndarray:
     return entropy_bits(counts, axis) + (seen - 1) / (2 * counts.sum(axis=axis)) / LN2
 
 
-def panzeri_treves_bits(counts: np.ndarray, axis: int = -1) -> np.ndarray:
+def panzeri_treves_bits(
+    counts: np.ndarray, axis: int = -1, possible: np.ndarray | int | None = None
+) -> np.ndarray:
     """Plug-in entropy plus (R - 1) / (2 N), R an estimate of the cells that can be seen at all.
 
     R is the number of cells for which the Bayes-expected number of cells seen in N samples comes
-    closest to the number that was seen; at most the length of the vector.
+    closest to the number that was seen; at most `possible`, by default the length of the vector.
 
     Source: Panzeri and Treves 1996, Network 7, equations 12 to 17.
 
@@ -68,34 +70,14 @@ def panzeri_treves_bits(counts: np.ndarray, axis: int = -1) -> np.ndarray:
         >>> bool(panzeri_treves_bits(few) > miller_madow_bits(few))
         True
     """
-    counts = np.moveaxis(counts, axis, -1)
+    from infoflow.information._histograms import likely_cells
+
+    counts = np.moveaxis(np.asarray(counts), axis, -1)
     total = counts.sum(-1)
-    seen = np.count_nonzero(counts, axis=-1)
-    cells = np.asarray(seen)
-    previous = np.abs(seen - _expected_seen(counts, total, seen, 0))
-    open_ = seen < counts.shape[-1]
-    for extra in range(1, counts.shape[-1]):
-        off = np.abs(seen - _expected_seen(counts, total, seen, extra))
-        open_ = open_ & (off < previous) & (seen + extra <= counts.shape[-1])
-        if not np.any(open_):
-            break
-        cells = np.where(open_, seen + extra, cells)
-        previous = off
+    most = np.broadcast_to(counts.shape[-1] if possible is None else possible, total.shape)
+    flat = np.ascontiguousarray(counts.reshape(-1, counts.shape[-1]), dtype=np.int64)
+    cells = likely_cells(flat, most.ravel().astype(np.int64)).reshape(total.shape)
     return entropy_bits(counts) + (cells - 1) / (2 * total) / LN2
-
-
-def _expected_seen(
-    counts: np.ndarray, total: np.ndarray, seen: np.ndarray, extra: int
-) -> np.ndarray:
-    """Cells expected to be seen in `total` samples if `extra` unseen ones were possible."""
-    n, r = total[..., None], seen[..., None]
-    if extra == 0:
-        return np.where(counts > 0, 1 - (1 - counts / n) ** n, 0.0).sum(-1)
-    share = extra * (1 - (total / (total + seen)) ** (1 / total))  # of all unseen cells together
-    share = np.minimum(share, 1.0)
-    known = (1 - share[..., None]) * (counts + 1) / (n + r)
-    expected = np.where(counts > 0, 1 - (1 - np.minimum(known, 1.0)) ** n, 0.0).sum(-1)
-    return expected + extra * (1 - (1 - share / extra) ** total)
 
 
 def grassberger_bits(counts: np.ndarray, axis: int = -1) -> np.ndarray:

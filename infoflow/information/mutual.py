@@ -6,7 +6,12 @@ from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
-from infoflow.information.entropy import ENTROPIES, Estimator
+from infoflow.information.entropy import (
+    ENTROPIES,
+    Estimator,
+    miller_madow_bits,
+    panzeri_treves_bits,
+)
 
 Correction = Literal["auto", "quadratic"] | Estimator
 
@@ -25,16 +30,6 @@ def check_correction(correction: str) -> None:
     known = ["auto", "quadratic", *get_args(Estimator)]
     if correction not in known:
         raise ValueError(f"unknown correction {correction!r}: expected one of {known}")
-
-
-def chosen_estimator(cells: int, samples: int) -> Estimator:
-    """The estimator that "auto" stands for, by cells seen over samples.
-
-    Examples:
-        >>> chosen_estimator(10, 1000), chosen_estimator(100, 1000)
-        ('miller_madow', 'panzeri_treves')
-    """
-    return "miller_madow" if cells <= FEW_CELLS * samples else "panzeri_treves"
 
 
 def joint_counts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -69,12 +64,30 @@ def information_bits(table: np.ndarray, correction: Correction = "auto", seed: i
     check_correction(correction)
     if correction == "quadratic":
         return _extrapolated(table, seed)
+    return float(information_of_each(table[None], correction)[0])
+
+
+def information_of_each(
+    tables: np.ndarray, correction: Literal["auto"] | Estimator = "auto"
+) -> np.ndarray:
+    """`information_bits` of many tables `(T, a, b)` of equal totals at once, `(T,)` bits."""
+    if not len(tables):
+        return np.zeros(0)
+    rows, columns = tables.sum(2), tables.sum(1)
+    cells = tables.reshape(len(tables), -1)
     if correction == "auto":
-        correction = chosen_estimator(int(np.count_nonzero(table)), int(table.sum()))
+        few = np.count_nonzero(cells, axis=1) <= FEW_CELLS * cells.sum(1)
+        found = np.empty(len(tables))
+        found[few] = information_of_each(tables[few], "miller_madow")
+        found[~few] = information_of_each(tables[~few], "panzeri_treves")
+        return found
+    if correction == "panzeri_treves":
+        # Empty rows and columns are no possible cells: their margins are seen in full.
+        possible = np.count_nonzero(rows, axis=1) * np.count_nonzero(columns, axis=1)
+        joint = panzeri_treves_bits(cells, possible=possible)
+        return miller_madow_bits(rows) + miller_madow_bits(columns) - joint
     measure = ENTROPIES[correction]
-    possible = np.ix_(table.any(1), table.any(0))  # empty rows and columns are no possible cells
-    rows, columns = table.sum(1)[possible[0].ravel()], table.sum(0)[possible[1].ravel()]
-    return float(measure(rows) + measure(columns) - measure(table[possible].ravel()))
+    return measure(rows) + measure(columns) - measure(cells)
 
 
 def quadratic_limit(whole: _Value, half: _Value, quarter: _Value) -> _Value:

@@ -44,7 +44,12 @@ class Null:
 
 
 def sign_flip_null(
-    codes: np.ndarray, n_codes: int, *, n_null: int, correct: bool, rng: np.random.Generator
+    codes: np.ndarray,
+    *,
+    n_null: int,
+    correct: bool,
+    rng: np.random.Generator,
+    contexts: int | None = None,
 ) -> Null:
     """Null for a donors × contexts table with shared contexts.
 
@@ -62,18 +67,19 @@ def sign_flip_null(
 
     Args:
         codes: `(M, K, T)` codes; columns are summed.
-        n_codes: Codes are 0 ... n_codes - 1.
         n_null: Number of draws.
         correct: Subtract the bias that the quadratic form has where nothing flows.
         rng: Source of randomness.
+        contexts: Number of contexts; K is a multiple of it where positions are samples, which are
+            flipped together. By default K.
     """
-    m, k, t = codes.shape
+    m, k, t = codes.shape[0], contexts or codes.shape[1], codes.shape[2]
     gram = np.zeros((k, k))
     for column in range(t):
         seen = codes[:, :, column]
         for code in np.unique(seen):
             hit = (seen == code).astype(np.float64)
-            excess = hit - hit.mean(0)  # δ, (M, K)
+            excess = (hit - hit.mean(0)).reshape(m, k, -1).mean(2)  # δ, (M, K)
             gram += excess.T @ excess / hit.mean()
     gram /= 2 * m * k**2 * LN2
     signs = rng.choice(np.array([-1.0, 1.0]), size=(n_null, k))

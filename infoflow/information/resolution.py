@@ -75,10 +75,9 @@ def resolution_sweep(
         fit_target(rec, seen, bins=replace(base, count=count), coding=coding, pool=pool, seed=seed)
         for count in counts
     ]
+    tables = code_tables(rec, sent, targets, rows, columns, pool=pool)
     found = []
-    for count, table in zip(
-        counts, code_tables(rec, sent, targets, rows, columns, pool=pool), strict=True
-    ):
+    for count, table in zip(counts, tables, strict=True):
         result = table_flow(
             table.codes, table.n_codes, correct=correction != "none", estimator=correction
         )

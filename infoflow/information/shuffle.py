@@ -22,12 +22,12 @@ from infoflow.record import Recording
 
 
 @dataclass(frozen=True, eq=False)
-class ShuffledFlow:
-    """Flow from one unit as seen in one shuffled pass.
+class Estimate:
+    """A plain flow as one way of measuring it gives it.
 
     Attributes:
-        bits: Mutual information of the value put in and the code seen, columns summed.
-        se: Standard error over samples.
+        bits: The flow, code columns summed.
+        se: Its standard error.
         null: Null distribution, None unless asked for.
     """
 
@@ -46,7 +46,7 @@ def shuffled_flow(
     correction: Correction = "auto",
     seed: int = 0,
     n_null: int = 0,
-) -> ShuffledFlow:
+) -> Estimate:
     """Flow from one unit by one shuffled pass over the data set.
 
     Every sample runs with the unit at its value on another sample; the mutual information of the
@@ -84,7 +84,7 @@ def shuffled_flow(
                 information_bits(joint_counts(dealt, c), correction, seed) for c in seen.T
             )
         null = Null(bits, draws)
-    return ShuffledFlow(bits, se, null)
+    return Estimate(bits, se, null)
 
 
 def shuffled_codes(

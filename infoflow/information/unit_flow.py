@@ -6,7 +6,7 @@ import numpy as np
 
 from infoflow.information.codes import code_dtype
 from infoflow.information.donors import table_flow
-from infoflow.information.mutual import information_bits
+from infoflow.information.mutual import information_of_each
 from infoflow.information.shuffle import shuffled_codes
 from infoflow.information.tables import (
     Pool,
@@ -96,4 +96,4 @@ def information_with_each(codes: np.ndarray, columns: np.ndarray, n_codes: int) 
     small = code_dtype(n_codes)
     rows = np.ascontiguousarray(columns.T, dtype=small)
     tables = pair_counts(codes.astype(small), rows, n_codes, n_codes)
-    return np.array([information_bits(table) for table in tables])
+    return information_of_each(tables)

@@ -54,14 +54,15 @@ class PutDonors:
         new = self._put.index_select(0, self.pairs.donors[rows])
         return site.write(value, self.inside, of_call(site, new, value, call))
 
-    def _swap(self, site: Site, source: Gather, rows: slice) -> Rows | None:
+    def _swap(self, site: Site, source: Gather, rows: slice) -> Tensor | None:
         table = source.table
         plain = site.basis is None and site.heads is None
         if not plain or table.dim or table.per > 1 or site.unit_dim is None or site.call == "all":
             return None
         if self._parts is None:
             self._parts = Contributions(table, site.unit_dim, self.inside, self.pairs, self.kept)
-        return Rows(Swap(self._parts, rows))
+        swap = Swap(self._parts, rows)
+        return swap.compute() if self._parts.whole else Rows(swap)
 
 
 @dataclass(frozen=True, eq=False)

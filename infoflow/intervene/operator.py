@@ -62,12 +62,8 @@ def do(
         site = layer if isinstance(layer, Site) else Site(layer)
         functions.append((site, _Act(model, site, done, rows, recording).act))
     layers = {layer_at(model, site.path) for site, _ in functions}
-    with holding(layers), eagerly(), checked_passes(model, functions):
-        handle = model.register_forward_hook(lambda *_: rows.advance())
-        try:
-            yield model
-        finally:
-            handle.remove()
+    with holding(layers), eagerly(), checked_passes(model, functions, rows.advance):
+        yield model
 
 
 @dataclass(eq=False)

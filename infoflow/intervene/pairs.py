@@ -52,6 +52,10 @@ class Pairs:
         """`rows` are whole donors of a grid."""
         return self.grid > 0 and rows.start % self.grid == 0 and rows.stop % self.grid == 0
 
+    def of_donors(self, values: Tensor, rows: slice) -> Tensor:
+        """`values` `(K, ...)` of the rows' donors."""
+        return values.index_select(0, self.donors[rows])
+
     def of_contexts(self, values: Tensor, rows: slice) -> Tensor:
         """`values` `(K, ...)` of the rows' contexts; perhaps a view."""
         if self.in_order:

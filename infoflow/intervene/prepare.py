@@ -198,6 +198,8 @@ def differing_sites(replay: Replay, n_samples: int = 32) -> list[str]:
     output = output_tensor(replay.attempt(index, [watch_site(site) for site in sites])).cpu()
     wrong = [] if _same(output, rec.outputs[rows]) else ["the model's output"]
     for site in sites:
+        if len(seen.get(site.name, [])) < len(live[site.name]):
+            raise ReplayError(f"layer {site.name!r} was not reached")
         found = joined_calls(seen[site.name])
         kept = rec[site.name][rows]
         kept = kept[..., kept.shape[-1] - found.shape[-1] :] if site.call == "all" else kept

@@ -10,6 +10,7 @@ comparing with the recording.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from infoflow.site import Site
 
 CallFunction = Callable[[Any, int], Any]
 Key = tuple[int, int]
+_FUSED = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,14 +115,13 @@ class Replay:
         """
         args = tuple(Rows(_Inputs(x, index)) for x in self.rec.inputs)
         left = {layer: list(calls) for layer, calls in self.live.items()}
-        try:
-            with self._answering(index, functions, left, used), self._hooks(functions):
-                output = self.rec.model(*args)
-        except Stop:
-            return None
+        output = None
+        answering = self._intercepting(index, functions, left, used)
+        with contextlib.suppress(Stop), answering, self._hooks(functions):
+            output = self.rec.model(*args)
         if any(call.key in self.answers for calls in left.values() for call in calls):
             raise ReplayError("a layer that was called in the normal run was not called")
-        return materialised(output)
+        return output if output is None else materialised(output)
 
     def attempt(self, *args: Any, **kwargs: Any) -> Any:
         """`run`, for the first time: whatever the model does with `Rows` is a `ReplayError`."""
@@ -130,21 +131,25 @@ class Replay:
             raise ReplayError(f"{type(error).__name__}: {error}") from error
 
     @contextmanager
-    def _answering(
+    def _intercepting(
         self,
         index: Tensor,
         functions: Sequence[tuple[Site, CallFunction]],
         left: dict[int, list[Call]],
         used: Callable[[Key, int], None] | None,
     ) -> Iterator[None]:
-        """Calls to answered layers get their answer. They bypass hooks, the user's too, whose
-        effect the answer has in it already."""
+        """Answered calls get their answer; after live calls of a site's layer its function runs.
+
+        Answers bypass hooks, the user's too, whose effect the answer has in it already.
+        """
         layers = {id(call.layer): call.layer for call in self.answered.values()}
+        wrapped = [(s, f) for s, f in functions if s.io == "output"]
+        layers |= {id(self.layers[s.path]): self.layers[s.path] for s, _ in wrapped}
         compiled = {number: vars(m).get("_compiled_call_impl") for number, m in layers.items()}
         try:
             for number, layer in layers.items():
-                own = [(s, f) for s, f in functions if self.layers[s.path] is layer]
-                stub = self._stub(layer, index, left[number], own, used)
+                own = [(s, f) for s, f in wrapped if self.layers[s.path] is layer]
+                stub = self._stub(layer, index, left.get(number, []), own, used)
                 vars(layer)["_compiled_call_impl"] = stub
             yield
         finally:
@@ -163,12 +168,15 @@ class Replay:
     ) -> Callable[..., Any]:
         def call_layer(*args: Any, **kwargs: Any) -> Any:
             call = left.pop(0) if left else None
-            if call is None or call.key not in self.answers:
-                return layer._call_impl(*args, **kwargs)
-            told = None if used is None else partial(used, call.key)
-            value = self.answers[call.key](index, told)
-            for site, function in functions if call.end == self.first else ():
-                if site.io == "output" and site.call in (None, "all", call.number):
+            if call is None:
+                raise ReplayError("a layer was called more often than in the normal run")
+            if call.key not in self.answers:
+                value = layer._call_impl(*args, **kwargs)
+            else:
+                told = None if used is None else partial(used, call.key)
+                value = self.answers[call.key](index, told)
+            for site, function in functions if call.end >= self.first else ():
+                if site.call in (None, "all", call.number):
                     changed = function(value, call.number)
                     value = value if changed is None else changed
             return value
@@ -177,28 +185,39 @@ class Replay:
 
     @contextmanager
     def _hooks(self, functions: Sequence[tuple[Site, CallFunction]]) -> Iterator[None]:
-        """Hooks for the calls that really happen, told the numbers these have in a full pass."""
+        """Hooks for inputs of the calls that really happen, told their numbers in a full pass; and
+        empty ones where a parent would run a fused kernel past a layer that has no hook."""
         handles = []
         try:
             for site, function in functions:
                 layer = self.layers[site.path]
-                own = [c.number for c in self.live.get(id(layer), ()) if c.key not in self.answers]
-                handles.append(_register(layer, site, function, own))
+                if site.io == "input":
+                    own = [c.number for c in self.live.get(id(layer), ())]
+                    own = [n for n in own if (id(layer), n) not in self.answers]
+                    handles.append(_watch_input(layer, site, function, own))
+                elif id(layer) in self._bypassed:
+                    handles.append(layer.register_forward_hook(lambda *_: None))
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
+    @cached_property
+    def _bypassed(self) -> set[int]:
+        """Layers inside those that have a fused kernel of their own."""
+        return {
+            id(call.layer)
+            for call in self.calls
+            if any(isinstance(above.layer, _FUSED) for above in call.inside)
+        }
 
-def _register(layer: nn.Module, site: Site, function: CallFunction, numbers: list[int]) -> Any:
-    def see(value: Any) -> Any:
+
+def _watch_input(layer: nn.Module, site: Site, function: CallFunction, numbers: list[int]) -> Any:
+    def see(_layer: nn.Module, args: Any, kwargs: Any) -> Any:
         if not numbers:
             raise ReplayError(f"layer {site.path!r} was called more often than in the normal run")
         number = numbers.pop(0)
-        return function(value, number) if site.call in (None, "all", number) else None
+        chosen = site.call in (None, "all", number)
+        return function((args, kwargs), number) if chosen else None
 
-    if site.io == "output":
-        return layer.register_forward_hook(lambda _layer, _args, output: see(output))
-    return layer.register_forward_pre_hook(
-        lambda _layer, args, kwargs: see((args, kwargs)), with_kwargs=True
-    )
+    return layer.register_forward_pre_hook(see, with_kwargs=True)

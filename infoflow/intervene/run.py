@@ -92,6 +92,8 @@ class Run:
         watched = _Watch({name: numbers for name, numbers in live.items() if numbers})
         if watched.waiting:
             plan.run(self.contexts[rows], self._functions(rows, watched))
+            if watched.waiting:
+                raise ReplayError("a layer that is observed was not reached")
         return {name: self._with_upstream(name, watched.seen.get(name), rows) for name in live}
 
     def _with_upstream(self, name: str, calls: list[Tensor] | None, rows: slice) -> Tensor:

@@ -21,7 +21,7 @@ from infoflow.intervene.pairs import Pairs
 from infoflow.intervene.tables import Table
 
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
-_COPY_BYTES = 64 << 20
+_NORMAL_BYTES = 256 << 20  # kept per recording for one layer's normal run through the next
 AffineMap = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(activations, weight, bias) -> result; linear in the first two together with the third."""
 
@@ -36,20 +36,30 @@ class Contributions:
         units: Which units come from the donor.
         pairs: All pairs of the run.
         shared: Kept for as long as the recording: results for the unchanged layer.
+        shortened: A shorter way was taken.
     """
 
     table: Table
     unit_dim: int
     units: Tensor
     pairs: Pairs
-    shared: dict[Any, Tensor]
+    shared: dict[Any, Any]
+    shortened: bool = False
     _parts: dict[Any, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    _exact: dict[Any, bool] = field(default_factory=dict)
+    _updates: dict[Any, tuple[Tensor, Tensor] | None] = field(default_factory=dict)
 
     @cached_property
     def put(self) -> Tensor:
         """What the units are on every sample."""
         return self.table.values.index_select(self.unit_dim, self.units)
+
+    @property
+    def whole(self) -> bool:
+        """What comes next wants the rows themselves: there is no point in waiting for it to ask.
+
+        Some layers take a fused kernel only if they are given an ordinary tensor.
+        """
+        return self.shared.get(("whole", self.pays), False)
 
     @cached_property
     def pays(self) -> bool:
@@ -77,43 +87,52 @@ class Contributions:
         return out.add_(of_donor.index_select(0, at_donor[rows]))
 
     def moved(self, weight: Tensor, bias: Tensor | None, rows: slice, key: Any) -> Tensor | None:
-        """A linear map of those rows as an update of the normal run, of rank `len(units)`.
+        """A linear map of those rows as an update of the normal run, of rank at most n / 2.
 
-        None where it would be less exact: where the units' own part is large against the sum,
-        the update cancels most of what it is added to.
+        Either the context's result is changed in the donor's units, or, where these are more than
+        half, the donor's result in the context's. None where that would be less exact: where the
+        changed units' own part is large against the sum, the update cancels most of it.
         """
-        narrow = weight.index_select(1, self.units)
         if key not in self.shared:
-            self.shared[key] = F.linear(self.table.values, weight, bias)
-        normal = self.shared[key]
-        if key not in self._exact:
-            largest = float(self.put.abs().max() * narrow.abs().sum(1).max())
-            self._exact[key] = largest <= 64 * float(normal.square().mean().sqrt())
-        if not self._exact[key]:
+            self.shared[key] = self._normal_run(weight, bias)
+        normal, scale = self.shared[key]
+        if normal is None:
             return None
-        put = self.put.index_select(0, self.pairs.donors[rows])
-        change = put - self.pairs.of_contexts(self.put, rows)
-        normal = self.pairs.of_contexts(normal, rows)
+        if key not in self._updates:
+            few, narrow = self._fewer(weight)
+            exact = float(narrow.abs().sum(1).max()) <= 64 * scale
+            self._updates[key] = (few, narrow) if exact else None
+        update = self._updates[key]
+        if update is None:
+            return None
+        few, narrow = update
+        donors, contexts = self.pairs.of_donors, self.pairs.of_contexts
+        base, other = (contexts, donors) if self._minority else (donors, contexts)
+        change = other(few, rows) - base(few, rows)
+        normal = base(normal, rows)
         flat = torch.addmm(normal.flatten(0, -2), change.flatten(0, -2), narrow.T)
         return flat.reshape(normal.shape)
 
-    def split(self, weight: Tensor, bias: Tensor | None, rows: slice, key: Any) -> Tensor | None:
-        """A linear map of those rows as the sum of two narrower ones, so that no row is put
-        together. None where a second copy of the layer would not be worth its memory."""
-        table = self.table.values
-        if 2 * len(self.pairs.donors) < len(table) or table.nbytes > _COPY_BYTES:
-            return None
-        if key not in self._parts:
-            rest = torch.ones(table.shape[-1], dtype=torch.bool, device=table.device)
-            rest[self.units] = False
-            others = rest.nonzero().ravel()
-            self._parts[key] = (table.index_select(-1, others), weight.index_select(1, others))
-        others, wide = self._parts[key]
-        out = F.linear(self.pairs.of_contexts(others, rows), wide, bias)
-        put = self.put.index_select(0, self.pairs.donors[rows])
-        narrow = weight.index_select(1, self.units)
-        out.view(-1, out.shape[-1]).addmm_(put.flatten(0, -2), narrow.T)
-        return out
+    def _normal_run(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor | None, float]:
+        """The linear map of all samples, and its size in units of the largest activation."""
+        values = self.table.values
+        if values.nbytes * weight.shape[0] > _NORMAL_BYTES * weight.shape[1]:
+            return None, 0.0
+        normal = F.linear(values, weight, bias)
+        return normal, float(normal.square().mean().sqrt() / values.abs().max())
+
+    @property
+    def _minority(self) -> bool:
+        return 2 * len(self.units) <= self.table.values.shape[self.unit_dim]
+
+    def _fewer(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Activations and weights of the units, or of all others if these are fewer."""
+        if self._minority:
+            return self.put, weight.index_select(1, self.units)
+        rest = torch.ones(weight.shape[1], dtype=torch.bool, device=weight.device)
+        rest[self.units] = False
+        others = rest.nonzero().ravel()
+        return self.table.values.index_select(-1, others), weight.index_select(1, others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +159,8 @@ class Swap:
 
     def compute(self) -> Tensor:
         """The rows, units swapped by index: nothing else is read or written."""
+        if not self.parts.shortened:
+            self.parts.shared["whole", self.parts.pays] = True
         table, dim, units = self.parts.table.values, self.parts.unit_dim, self.parts.units
         pairs = self.parts.pairs
         if pairs.is_grid(self.rows):
@@ -153,6 +174,11 @@ class Swap:
 
     def apply(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
         """`function` of the rows, if it is a linear map or convolution over the units."""
+        found = self._short(function, args, kwargs)
+        self.parts.shortened |= found is not None
+        return found
+
+    def _short(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
         parts = self.parts
         if function is not F.linear and function not in _CONVOLUTIONS:
             return None
@@ -167,10 +193,7 @@ class Swap:
             if last and parts.pays:
                 return parts.through(F.linear, weight, bias, self.rows, key)
             if last:
-                # measured at 64 units: above an eighth of them an update is no faster
-                few = 8 * len(parts.units) <= weight.shape[1]
-                update = parts.moved(weight, bias, self.rows, key) if few else None
-                return parts.split(weight, bias, self.rows, key) if update is None else update
+                return parts.moved(weight, bias, self.rows, key)
         elif parts.unit_dim == 1 and len(args) == 6 and args[5] == 1 and parts.pays:
             rest = args[
                 2:

@@ -48,9 +48,10 @@ def find_modules(
             worse than it (left out if it has fewer than `n_modules`); `"lange2022"` in place of
             the spectral split, `"monte_carlo"` in place of one module.
         n_modules: Exactly so many modules (`"default"` only); None lets Q decide.
-        restarts: Starts of `"default"` from single units; None: 10 up to 256 units, 4 up to 1024,
+        restarts: Starts of `"default"` from single units; None: 60 up to 256 units, 4 up to 1024,
             none above.
-        perturbations: Of each start of `"default"`; None: 100, but 1000 from 257 to 1024 units.
+        perturbations: Of each start of `"default"`; None: 40 up to 256 units, 1000 up to
+            1024, 50 above.
         proof_seconds: Time to spend on proving that nothing is better (`certify`; needs highspy,
             `pip install "infoflow[exact]"`). At 0, or without highspy, `upper_bound` is the cheap
             one: the least of 1, the sum of positive pairs and the leading eigenvalue times n.
@@ -149,7 +150,7 @@ def _effort(m: int, restarts: int | None, perturbations: int | None) -> tuple[in
     for name, value in (("restarts", restarts), ("perturbations", perturbations)):
         if value is not None and value < 0:
             raise ValueError(f"{name}: expected at least 0, got {value}")
-    usual = (10, 100) if m <= 256 else (4, 1000) if m <= 1024 else (0, 100)
+    usual = (60, 40) if m <= 256 else (4, 1000) if m <= 1024 else (0, 50)
     return (
         usual[0] if restarts is None else restarts,
         usual[1] if perturbations is None else perturbations,

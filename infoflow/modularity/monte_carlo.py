@@ -64,7 +64,7 @@ def module_sums(B: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """B without its diagonal, and `sums[c, i] = Σ_{j in c} B[i, j]` with room for m modules."""
     off = np.array(B, dtype=np.float64)
     np.fill_diagonal(off, 0.0)
-    sums = np.zeros_like(off)
+    sums = np.zeros(off.shape)  # not zeros_like, which touches every page
     for cluster in range(int(labels.max()) + 1):
         sums[cluster] = off[labels == cluster].sum(axis=0)
     return off, sums

@@ -1,121 +1,91 @@
-"""Genetic search over partitions: whole modules are inherited, single units are moved."""
+"""Genetic search over partitions: whole modules are inherited, annealing finishes each child."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
 from infoflow.partition import Partition
-from infoflow.search.sampling import random_partition
+from infoflow.search.annealing import COLD, HOT, anneal, climbing
+from infoflow.search.ledger import Ledger
+from infoflow.search.moves import distances, injected, mutated
+from infoflow.search.space import Space
 
-Objective = Callable[[Partition], float]
+# Evaluations per unit that a founder should have; fewer founders where the budget does not allow.
+_STEPS_PER_UNIT = 15
+_MOST_MEMBERS = 6
 
 
-def genetic_search(
-    objective: Objective,
-    used: np.ndarray,
-    n_modules: int,
+def genetic(
+    ledger: Ledger,
+    space: Space,
+    starts: Sequence[Partition],
     *,
-    budget: int,
-    seed: int,
-    population: int = 24,
-    starts: Iterable[Partition] = (),
-) -> Partition:
-    """The partition with the smallest objective that a genetic search finds.
+    spread: float,
+    restarts: int = 1,
+) -> None:
+    """Few members, each the end of an annealing; their children are annealed in turn.
 
-    Offspring inherit whole modules (group injection, Falkenauer 1992: a module of one parent
-    replaces the labels of the other, surplus modules are merged), then single units move. Plain
-    genetic search loses to local search here, so half of the budget goes to one-unit moves on the
-    best member.
+    Children inherit whole modules (group injection, Falkenauer 1992), then units move and modules
+    merge and split, then annealing at low temperature. The best members always survive; members
+    one move apart do not both. A classical population, of members that are only mutated, lost to
+    local search: with 5,000 evaluations on a digits network it ended nearly twice as far from the
+    best known as label crossover did, and annealing at the best known.
 
     Args:
-        objective: Smaller is better. Called once per new partition.
-        used: `(n,)` bool; the others stay at -1.
-        n_modules: Number of modules, fixed.
-        budget: Number of evaluations.
-        seed: Seed.
-        population: Members kept.
-        starts: Partitions to begin with, beside random ones.
-
-    Returns:
-        The best partition seen.
+        ledger: Measures, and holds the budget, which the populations share equally.
+        space: Partitions allowed.
+        starts: The first founder begins at the best of these, the others at random partitions.
+        spread: Standard deviation of the value over random partitions.
+        restarts: Number of populations.
     """
-    rng = np.random.default_rng(seed)
-    members: dict[Partition, float] = {}
-    remaining = budget
-
-    def try_out(candidate: Partition) -> float:
-        nonlocal remaining
-        if candidate not in members:
-            members[candidate] = objective(candidate)
-            remaining -= 1
-        return members[candidate]
-
-    for start in starts:
-        if remaining and start.n_modules == n_modules:
-            try_out(start)
-    failed = 0  # small networks have fewer partitions than the budget
-    while remaining > 0 and failed < 50:
-        before = remaining
-        if len(members) < population:
-            try_out(random_partition(used, n_modules, rng))
-        else:
-            elite = sorted(members, key=members.__getitem__)[:population]
-            if rng.random() < 0.5:
-                try_out(moved(elite[_ranked(rng, population // 4)], rng))
-            else:
-                mother, father = elite[_ranked(rng, population)], elite[_ranked(rng, population)]
-                try_out(mutated(injected(mother, father, n_modules, rng), rng))
-        failed = failed + 1 if remaining == before else 0
-    return min(members, key=members.__getitem__)
+    given = list(starts)
+    for start in range(restarts):
+        own = ledger.left // (restarts - start)
+        _population(ledger, space, given, own, spread)
+        given = []
+    if ledger.best is not None:
+        climbing(ledger, space, [ledger.best])
 
 
-def injected(
-    mother: Partition, father: Partition, n_modules: int, rng: np.random.Generator
-) -> Partition:
-    """The mother with one of the father's modules; surplus modules are merged in pairs.
-
-    Examples:
-        >>> a, b = Partition([0, 0, 1, 1]), Partition([0, 1, 1, 0])
-        >>> injected(a, b, 2, np.random.default_rng(0)).n_modules
-        2
-    """
-    labels = mother.labels.copy()
-    module = father.modules[rng.integers(father.n_modules)]
-    labels[module] = mother.n_modules
-    present = np.unique(labels[labels >= 0])
-    while len(present) > n_modules:
-        keep, gone = rng.choice(present, 2, replace=False)
-        labels[labels == gone] = keep
-        present = present[present != gone]
-    child = Partition(labels)
-    return child if child.n_modules == n_modules else mother
-
-
-def mutated(partition: Partition, rng: np.random.Generator) -> Partition:
-    """No, one or a few units moved."""
-    for _ in range(rng.geometric(0.5) - 1):
-        partition = moved(partition, rng)
-    return partition
+def _population(
+    ledger: Ledger, space: Space, given: Sequence[Partition], own: int, spread: float
+) -> None:
+    """Found a population and breed it until so many evaluations are spent."""
+    rng, ends = ledger.rng, ledger.left - int(0.9 * own)
+    count = int(np.clip(own // (2 * _STEPS_PER_UNIT * len(space.units)), 1, _MOST_MEMBERS))
+    cold, fruitless = COLD * spread, 0
+    ledger.many(given)
+    members: list[Partition] = []
+    for number in range(count):
+        known = [p for p in given if p in ledger.known] if number == 0 else []
+        first = min(known, key=ledger.known.__getitem__) if known else space.random(rng)
+        hot = (0.5 if known else 1.0) * HOT * spread  # a good start is not to be melted
+        members.append(anneal(ledger, space, first, steps=own // (2 * count), hot=hot, cold=cold))
+    while ledger.left > ends and fruitless < 10:
+        before = ledger.left
+        child = _child(members, space, rng)
+        steps = min(own // (4 * count), ledger.left - ends)
+        end = anneal(ledger, space, child, steps=steps, hot=0.3 * HOT * spread, cold=cold)
+        members = _survivors(ledger, [*members, end], count)
+        fruitless = fruitless + 1 if ledger.left == before else 0
 
 
-def moved(partition: Partition, rng: np.random.Generator) -> Partition:
-    """One unit in another module, or two units of different modules exchanged; none is emptied."""
-    labels = partition.labels.copy()
-    units = np.flatnonzero(labels >= 0)
-    unit = rng.choice(units)
-    if rng.random() < 0.3 or partition.sizes[labels[unit]] == 1:
-        others = units[labels[units] != labels[unit]]
-        if len(others):
-            other = rng.choice(others)
-            labels[[unit, other]] = labels[[other, unit]]
-        return Partition(labels)
-    step = rng.integers(1, partition.n_modules) if partition.n_modules > 1 else 0
-    labels[unit] = (labels[unit] + step) % partition.n_modules
-    return Partition(labels)
+def _child(members: Sequence[Partition], space: Space, rng: np.random.Generator) -> Partition:
+    mother, father = (members[int(rng.integers(len(members), size=2).min())] for _ in range(2))
+    most = mother.n_modules if space.least == space.most else space.most
+    child = mutated(injected(mother, father, most, rng), space, rng)
+    return child if space.least <= child.n_modules <= space.most else mother
 
 
-def _ranked(rng: np.random.Generator, count: int) -> int:
-    """A rank, better ones more often (tournament of two)."""
-    return int(rng.integers(count, size=2).min())
+def _survivors(ledger: Ledger, members: Sequence[Partition], count: int) -> list[Partition]:
+    """The best members, none a single move from a better one."""
+    value = {m: ledger.known.get(m, np.inf) for m in members}
+    order = sorted(value, key=value.__getitem__)
+    near = distances(order) <= 1
+    kept: list[int] = []
+    for number in range(len(order)):
+        if len(kept) < count and not near[number, kept].any():
+            kept.append(number)
+    return [order[number] for number in kept]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from infoflow.partition import Partition
+
+if TYPE_CHECKING:
+    from infoflow.search.ledger import Ledger
+    from infoflow.search.space import Space
 
 
 def random_partition(used: np.ndarray, n_modules: int, rng: np.random.Generator) -> Partition:
@@ -50,3 +55,13 @@ def mean_and_se(values: np.ndarray) -> tuple[float, float]:
         (1.0, 0.0)
     """
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def sampling(ledger: Ledger, space: Space, starts: Sequence[Partition], batch: int = 16) -> None:
+    """Measure random partitions until the budget is spent, or no new ones turn up."""
+    ledger.many(list(starts))
+    fruitless = 0
+    while ledger.left and fruitless < 50:
+        before = ledger.left
+        ledger.many([space.random(ledger.rng) for _ in range(min(batch, ledger.left))])
+        fruitless = fruitless + 1 if ledger.left == before else 0

@@ -2,74 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from infoflow.exchange import Exchange, ExchangeMeter, PartitionLike
+from infoflow.exchange import ExchangeMeter, PartitionLike
 from infoflow.exchange.weighting import Weighting, check_weighting
 from infoflow.information.binning import Bins, Coding
 from infoflow.information.tables import Pool
 from infoflow.partition import Partition
 from infoflow.record import Recording
-from infoflow.search.genetic import genetic_search
-from infoflow.search.sampling import random_partitions
-from infoflow.search.score import ModuleScore, score_against
+from infoflow.search.annealing import annealing, climbing
+from infoflow.search.checkpoint import Checkpoint, fingerprint
+from infoflow.search.exhaustive import MOST_UNITS, check_exhaustive, exhaustive
+from infoflow.search.genetic import genetic
+from infoflow.search.ledger import Callback, Ledger
+from infoflow.search.result import SearchResult
+from infoflow.search.sampling import random_partitions, sampling
+from infoflow.search.score import chance, check_sampling, score_against
+from infoflow.search.seeds import SEEDS, seeded
+from infoflow.search.space import Space
+from infoflow.search.surrogate import flow_proxy, screened
+from infoflow.units import unknown_name
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-Method = Literal["genetic", "sampling"]
-
-
-@dataclass(frozen=True, eq=False)
-class SearchResult:
-    """The best partition found, what it exchanges, and how that compares with chance.
-
-    Attributes:
-        partition: The best partition.
-        exchange: Its exchange on donors and contexts that the search did not see.
-        score: The module score.
-        trail: `(evaluations, 3)`: weighted value, bits, best weighted value so far.
-        evaluations: Partitions measured.
-        method: How it was searched.
-    """
-
-    partition: Partition
-    exchange: Exchange
-    score: ModuleScore
-    trail: np.ndarray
-    evaluations: int
-    method: str
-
-    @property
-    def history(self) -> pd.DataFrame:
-        """One row per evaluation: `weighted`, `bits`, `best` (smallest weighted so far)."""
-        import pandas as pd
-
-        return pd.DataFrame(self.trail, columns=["weighted", "bits", "best"])
-
-    def to_frame(self) -> pd.DataFrame:
-        """The score's row."""
-        return self.score.to_frame()
-
-    def __repr__(self) -> str:
-        return f"SearchResult({self.partition!r}, {self.exchange!r}, {self.score!r})"
+Method = Literal["genetic", "annealing", "climbing", "screened", "exhaustive", "sampling"]
+_MOST_FREE = 8
 
 
 def search(
     rec: Recording,
     *,
-    n_modules: int = 2,
+    n_modules: int | range | None = 2,
     method: Method = "genetic",
-    weighting: Weighting = "conductance",
+    weighting: Weighting = "pairs",
     given_context: bool = True,
     budget: int = 500,
     samples: int = 50,
+    tolerance: float | None = None,
     starts: Iterable[PartitionLike] = (),
+    seeds: Sequence[str] = ("unit_flow", "spectral"),
+    restarts: int = 1,
     donors: int = 60,
     contexts: int = 40,
     bins: Bins = 10,
@@ -77,34 +53,52 @@ def search(
     seed: int = 0,
     pool: Pool = "mean",
     meter: ExchangeMeter | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    callback: Callback | None = None,
     progress: bool = False,
 ) -> SearchResult:
-    """Find the partition into `n_modules` whose modules exchange least, and score it.
+    """Find the partition whose modules exchange least, and score it.
 
     The score is the mean weighted exchange of random partitions over that of the best partition.
     The minimum of noisy values is too low, so the winner is measured again on fresh donors and
     contexts before it is reported.
 
     Args:
-        rec: A recording; units that never change are left out.
-        n_modules: Number of modules, 2 to the number of used units.
-        method: "genetic", or "sampling" (the best of random partitions).
+        rec: A recording; units that never change, and units that neither send nor receive
+            anything detectable, are left out: no exchange depends on where they are.
+        n_modules: A number from 2 to that of used units, a `range`, or None: 2 to 8. Partitions
+            into different numbers of modules are compared by value ÷ mean of random partitions
+            into as many, so the score chooses; of equals the finer one.
+        method: "genetic" (module injection, moves, merges and splits, then annealing), "annealing",
+            "climbing", "screened" (the unit flows propose, the true measure judges; fewest
+            evaluations), "exhaustive" (at most 14 units; the budget does not matter), "sampling"
+            (the best of random partitions).
         weighting: Selects on this weighted exchange; "none" nearly always picks one quiet unit.
         given_context: Select on the exchange given the context, or on the plain one (see
             `exchange`).
-        budget: Partitions to measure in the search.
-        samples: Random partitions for the mean (part of the budget of "sampling").
-        starts: Partitions to begin with, for example those of Q.
+        budget: Partitions to measure in the search, beside those for the mean.
+        samples: Random partitions for the mean, for each number of modules.
+        tolerance: Draw more of them until the relative standard error of the mean is this small.
+        starts: Partitions to begin with.
+        seeds: Further ones: "unit_flow" (Q of the unit flows), "spectral" (their normalised cut),
+            "q" (Q of every similarity measure).
+        restarts: Chains of "annealing" or populations of "genetic", which share the budget.
+            "climbing" starts anew by itself when it is stuck.
         donors, contexts, bins, coding, seed, pool: As for `exchange`.
         meter: Measure with this one (its settings apply) instead of a new one.
-        progress: Show a progress bar.
+        checkpoint: A file (.npz) to keep what was measured in. If it exists the search goes on
+            from there, and ends bit for bit as if it had never stopped. "climbing" and "sampling"
+            may go on with another budget.
+        callback: Called with a `Step` after every batch; a true answer ends the search.
+        progress: Show a progress bar with the best value so far.
 
     Returns:
         A `SearchResult`.
 
     Raises:
-        ValueError: `n_modules` below 2 or above the number of used units, budget or samples too
-            small, unknown method or weighting.
+        ValueError: `n_modules` below 2 or above the number of used units, budget, samples or
+            restarts too small, unknown method, weighting or seed, too many partitions to
+            enumerate, a checkpoint that is damaged or of another network or configuration.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -113,83 +107,183 @@ def search(
         >>> ifl.search(rec, budget=30, samples=10).partition.n_modules
         2
     """
-    used = _checked(rec, n_modules, method, weighting, budget, samples)
+    check_weighting(weighting)
+    _check(method, budget, samples, tolerance, restarts, seeds)
     if meter is None:
         meter = ExchangeMeter(
-            rec,
-            donors=donors,
-            contexts=contexts,
-            bins=bins,
-            coding=coding,
+            rec, donors=donors, contexts=contexts, bins=bins, coding=coding,
+            seed=seed, pool=pool, given_context=given_context,
+        )  # fmt: skip
+    space = _space(rec, n_modules, meter)
+    if method == "exhaustive":
+        check_exhaustive(space)
+        budget = space.count
+    plan = Plan(method, weighting, budget, samples, tolerance, tuple(seeds), restarts, seed)
+    given = [meter.checked(p) for p in starts]
+    place = _checkpoint(checkpoint, rec, meter, space, plan, given)
+    with _bar(budget, progress) as bar:
+        ledger = Ledger(
+            lambda some: meter.values(some, weighting),
+            budget=budget,
             seed=seed,
-            pool=pool,
-            given_context=given_context,
+            size=space.count if len(space.units) <= MOST_UNITS else None,
+            checkpoint=place,
+            callback=callback,
+            ahead=lambda count, best: (bar.update(count), bar.set_postfix(best=f"{best:.4g}")),
         )
-    trail: list[tuple[float, float]] = []
-    with _bar(budget + samples, progress) as bar:
+        try:
+            sampled = _look(ledger, space, plan, meter, given)
+        finally:
+            ledger.save()
+    return _judged(ledger, plan, meter, sampled)
 
-        def objective(partition: Partition) -> float:
-            measured = meter(partition, weighting)
-            trail.append((measured.weighted, measured.amount))
-            bar.update()
-            bar.set_postfix(best=f"{min(w for w, _ in trail):.4g}")
-            return measured.weighted
 
-        drawn = list(islice(random_partitions(used, n_modules, seed), samples))
-        sampled = np.array([objective(p) for p in drawn])
-        raw = np.array([bits for _, bits in trail])
-        best = _look(
-            method, objective, used, n_modules, budget, seed, drawn, sampled, meter, starts
-        )
-    winner = meter.fresh()(best, weighting)
-    score = score_against(sampled, raw, winner, meter.resolution)
-    values = np.array(trail)
-    steps = np.column_stack([values, np.minimum.accumulate(values[:, 0])])
-    return SearchResult(best, winner, score, steps, len(trail), method)
+@dataclass(frozen=True)
+class Plan:
+    """What a search does, as `search` is told."""
+
+    method: str
+    weighting: Weighting
+    budget: int
+    samples: int
+    tolerance: float | None
+    seeds: tuple[str, ...]
+    restarts: int
+    seed: int
 
 
 def _look(
-    method: str,
-    objective: Any,
-    used: np.ndarray,
-    n_modules: int,
-    budget: int,
-    seed: int,
-    drawn: list[Partition],
-    sampled: np.ndarray,
+    ledger: Ledger,
+    space: Space,
+    plan: Plan,
     meter: ExchangeMeter,
-    starts: Iterable[PartitionLike],
-) -> Partition:
-    best = drawn[int(sampled.argmin())]
-    given = [meter.checked(p) for p in starts]
-    if method == "sampling":
-        more = islice(random_partitions(used, n_modules, seed + 1), max(budget - len(given), 0))
-        pool = [*given, *more]
-        values = [objective(p) for p in pool]
-        ahead = int(np.argmin(values)) if values else -1
-        return pool[ahead] if values and values[ahead] < sampled.min() else best
-    return genetic_search(
-        objective, used, n_modules, budget=budget, seed=seed, starts=[*given, best]
+    given: Sequence[Partition],
+) -> dict[int, np.ndarray]:
+    """Search; returns what random partitions into each number of modules exchange."""
+
+    def measure(some: Sequence[Partition]) -> np.ndarray:
+        weighted = ledger.many(some, counted=False)
+        return np.column_stack([weighted, [ledger.bits[p] for p in some]])
+
+    sampled = {
+        k: chance(
+            measure,
+            random_partitions(space.used, k, plan.seed),
+            samples=plan.samples,
+            tolerance=plan.tolerance,
+        )
+        for k in range(space.least, space.most + 1)
+    }
+    drawn = sorted(ledger.known, key=ledger.known.__getitem__)
+    if len(sampled) > 1 and plan.weighting != "size_z":
+        means = {k: float(values[:, 0].mean()) for k, values in sampled.items()}
+        ledger.rescale({k: m for k, m in means.items() if np.isfinite(m) and m > 0})
+        drawn = sorted(ledger.known, key=ledger.known.__getitem__)
+    starts = [p for p in map(space.fitted, given) if p is not None]
+    starts += seeded(plan.seeds, meter.rec, lambda: meter.traffic, space, plan.seed)
+    _run(ledger, space, plan, meter, [*dict.fromkeys([*starts, *drawn[:1]])])
+    return sampled
+
+
+def _run(
+    ledger: Ledger, space: Space, plan: Plan, meter: ExchangeMeter, starts: Sequence[Partition]
+) -> None:
+    finite = np.array([v for v in ledger.known.values() if np.isfinite(v)])
+    spread = float(finite.std()) if len(finite) > 1 else 1.0
+    if plan.method == "genetic":
+        genetic(ledger, space, starts, spread=spread, restarts=plan.restarts)
+    elif plan.method == "annealing":
+        annealing(ledger, space, starts, spread=spread, restarts=plan.restarts)
+    elif plan.method == "climbing":
+        climbing(ledger, space, starts)
+    elif plan.method == "screened":
+        screened(ledger, space, starts, flow_proxy(meter.traffic, plan.weighting), spread=spread)
+    elif plan.method == "exhaustive":
+        exhaustive(ledger, space)
+    else:
+        sampling(ledger, space, starts)
+
+
+def _judged(
+    ledger: Ledger, plan: Plan, meter: ExchangeMeter, sampled: dict[int, np.ndarray]
+) -> SearchResult:
+    if ledger.best is None:
+        raise ValueError("the callback ended the search before it had measured any partition")
+    best = ledger.best
+    winner = meter.fresh()(best, plan.weighting)
+    random = sampled[best.n_modules]
+    score = score_against(random[:, 0], random[:, 1], winner, meter.resolution)
+    trail = np.array(ledger.trail)
+    steps = np.column_stack([trail, np.minimum.accumulate(trail[:, 0])])
+    numbers = np.array([p.n_modules for p in ledger.order])
+    return SearchResult(
+        best, winner, score, steps, numbers, len(steps), plan.method, plan.weighting
     )
 
 
-def _checked(
-    rec: Recording, n_modules: int, method: str, weighting: str, budget: int, samples: int
-) -> np.ndarray:
-    check_weighting(weighting)
-    if method not in ("genetic", "sampling"):
-        raise ValueError(f"unknown method {method!r}: expected 'genetic' or 'sampling'")
-    used = ~rec.units.unused
-    if not 2 <= n_modules <= used.sum():
+def _space(rec: Recording, n_modules: int | range | None, meter: ExchangeMeter) -> Space:
+    used = ~rec.units.unused & ~meter.left_out
+    least, most = _numbers(n_modules, int(used.sum()))
+    if not 2 <= least <= most <= used.sum():
         raise ValueError(
             f"n_modules={n_modules} is out of reach: {int(used.sum())} of {len(used)} recorded "
             "units are used; expected 2 to that many"
         )
-    if budget < 1 or samples < 2:
-        raise ValueError(
-            f"expected budget >= 1 and samples >= 2, got budget={budget}, samples={samples}"
-        )
-    return used
+    heard = used & ~meter.traffic.silent
+    return Space(heard if heard.sum() >= most else used, least, most)
+
+
+def _numbers(n_modules: int | range | None, n: int) -> tuple[int, int]:
+    if n_modules is None:
+        return 2, max(min(_MOST_FREE, n), 2)
+    if isinstance(n_modules, range):
+        if n_modules.step != 1 or not len(n_modules):
+            raise ValueError(f"expected a range of consecutive numbers of modules, got {n_modules}")
+        return n_modules.start, n_modules.stop - 1
+    return n_modules, n_modules
+
+
+def _check(
+    method: str,
+    budget: int,
+    samples: int,
+    tolerance: float | None,
+    restarts: int,
+    seeds: Sequence[str],
+) -> None:
+    if method not in get_args(Method):
+        raise ValueError(unknown_name("method", method, get_args(Method)))
+    if budget < 1:
+        raise ValueError(f"expected budget >= 1, got budget={budget}")
+    if restarts < 1:
+        raise ValueError(f"expected restarts >= 1, got restarts={restarts}")
+    check_sampling(samples, tolerance)
+    for name in seeds:
+        if name not in SEEDS:
+            raise ValueError(unknown_name("seed", name, tuple(SEEDS)))
+
+
+def _checkpoint(
+    path: str | PathLike[str] | None,
+    rec: Recording,
+    meter: ExchangeMeter,
+    space: Space,
+    plan: Plan,
+    given: Sequence[Partition],
+) -> Checkpoint | None:
+    if path is None:
+        return None
+    config: dict[str, Any] = {
+        **fingerprint(rec),
+        **meter.config,
+        "n_modules": [space.least, space.most],
+        "searched_units": np.flatnonzero(space.used).tolist(),
+        "starts": [p.labels.tolist() for p in given],
+        **{key: value for key, value in vars(plan).items() if key != "budget"},
+    }
+    if plan.method in ("annealing", "genetic", "screened"):  # their temperatures depend on it
+        config["budget"] = plan.budget
+    return Checkpoint(Path(path), config)
 
 
 def _bar(total: int, progress: bool) -> Any:

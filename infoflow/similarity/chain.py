@@ -70,6 +70,11 @@ class Chain:
     def __len__(self) -> int:
         return len(self.outputs)
 
+    def size(self, place: int) -> int:
+        """Number of features after so many steps."""
+        sizes = [len(s.weight) for s in self.steps[:place] if isinstance(s, Linear)]
+        return sizes[-1] if sizes else self.width
+
     @property
     def widest(self) -> int:
         """The largest number of features, the inputs' aside."""
@@ -84,7 +89,7 @@ class Chain:
     def tiles(self, rows: int) -> Iterator[slice]:
         """A few samples at a time, for Jacobians of that many rows: products of matrices that stay
         in the processor's cache run nearly twice as fast."""
-        rows = max(_TILE // (rows * self.widest), 1)
+        rows = max(_TILE // (rows * self.widest), 4)
         for start in range(0, len(self), rows):
             yield slice(start, min(start + rows, len(self)))
 

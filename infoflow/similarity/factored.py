@@ -64,7 +64,12 @@ class Factored:
 
 
 def all_pairs(
-    jacobians: list[Factored], batch: int, weight: Tensor | None = None, *, across: bool = True
+    jacobians: list[Factored],
+    batch: int,
+    weight: Tensor | None = None,
+    *,
+    across: bool = True,
+    total: Tensor | None = None,
 ) -> Tensor:
     """Σ_k J_kᵀ W_k K_k for every two Jacobians J, K of a batch, as one symmetric matrix.
 
@@ -72,28 +77,30 @@ def all_pairs(
         jacobians: In factored form, with equally many rows.
         batch: Number of samples.
         weight: Symmetric W `(batch, rows, rows)`; None: the identity.
-        across: Also for J ≠ K; else these blocks are left 0.
+        across: Also for J ≠ K; else these blocks are left out.
+        total: `(n, n)` float64 to which it is added, in place; None: zeros.
 
     Returns:
         `(n, n)` float64, n columns in all.
     """
     weighed = [_weighted(jacobian, weight) for jacobian in jacobians]
     sizes = [jacobian.columns for jacobian in jacobians]
-    found = jacobians[0].core.new_zeros(sum(sizes), sum(sizes), dtype=torch.float64)
-    blocks = [row.split(sizes, 1) for row in found.split(sizes, 0)]
+    if total is None:
+        total = jacobians[0].core.new_zeros(sum(sizes), sum(sizes), dtype=torch.float64)
+    blocks = [row.split(sizes, 1) for row in total.split(sizes, 0)]
     for i, a in enumerate(weighed):
         for j in range(i, len(jacobians) if across else i + 1):
-            blocks[i][j].copy_(_outward(_inner(a, jacobians[j], batch), a, jacobians[j]))
+            block = _outward(_inner(a, jacobians[j], batch), a, jacobians[j])
+            blocks[i][j].add_(block)
             if i != j:
-                blocks[j][i].copy_(blocks[i][j].T)
-    return found
+                blocks[j][i].add_(block.T)
+    return total
 
 
 def _outward(inner: Tensor, a: Factored, b: Factored) -> Tensor:
-    inner = inner.double()
     if a.right is not None:
-        inner = a.right.double().T @ inner
-    return inner if b.right is None else inner @ b.right.double()
+        inner = a.right.double().T @ inner.double()
+    return inner if b.right is None else inner.double() @ b.right.double()
 
 
 def _weighted(a: Factored, weight: Tensor | None) -> Factored:

@@ -96,7 +96,7 @@ def of_chain(
         weight = _curvature(slope, outputs)
         for part in chain.tiles(weight.shape[1]):
             few = [jacobian[part] for jacobian in jacobians]
-            found += all_pairs(few, len(weight[part]), weight[part], across=across)
+            all_pairs(few, len(weight[part]), weight[part], across=across, total=found)
     bends = _bends(chain, slope.detach())
     if bends:
         _add_bends(found, chain, sizes, bends)

@@ -11,21 +11,21 @@ from infoflow.similarity.perturbed import PerturbedBatch
 from infoflow.similarity.vjp import jacobian, long_product, wide
 
 
-def sum_over_batch(batch: PerturbedBatch, *, gram: bool) -> Tensor:
+def sum_over_batch(batch: PerturbedBatch, *, entrance: bool) -> Tensor:
     """Σ_k J_k J_kᵀ `(n, n)` over the samples of a batch; J_k has all inputs, flattened, as columns.
 
     One backward pass per unit, batched. Units that do not depend on the inputs have sensitivity 0.
-    If the inputs act only through a = W x + b, then J_x J_xᵀ = J_a (W Wᵀ) J_aᵀ; with `gram` the
-    passes stop at a, which is smaller than x.
+    With `entrance` the passes stop at the batch's `Entrance`, if it has one.
     """
-    if batch.entrance is None or not gram:
-        matrix = batch.folded(_stacked(batch, batch.inputs))
-        return long_product(matrix, matrix) / batch.positions
-    a, weight = batch.entrance
-    matrix = _stacked(batch, (a,))
-    kernel = wide(weight) @ wide(weight).T
-    heavy = (matrix.reshape(-1, len(kernel)) @ kernel).reshape(matrix.shape)
-    return long_product(batch.folded(heavy), batch.folded(matrix)) / batch.positions
+    if entrance and batch.entrance is not None:
+        rows = torch.cat([jacobian(u, (batch.entrance.result,))[0] for u in batch.units])
+        return batch.entrance.products(rows, batch.n) / batch.positions
+    blocks = []
+    for units in batch.units:
+        rows = jacobian(units, batch.inputs)
+        blocks.append(torch.cat([part.flatten(2) for part in rows], 2).flatten(1))
+    matrix = batch.folded(wide(torch.cat(blocks)))
+    return long_product(matrix, matrix) / batch.positions
 
 
 def of_chain(chain: Chain, *, across: bool = True) -> Tensor:
@@ -37,15 +37,19 @@ def of_chain(chain: Chain, *, across: bool = True) -> Tensor:
     start, done = Factored(chain.eye(chain.width)), 0
     if 0 not in chain.places and isinstance(first := chain.steps[0], Linear):
         start, done = Factored(_square_root(first.weight.T)), 1
-    tiles = chain.tiles(len(start.core))
-    return torch.stack([_of_tile(chain[part], start, done, across) for part in tiles]).sum(0)
+    n = sum(chain.size(place) for place in chain.places)
+    total = chain.outputs.new_zeros(n, n, dtype=torch.float64)
+    for part in chain.tiles(len(start.core)):
+        _add_tile(chain[part], start, done, across, total)
+    return total
 
 
-def _of_tile(chain: Chain, current: Factored, done: int, across: bool) -> Tensor:
+def _add_tile(chain: Chain, current: Factored, done: int, across: bool, total: Tensor) -> None:
     jacobians = {done: current}
     for place, step in enumerate(chain.steps[done : max(chain.places)], done + 1):
         current = jacobians[place] = forward(current, step)
-    return all_pairs([jacobians[place] for place in chain.places], len(chain), across=across)
+    wanted = [jacobians[place] for place in chain.places]
+    all_pairs(wanted, len(chain), across=across, total=total)
 
 
 def _square_root(matrix: Tensor) -> Tensor:
@@ -55,12 +59,3 @@ def _square_root(matrix: Tensor) -> Tensor:
         return matrix
     values, vectors = torch.linalg.eigh(matrix.double().T @ matrix.double())
     return (values.clamp_min(0).sqrt()[:, None] * vectors.T).to(matrix.dtype)
-
-
-def _stacked(batch: PerturbedBatch, leaves: tuple[Tensor, ...]) -> Tensor:
-    """∂h/∂leaves, `(n, batch * d)`."""
-    blocks = []
-    for units in batch.units:
-        rows = jacobian(units, leaves)
-        blocks.append(torch.cat([part.flatten(2) for part in rows], 2).flatten(1))
-    return wide(torch.cat(blocks))

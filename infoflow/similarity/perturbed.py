@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from infoflow._hooks import CallFunction, call_hooks
 from infoflow.record import output_tensor
-from infoflow.similarity.graph import leads_to, reaches
+from infoflow.similarity.entrance import Entrance, find_entrance
 from infoflow.similarity.request import Request
-from infoflow.similarity.trace import Call, tracing
+from infoflow.similarity.trace import tracing
 from infoflow.site import Site
 
 
@@ -31,9 +30,8 @@ class PerturbedBatch:
             at all its positions, or one for each that is asked for.
         positions: How many are looked at one by one.
         outputs: What the model returned, `(batch, ...)`.
-        entrance: `a` and W of the one linear map a = W x + b through which alone the inputs act
-            on the units; None if there is no such map, or `a` is not smaller than the inputs.
-        largest: Numbers per sample in the largest tensor on the way.
+        entrance: The one map through which alone the inputs act on the units, or None.
+        largest: Numbers per sample in the largest tensor on the way, from the entrance on.
     """
 
     inputs: tuple[Tensor, ...]
@@ -41,7 +39,7 @@ class PerturbedBatch:
     deltas: tuple[Tensor, ...]
     positions: int
     outputs: Tensor
-    entrance: tuple[Tensor, Tensor] | None
+    entrance: Entrance | None
     largest: int
 
     @property
@@ -106,8 +104,11 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
         outputs = output_tensor(rec.model(*rows))
         check()
     units = tuple(_units(seen[site], positions) for site in request.sites)
-    entrance = _entrance(leaves, units, calls)
-    largest = max(call.result.numel() for call in calls) // count
+    entrance = find_entrance(leaves, units, calls)
+    results = [call.result for call in calls]
+    if entrance is not None:  # what comes before has no part in the derivatives
+        results = results[next(i for i, r in enumerate(results) if r is entrance.result) :]
+    largest = max(result.numel() for result in results) // count
     return PerturbedBatch(leaves, units, deltas, each, outputs, entrance, largest)
 
 
@@ -125,23 +126,3 @@ def _shift(part: Tensor, h: Tensor, before: int, positions: Tensor | None) -> Te
 def _units(calls: list[Tensor], positions: Tensor | None) -> Tensor:
     h = torch.cat(calls, 2)
     return h.mean(2) if positions is None else h[:, :, positions.to(h.device)].flatten(1)
-
-
-def _entrance(
-    leaves: tuple[Tensor, ...], units: tuple[Tensor, ...], calls: list[Call]
-) -> tuple[Tensor, Tensor] | None:
-    """The first linear map, if every path from the one input to the units goes through it."""
-    linear = next((call for call in calls if call.function is F.linear), None)
-    if len(leaves) != 1 or linear is None or len(linear.args) < 2:
-        return None
-    (x,), a, weight = leaves, linear.result, linear.args[1].detach()
-    flat = linear.args[0]
-    if a.ndim != 2 or a.shape[1] >= flat.shape[1] or flat.numel() != x.numel():
-        return None
-    if not torch.equal(flat.flatten(1), x.flatten(1)):  # only reshaped on the way
-        return None
-    goal = leads_to(x)
-    roots = [u.grad_fn for u in units if u.grad_fn is not None]
-    if any(reaches(root, goal, blocked=a.grad_fn) for root in roots):
-        return None
-    return a, weight

@@ -29,15 +29,16 @@ class Plan:
         rows: Samples at a time.
         chunk: Units at a time, in the general Hessian.
         chain: The network is a chain of linear and elementwise steps: closed forms.
-        gram: The inputs act through one linear map only: `i_sens` stops behind it.
+        entrance: The inputs act through one linear map or convolution only: `i_sens` stops
+            behind it.
         piecewise_linear: The outputs are piecewise linear in the units: the Hessian comes from
             the Jacobian of the outputs.
     """
 
-    rows: int
-    chunk: int
+    rows: int = 1
+    chunk: int = 1
     chain: bool = False
-    gram: bool = False
+    entrance: bool = False
     piecewise_linear: bool = False
 
 
@@ -55,9 +56,8 @@ def make_plan(request: Request, *, fast: bool = True) -> Plan:
     index = slice(0, len(rec), -(-len(rec) // _ROWS))
     batch = run_perturbed(request, index)
     _check_outputs(batch.outputs.detach(), rec.outputs[index])
-    plan = _sized(request, batch)
     if not fast:
-        return plan
+        return _sized(Plan(), request, batch)
     request = replace(request, across=True)  # the probe looks at whole matrices
     chain = run_chain(request, index)
     if chain is not None:
@@ -65,21 +65,26 @@ def make_plan(request: Request, *, fast: bool = True) -> Plan:
         rows = max(4 * _BUDGET // held, 1)
         sums = chain_sums(chain, request, index)
         if all(_is_exact(sums[base], base, request, batch, index) for base in sums):
-            return replace(plan, chain=True, rows=rows)
-    return replace(
-        plan,
-        gram=batch.entrance is not None and _holds("i_sens", request, batch, index),
+            return Plan(chain=True, rows=rows)
+    general = Plan(
+        entrance=batch.entrance is not None and _holds("i_sens", request, batch, index),
         piecewise_linear=is_piecewise_linear(batch.outputs, batch.deltas)
         and _holds("hess", request, batch, index),
     )
+    return _sized(general, request, batch)
 
 
-def _sized(request: Request, batch: PerturbedBatch) -> Plan:
+def _sized(plan: Plan, request: Request, batch: PerturbedBatch) -> Plan:
     """So many samples and units at a time that batched derivatives stay in the budget."""
-    units = batch.columns
-    widest = max(batch.largest, batch.o, *(x[0].numel() for x in batch.inputs), 1)
+    units = max(delta.shape[1] for delta in batch.deltas)
+    widths = (
+        []
+        if plan.entrance or "i_sens" not in request.bases
+        else [x[0].numel() for x in batch.inputs]
+    )
+    widest = max(batch.largest, batch.o, *widths)
     rows = max(min(_BUDGET // (units * widest), request.rec.batch_size), 1)
-    return Plan(rows, chunk=max(_BUDGET // (rows * widest), 1))
+    return replace(plan, rows=rows, chunk=max(_BUDGET // (rows * widest), 1))
 
 
 def _check_outputs(found: Tensor, recorded: Tensor) -> None:
@@ -99,7 +104,7 @@ def _holds(base: str, request: Request, batch: PerturbedBatch, index: slice) -> 
     if base not in request.bases:
         return False
     one = replace(request, bases=frozenset({base}))
-    fast = Plan(rows=1, chunk=1, gram=True, piecewise_linear=True)
+    fast = Plan(entrance=True, piecewise_linear=True)
     # each position as a unit of its own: then one direction probes them all
     batch = replace(batch, positions=1)
     return _is_exact(general_sums(batch, fast, one, index)[base], base, request, batch, index)

@@ -98,8 +98,8 @@ def similarities(
         hess    |mean_k ∂²L_k/∂h∂h|
         *_norm  S_ij / max(√(S_ii S_jj), ε)
 
-    For comparison there are `OTHERS`: `weights`, |W| between consecutive layers; `w_in` and
-    `w_out`, |W Wᵀ| and |WᵀW| of the weights that feed and read a layer, 0 between layers; and
+    For comparison there are `OTHERS`: `weights`, `|W|` between consecutive layers; `w_in` and
+    `w_out`, `|WWᵀ|` and `|WᵀW|` of the weights that feed and read a layer, 0 between layers; and
     `spearman`, the rank correlation of activations.
 
     Over several layers together the derivatives are with respect to perturbations added to every

@@ -37,7 +37,7 @@ def general_sums(
     """Each derivative measure that is asked for, of a batch of any network: `(n, n)`."""
     sums = {}
     if "i_sens" in request.bases:
-        sums["i_sens"] = i_sens.sum_over_batch(batch, gram=plan.gram)
+        sums["i_sens"] = i_sens.sum_over_batch(batch, entrance=plan.entrance)
     with_jacobian = (
         "hess" in request.bases
         and plan.piecewise_linear

@@ -158,6 +158,16 @@ def test_too_many_codes_for_the_contexts_are_flagged(mixed):
     assert ifl.flow(mixed, {"1": [0, 1, 2]}, "3", donors=20, contexts=60, bins=4).reliable
 
 
+def test_a_single_unit_is_measured_by_whichever_way_is_sharper(mixed):
+    shuffled = ifl.flow(mixed, {"1": [0]}, {"3": [0]}, donors=40, contexts=60)
+    assert shuffled.estimator == "binned shuffle"
+    table = ifl.flow(mixed, {"1": [0]}, {"3": [0]}, donors=60, contexts=60)  # 3600 > 6 x 400
+    assert table.estimator == "donors x contexts"
+    assert table.bits == pytest.approx(shuffled.bits, abs=4 * (table.se + shuffled.se))
+    group = ifl.flow(mixed, {"1": [0, 1]}, {"3": [0]}, donors=40, contexts=60)
+    assert group.estimator == "donors x contexts"
+
+
 def test_source_and_target_must_not_share_units(mixed):
     with pytest.raises(ValueError, match=r"share units \[2\]"):
         ifl.flow(mixed, {"1": [1, 2]}, {"1": [2, 3]})

@@ -113,3 +113,43 @@ def test_codes_that_are_no_codes_are_an_error():
         table_flow(np.full((3, 3, 1), 2), 2)
     with pytest.raises(ValueError, match=r"0 \.\.\. 1"):
         table_flow(np.full((3, 3, 1), -1), 2)
+
+
+def test_the_standard_error_is_the_jackknife_over_donors_and_contexts():
+    rng = np.random.default_rng(6)
+    codes = oracle.draw_table(random_world(rng), 50, 60, rng)[0]
+    result = table_flow(codes[:, :, None], 5, correct=False)
+    rows = [oracle.plain_flow(np.delete(codes, m, 0)) for m in range(50)]
+    columns = [oracle.plain_flow(np.delete(codes, k, 1)) for k in range(60)]
+    jackknife = 49 / 50 * np.var(rows) * 50 + 59 / 60 * np.var(columns) * 60
+    cells = result.pointwise - result.pointwise.mean(0) - result.pointwise.mean(1)[:, None]
+    inter = ((cells + result.pointwise.mean()) ** 2).sum() / (49 * 59) / (50 * 60)
+    assert two_way_se(result.pointwise) == pytest.approx(np.sqrt(jackknife - inter), rel=0.05)
+
+
+@pytest.mark.parametrize("estimator", ["panzeri_treves", "grassberger", "quadratic", "auto"])
+def test_every_estimator_removes_most_of_the_bias(estimator):
+    rng = np.random.default_rng(7)
+    world = random_world(rng)
+    truth = oracle.plain_flow(world)
+    tables = np.stack([oracle.draw_table(world, 60, 60, rng)[0] for _ in range(200)], 2)
+    plug = table_flow(tables, 5, correct=False).bits.mean() - truth
+    fixed = table_flow(tables, 5, estimator=estimator).bits.mean() - truth
+    assert plug > 0.02
+    assert abs(fixed) < 0.4 * plug
+
+
+def test_auto_is_miller_madow_where_codes_are_few_and_panzeri_treves_where_many():
+    rng = np.random.default_rng(8)
+    few, many = rng.integers(2, size=(50, 60, 1)), rng.integers(9, size=(50, 60, 1))
+    both = table_flow(np.concatenate([few, many], 2), 9)
+    assert both.bits[0] == table_flow(few, 9, estimator="miller_madow").bits[0]
+    assert both.bits[1] == table_flow(many, 9, estimator="panzeri_treves").bits[0]
+    assert both.bits[1] != table_flow(many, 9, estimator="miller_madow").bits[0]
+
+
+def test_an_unknown_estimator_or_too_little_to_extrapolate_is_an_error():
+    with pytest.raises(ValueError, match="unknown correction 'best'"):
+        table_flow(np.zeros((9, 9, 1), int), 2, estimator="best")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="8 donors and 8 contexts, got 5 and 9"):
+        table_flow(np.zeros((5, 9, 1), int), 2, estimator="quadratic")

@@ -238,6 +238,28 @@ def test_a_net_that_replay_cannot_reproduce_is_run_in_full_with_a_warning(build)
         torch.testing.assert_close(joined(chunks, "b"), joined(slow, "b"))
 
 
+class Loops(nn.Module):
+    """Calls a shared layer before the first intervention as often as its batch demands."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared, self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 5), nn.Linear(5, 5)
+
+    def forward(self, x):
+        for _ in range(1 + int(x.max() > 50)):
+            x = self.shared(x)
+        return self.b(self.a(x))
+
+
+def test_a_batch_that_takes_another_path_is_run_in_full_with_a_warning():
+    net, x = seeded(Loops), normal(200, 4)
+    x[20] = 100.0
+    rec = ifl.record(net, ["a", "b"], x, batch_size=1)
+    donors, contexts = np.arange(200)[::-1], np.arange(200)
+    with pytest.warns(RuntimeWarning, match=r"full"):
+        list(resample(rec, {"a": [0]}, donors, contexts, ["b"]))
+
+
 def test_a_model_trained_after_it_was_recorded_is_refused():
     rec, x, _ = recorded("mlp")
     list(resample(rec, [0], *rows("any"), ["3"]))

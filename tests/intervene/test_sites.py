@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import infoflow as ifl
+from infoflow._hooks import site_hooks
 from infoflow.intervene import Zero, resample
 from tests.nets import Cells, Encoder, Twice, mlp, normal, seeded
 from tests.test_record import ifl_net
@@ -185,10 +186,10 @@ def test_heads_must_divide_the_width():
         ifl.record(ifl_net(), ifl.Site("fc1", heads=3), normal(4, 4))
 
 
-def test_a_quantity_that_wants_one_activation_per_unit_refuses_all_calls():
-    rec = ifl.record(seeded(Cells), ifl.Site("cell", call="all"), normal(K, 6, 3))
-    with pytest.raises(ValueError, match="record one call"):
-        ifl.similarity(rec, "o_sens")
+def test_what_wants_one_activation_per_unit_refuses_all_calls():
+    site = ifl.Site("cell", call="all")
+    with pytest.raises(ValueError, match="record one call"), site_hooks(Cells(), {site: len}):
+        pass
 
 
 def test_a_shared_module_is_found_under_each_of_its_names():

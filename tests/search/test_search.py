@@ -1,6 +1,6 @@
-"""Search: finds what enumeration finds, and scores it honestly."""
+"""search(): finds what enumeration finds, and scores it honestly."""
 
-from itertools import product
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,9 +10,8 @@ from torch import nn
 import infoflow as ifl
 from infoflow import toys
 from infoflow.exchange import ExchangeMeter
-from infoflow.search.genetic import genetic_search, injected, moved
-from infoflow.search.sampling import mean_and_se, random_partition, random_partitions
-from infoflow.search.score import ModuleScore
+
+SMALL = {"samples": 5, "donors": 10, "contexts": 10}
 
 
 @pytest.fixture(scope="module")
@@ -22,23 +21,32 @@ def rec():
     return ifl.record(net, ["1", "2"], torch.randn(150, 5))
 
 
-def bipartitions(n):
-    return {ifl.Partition(np.array(labels)) for labels in product([0, 1], repeat=n)} - {
-        ifl.Partition(np.zeros(n, dtype=int))
-    }
+@pytest.fixture(scope="module")
+def meter(rec):
+    return ExchangeMeter(rec, donors=20, contexts=20, seed=1)
 
 
-def test_genetic_search_finds_the_minimum_that_enumeration_finds(rec):
-    meter = ExchangeMeter(rec, donors=20, contexts=20, seed=1)
-    used = int((~rec.units.unused).sum())
-    values = {meter(p, "pairs").weighted for p in bipartitions(7) if min(p.sizes) > 0}
-    found = ifl.search(rec, weighting="pairs", budget=2**used, samples=5, meter=meter)
-    assert min(found.trail[:, 0]) == pytest.approx(min(values), abs=1e-12)
+@pytest.mark.parametrize("method", ["genetic", "annealing", "climbing", "screened"])
+@pytest.mark.parametrize("n_modules", [2, 3, range(2, 5)])
+def test_every_method_finds_the_minimum_that_enumeration_finds(rec, meter, method, n_modules):
+    options = {"n_modules": n_modules, "weighting": "pairs", "samples": 5, "meter": meter}
+    truth = ifl.search(rec, method="exhaustive", **options)
+    found = ifl.search(rec, method=method, budget=400, **options)
+    assert found.partition == truth.partition
 
 
-def test_isolated_tracks_are_found_and_called_isolated():
+def test_exhaustive_search_is_the_smallest_value_of_all_partitions(rec, meter):
+    found = ifl.search(rec, method="exhaustive", n_modules=3, samples=5, meter=meter)
+    every = {ifl.Partition(np.array(x)) for x in np.ndindex(*(3,) * 7)}
+    values = [meter(p, "conductance").weighted for p in every if p.n_modules == 3]
+    assert found.evaluations == len(values) == 301  # the Stirling number S(7, 3)
+    assert found.trail[:, 0].min() == pytest.approx(min(values), abs=1e-12)
+
+
+@pytest.mark.parametrize("method", ["genetic", "annealing", "screened", "exhaustive"])
+def test_isolated_tracks_are_found_and_called_isolated(method):
     toy = toys.load_modules("isolated_tracks")
-    best = ifl.search(toy.record(), budget=200, samples=20)
+    best = ifl.search(toy.record(), method=method, budget=150, samples=20)
     assert best.partition == toy.planted[0]
     assert best.exchange.bits_given_context == 0.0
     assert best.score.isolated
@@ -47,84 +55,76 @@ def test_isolated_tracks_are_found_and_called_isolated():
     assert best.score.bounded == 1.0
 
 
-def test_the_winner_is_judged_on_samples_the_search_did_not_see(rec):
-    meter = ExchangeMeter(rec, donors=20, contexts=20, seed=1)
+def test_the_number_of_modules_is_chosen_by_the_score():
+    net = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh())
+    torch.manual_seed(2)
+    track = torch.arange(6) // 2
+    with torch.no_grad():
+        net[0].weight.normal_().mul_(track[:, None] == torch.arange(3))
+        net[2].weight.normal_().mul_(track[:, None] == track)
+    found = ifl.search(
+        ifl.record(net, ["1", "3"], torch.randn(200, 3)), n_modules=None, budget=300, samples=10
+    )
+    assert found.partition == ifl.Partition(track.repeat(2).numpy())
+    assert set(found.history["n_modules"]) == set(range(2, 9))
+
+
+def test_units_that_send_and_receive_nothing_are_in_no_module():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4))
+    with torch.no_grad():
+        net[2].weight[:, 2] = 0.0
+    found = ifl.search(ifl.record(net, ["1", "2"], torch.randn(100, 4)), budget=40, **SMALL)
+    assert found.partition.labels[2] == -1
+    assert (np.delete(found.partition.labels, 2) >= 0).all()
+
+
+def test_the_winner_is_judged_on_samples_the_search_did_not_see(rec, meter):
     found = ifl.search(rec, budget=30, samples=5, meter=meter)
     judge = meter.fresh()
     assert not np.array_equal(judge.donors, meter.donors)
-    assert found.exchange.bits == judge(found.partition, "conductance").bits
+    assert found.exchange.bits == judge(found.partition, "pairs").bits
 
 
 def test_same_seed_same_answer_whatever_the_batch_size(rec):
     other = ifl.record(rec.model, ["1", "2"], rec.inputs[0], batch_size=7)
-    options = {"budget": 25, "samples": 5, "donors": 10, "contexts": 10, "seed": 4}
-    first, second = ifl.search(rec, **options), ifl.search(other, **options)
+    first, second = (ifl.search(r, budget=25, seed=4, **SMALL) for r in (rec, other))
     assert first.partition == second.partition
     assert first.exchange.bits == pytest.approx(second.exchange.bits, abs=1e-9)
 
 
-def test_sampling_takes_the_best_of_what_it_drew(rec):
-    found = ifl.search(rec, method="sampling", budget=10, samples=5, donors=10, contexts=10)
-    assert found.trail[:, 0].min() == found.trail[-1, 2]
-    assert found.evaluations == 15
-    assert list(found.history.columns) == ["weighted", "bits", "best"]
+def test_history_has_a_row_for_every_partition_measured_and_never_gets_worse(rec):
+    found = ifl.search(rec, method="sampling", budget=10, **SMALL)
+    history = found.history
+    assert list(history.columns) == ["weighted", "bits", "best", "n_modules"]
+    assert len(history) == found.evaluations
+    assert (np.diff(history["best"]) <= 0).all()
+    assert history["weighted"].min() == history["best"].iloc[-1]
 
 
-def test_the_standard_error_of_the_mean_is_that_of_the_sample():
-    values = np.array([1.0, 2.0, 4.0, 5.0])
-    assert mean_and_se(values) == pytest.approx((3.0, np.sqrt(10 / 3 / 4)))
+def test_a_start_is_measured_and_never_lost(rec, meter):
+    truth = ifl.search(rec, method="exhaustive", samples=5, meter=meter)
+    found = ifl.search(rec, budget=1, starts=[truth.partition], samples=5, meter=meter)
+    assert found.partition == truth.partition
 
 
-def test_score_divides_the_mean_by_the_minimum():
-    score = ModuleScore(6.0, 0.1, 10, 2.0, 0.5, "none", 6.0, 2.0, True)
-    assert score.ratio == 3.0
-    assert score.bounded == pytest.approx(2 / 3)
-    assert score.log_ratio == pytest.approx(np.log2(6.5 / 2.5))
-    assert not score.isolated
-    assert ModuleScore(6.0, 0.1, 10, 0.4, 0.5, "none", 6.0, 0.4, True).isolated
+def test_the_callback_sees_the_best_and_can_end_the_search(rec):
+    steps = []
+
+    def enough(step):
+        steps.append(step)
+        return step.evaluations >= 20
+
+    found = ifl.search(rec, budget=60, callback=enough, **SMALL)
+    assert found.evaluations < 40
+    assert steps[-1].best == found.partition
+    assert all(a.value >= b.value for a, b in pairwise(steps))
 
 
-def test_random_partitions_leave_no_module_empty():
-    used = np.array([True] * 5 + [False] * 2)
-    rng = np.random.default_rng(0)
-    drawn = [random_partition(used, 4, rng) for _ in range(200)]
-    assert {p.n_modules for p in drawn} == {4}
-    assert all((p.labels[5:] == -1).all() for p in drawn)
-
-
-def test_random_bipartitions_put_every_unit_on_each_side_half_the_time():
-    stream = random_partitions(np.ones(12, dtype=bool), 2, seed=0)
-    together = np.mean([p.labels[0] == p.labels[7] for p, _ in zip(stream, range(4000))])  # noqa: B905
-    assert together == pytest.approx(0.5, abs=0.06)  # a little less: no module may be empty
-
-
-def test_offspring_keep_the_number_of_modules():
-    rng = np.random.default_rng(0)
-    used = np.ones(10, dtype=bool)
-    for _ in range(300):
-        a, b = random_partition(used, 3, rng), random_partition(used, 3, rng)
-        assert injected(a, b, 3, rng).n_modules == 3
-        assert moved(a, rng).n_modules == 3
-
-
-def test_an_offspring_inherits_a_whole_module_of_its_father():
-    rng = np.random.default_rng(1)
-    a, b = ifl.Partition([0, 0, 0, 1, 1, 1]), ifl.Partition([0, 1, 2, 0, 1, 2])
-    for _ in range(50):
-        child = injected(a, b, 3, rng)
-        kept = [set(m.tolist()) for m in child.modules]
-        assert any(set(m.tolist()) <= k for m in b.modules for k in kept)
-
-
-def test_genetic_search_measures_no_partition_twice():
-    seen = []
-
-    def objective(partition):
-        seen.append(partition)
-        return float(partition.labels.sum())
-
-    genetic_search(objective, np.ones(8, dtype=bool), 2, budget=60, seed=0)
-    assert len(seen) == len(set(seen)) == 60
+def test_the_mean_is_sampled_until_its_relative_error_is_small_enough(rec):
+    loose, tight = (ifl.search(rec, budget=5, tolerance=t, **SMALL).score for t in (0.5, 0.02))
+    assert tight.se <= 0.02 * tight.mean
+    assert tight.n_samples > loose.n_samples
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,26 @@ def test_genetic_search_measures_no_partition_twice():
     [
         ({"n_modules": 99}, "out of reach"),
         ({"n_modules": 1}, "out of reach"),
+        ({"n_modules": range(2, 99)}, "out of reach"),
+        ({"n_modules": range(4, 2)}, "consecutive"),
         ({"budget": 0}, "budget >= 1"),
         ({"samples": 1}, "samples >= 2"),
-        ({"method": "annealed"}, "unknown method"),
+        ({"tolerance": 0.0}, "tolerance above 0"),
+        ({"restarts": 0}, "restarts >= 1"),
+        ({"method": "annealed"}, "annealing"),
+        ({"seeds": ["unitflow"]}, "unit_flow"),
         ({"weighting": "nothing"}, "unknown weighting"),
+        ({"starts": [[0, 1]]}, "one label for each"),
+        ({"starts": [[0] * 7]}, "at least two modules"),
     ],
 )
 def test_a_search_that_cannot_be_made_is_refused(rec, options, message):
     with pytest.raises(ValueError, match=message):
-        ifl.search(rec, **options)
+        ifl.search(rec, **{**SMALL, **options})
+
+
+def test_too_many_partitions_to_enumerate_are_refused():
+    net = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 6))
+    rec = ifl.record(net, ["1", "2"], torch.randn(60, 4))
+    with pytest.raises(ValueError, match="at most 14 units"):
+        ifl.search(rec, method="exhaustive", **SMALL)

@@ -136,13 +136,36 @@ def test_piecewise_linear_hessian_is_used_only_where_the_network_is(case):
 
 def test_gram_trick_is_used_when_a_linear_layer_is_the_only_way_in():
     net, (x, y) = CASES["layer norm"][0](), data(8, 8)
-    assert plan_of(recording(net, ["0", "2"], x, y)).gram
+    assert plan_of(recording(net, ["0", "2"], x, y)).entrance
     bypass = nets.sequential(
         lambda: nets.Residual(8), lambda: nn.Linear(8, 6), nn.Identity, lambda: nn.Linear(6, 3)
     )
     rec = recording(bypass, ["1", "2"], x, y)
-    assert not plan_of(rec).gram
+    assert not plan_of(rec).entrance
     assert_same(similarities(rec), oracle.similarities(bypass, ["1", "2"], x, y, F.cross_entropy))
+
+
+@pytest.mark.parametrize("options, taken", [
+    ({"padding": 1}, True), ({}, True), ({"padding": (0, 2)}, True), ({"padding": "same"}, False),
+    ({"padding": 1, "stride": 2}, False), ({"padding": 2, "dilation": 2}, False),
+    ({"padding": 1, "groups": 2}, False), ({"padding": 3}, False),
+], ids=str)  # fmt: skip
+def test_a_convolution_as_the_only_way_in_is_taken_back_by_a_convolution(options, taken):
+    net = nets.sequential(
+        lambda: nn.Conv2d(2, 4, 3, **options), nn.Tanh, lambda: nn.Conv2d(4, 3, 2), nn.Flatten,
+        lambda: nn.LazyLinear(3),
+    )  # fmt: skip
+    x, y = data(5, 2, 5, 6)
+    net(x)
+    sites = [ifl.Site("1", unit_dim=1), ifl.Site("2", unit_dim=1)]
+    rec = recording(net, sites, x, y, batch_size=3)
+    assert plan_of(rec).entrance == taken
+    assert_same(
+        similarities(rec), oracle.similarities(net, ["1", "2"], x, y, F.cross_entropy), rtol=1e-11
+    )
+    each = similarities(rec, "i_sens", layers="1", positions="each")
+    slow = similarities(rec, "i_sens", layers="1", positions="each", fast=False)
+    assert_same(each, slow)
 
 
 def test_functions_count_and_not_layers():

@@ -1,0 +1,97 @@
+"""Time of one true evaluation against the bare matrix products it needs, and of the search loops.
+
+    python experiments/benchmarks/search.py
+
+All compared times are taken in turn in one run; what is printed are ratios of medians.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+import infoflow as ifl
+from infoflow.exchange import ExchangeMeter
+from infoflow.models import isolated_rng
+from infoflow.search.annealing import annealing, climbing
+from infoflow.search.genetic import genetic
+from infoflow.search.ledger import Ledger
+from infoflow.search.sampling import sampling
+from infoflow.search.space import Space
+from infoflow.search.surrogate import flow_proxy, screened
+
+
+def perceptron(samples: int = 12_000) -> ifl.Recording:
+    """784-64-64-10 with random weights on random inputs, its two hidden layers recorded."""
+    with isolated_rng(0):
+        net = nn.Sequential(
+            nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
+        )
+        x = torch.rand(samples, 784)
+    return ifl.record(net, ["1", "3"], x)
+
+
+def seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def against_matmuls(rec: ifl.Recording, repeats: int = 60) -> None:
+    """10,000 rows: 100 donors in 100 contexts; new partitions every time, so no cache helps."""
+    meter = ExchangeMeter(rec, donors=100, contexts=100)
+    rng = np.random.default_rng(0)
+    rows, weight = rec["1"][:10_000], rec.model[2].weight.detach()  # type: ignore[index]
+    bare, lean, whole, batched = [], [], [], []
+    for _ in range(repeats):
+        drawn = [ifl.Partition(rng.integers(0, 2, 128)) for _ in range(10)]
+        bare.append(seconds(lambda: [rows @ weight.T for _ in range(2)]))
+        lean.append(seconds(lambda: meter.values(drawn[:1])))  # noqa: B023
+        batched.append(seconds(lambda: meter.values(drawn[2:])) / 8)  # noqa: B023
+        if len(whole) < 10:
+            whole.append(seconds(lambda: meter(drawn[1])))  # noqa: B023
+    unit = np.median(bare)
+    print(f"one bipartition / two bare products     {np.median(lean) / unit:.2f}")
+    print(f"one of 8 in a batch / the same          {np.median(batched) / unit:.2f}")
+    print(f"with standard errors (Exchange) / same  {np.median(whole) / unit:.2f}")
+
+
+def loop_overhead(rec: ifl.Recording, budget: int = 200) -> None:
+    """Time of a search that is not spent in the evaluator, over the time that is."""
+    meter = ExchangeMeter(rec, donors=60, contexts=40)
+    space = Space(~rec.units.unused, 2, 2)
+    proxy = flow_proxy(meter.traffic, "conductance")
+    methods = {
+        "sampling": lambda ledger: sampling(ledger, space, []),
+        "climbing": lambda ledger: climbing(ledger, space, []),
+        "annealing": lambda ledger: annealing(ledger, space, [], spread=0.01),
+        "genetic": lambda ledger: genetic(ledger, space, [], spread=0.01),
+        "screened": lambda ledger: screened(ledger, space, [], proxy, spread=0.01),
+    }
+    for name, method in methods.items():
+        inside = 0.0
+
+        def evaluate(some: Sequence[ifl.Partition]) -> np.ndarray:
+            nonlocal inside
+            start = time.perf_counter()
+            values = meter.values(some, "conductance")
+            inside += time.perf_counter() - start
+            return values
+
+        total = seconds(lambda: method(Ledger(evaluate, budget=budget, seed=1)))  # noqa: B023
+        print(f"loop / evaluator, {name:10}            {total / inside - 1:.3f}")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    rec = perceptron()
+    against_matmuls(rec)
+    loop_overhead(rec)
+
+
+if __name__ == "__main__":
+    main()

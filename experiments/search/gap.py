@@ -1,0 +1,142 @@
+"""How near each method comes to the best partition, against the number of true evaluations.
+
+    python experiments/search/gap.py --part enumerated     # truth by enumeration, 13 units
+    python experiments/search/gap.py --part digits         # 64 units, best known
+
+The gap is (best value so far - optimum) / (mean of random partitions - optimum): 0 is the optimum,
+1 is chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from networks import digits_network, tracks
+
+import infoflow as ifl
+from infoflow.exchange import ExchangeMeter
+from infoflow.search.annealing import annealing, climbing
+from infoflow.search.genetic import genetic
+from infoflow.search.ledger import Ledger
+from infoflow.search.sampling import random_partitions, sampling
+from infoflow.search.seeds import seeded
+from infoflow.search.space import Space
+from infoflow.search.surrogate import flow_proxy, screened
+
+HERE = Path(__file__).parent
+WEIGHTING = "conductance"
+MARKS = (50, 100, 200, 500, 1000, 2000, 5000)
+
+
+def label_uniform(ledger: Ledger, space: Space, population: int = 24) -> None:
+    """Plain genetic algorithm on labels: each unit's label from either parent, 2 % mutated."""
+    rng, members = ledger.rng, [space.random(ledger.rng) for _ in range(population)]
+    ledger.many(members)
+    fruitless = 0
+    while ledger.left and fruitless < 200:
+        before, children = ledger.left, []
+        members = sorted({*members} & {*ledger.known}, key=ledger.known.__getitem__)[:population]
+        for _ in range(8):
+            a, b = (members[int(rng.integers(len(members), size=2).min())] for _ in range(2))
+            labels = np.where(rng.random(len(a)) < 0.5, a.labels, b.labels)
+            flip = (rng.random(len(a)) < 0.02) & space.used
+            labels = np.where(flip, rng.integers(space.most, size=len(a)), labels)
+            child = ifl.Partition(labels)
+            if child.n_modules == space.most:
+                children.append(child)
+        ledger.many(children)
+        members += children
+        fruitless = fruitless + 1 if ledger.left == before else 0
+
+
+def methods(meter: ExchangeMeter, seeds: Sequence[ifl.Partition], spread: float) -> dict:
+    proxy = flow_proxy(meter.traffic, WEIGHTING)
+    return {
+        "random": lambda ledger, space: sampling(ledger, space, []),
+        "label-uniform GA": label_uniform,
+        "climbing": lambda ledger, space: climbing(ledger, space, []),
+        "annealing": lambda ledger, space: annealing(ledger, space, [], spread=spread),
+        "genetic": lambda ledger, space: genetic(ledger, space, [], spread=spread),
+        "genetic, seeded": lambda ledger, space: genetic(ledger, space, seeds, spread=spread),
+        "screened": lambda ledger, space: screened(ledger, space, [], proxy, spread=spread),
+        "screened, seeded": lambda ledger, space: screened(
+            ledger, space, seeds, proxy, spread=spread
+        ),
+    }
+
+
+def curves(
+    rec: ifl.Recording, meter: ExchangeMeter, budget: int, repeats: int, enumerate_all: bool
+) -> list[dict]:
+    """Best value after each number of evaluations, per method and repeat."""
+    space = Space(~rec.units.unused & ~meter.traffic.silent, 2, 2)
+
+    def evaluate(some: Sequence[ifl.Partition]) -> np.ndarray:
+        return meter.values(some, WEIGHTING)
+
+    drawn = random_partitions(space.used, 2, 99)
+    chance = evaluate([next(drawn) for _ in range(50)])[:, 0]
+    truth = min(evaluate(list(space.all()))[:, 0]) if enumerate_all else np.inf
+    seeds = seeded(("unit_flow", "spectral"), rec, lambda: meter.traffic, space, 0)
+    rows = []
+    for repeat in range(repeats):
+        for name, method in methods(meter, seeds, float(chance.std())).items():
+            ledger = Ledger(evaluate, budget=budget, seed=repeat)
+            method(ledger, space)
+            best = np.minimum.accumulate([value for value, _ in ledger.trail])
+            truth = min(truth, best[-1])
+            rows.append({"method": name, "repeat": repeat, "best": best})
+            print(f"  {name:18} {len(best):5} {best[-1]:.5f}", flush=True)
+    for row in rows:
+        row["gap"] = (row.pop("best") - truth) / (chance.mean() - truth)
+    return rows
+
+
+def save(part: str, rows: list[dict], write: Callable[[str], object] = print) -> None:
+    """One row a run: gap at each mark, and evaluations until the gap is below 1e-9."""
+    path = HERE / "results" / f"gap_{part}.csv"
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["network", "method", "repeat", *(f"gap_{m}" for m in MARKS), "to_optimum"])
+        for row in rows:
+            gap = row["gap"]
+            hit = np.flatnonzero(gap <= 1e-9)
+            marks = [f"{gap[min(m, len(gap)) - 1]:.6g}" for m in MARKS]
+            reached = int(hit[0]) + 1 if len(hit) else ""
+            table.writerow([row["network"], row["method"], row["repeat"], *marks, reached])
+    write(f"wrote {path.name}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=["enumerated", "digits"], required=True)
+    parser.add_argument("--networks", type=int, default=None)
+    parser.add_argument("--repeats", type=int, default=None)
+    parser.add_argument("--budget", type=int, default=None)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    rows: list[dict] = []
+    if args.part == "enumerated":
+        for seed in range(args.networks or 8):
+            rec, _ = tracks((4, 2), seed, cross=0.5)
+            meter = ExchangeMeter(rec, donors=30, contexts=30, seed=seed)
+            found = curves(rec, meter, args.budget or 1500, args.repeats or 5, True)
+            rows += [{"network": seed, **row} for row in found]
+            save(args.part, rows)
+    else:
+        for seed in range(args.networks or 1):
+            rec = digits_network(32, seed)
+            meter = ExchangeMeter(rec, donors=30, contexts=30, seed=seed)
+            found = curves(rec, meter, args.budget or 5000, args.repeats or 2, False)
+            rows += [{"network": seed, **row} for row in found]
+            save(args.part, rows)
+
+
+if __name__ == "__main__":
+    main()

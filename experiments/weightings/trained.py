@@ -1,0 +1,61 @@
+"""What each weighting picks in networks nobody planted anything in: module sizes and scores.
+
+    python experiments/weightings/trained.py
+
+Perceptrons (64-32-32-10) trained on scikit-learn's digits, both hidden layers, exchange given the
+context and (--plain) plain bits. A weighting that picks a module of one or two units picks quiet
+units, not modules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+import infoflow as ifl
+from infoflow.exchange import ExchangeMeter
+from infoflow.exchange.weighting import Weighting
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "search"))
+
+from networks import digits_network  # noqa: E402  # pyright: ignore[reportMissingImports]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", type=int, default=2)
+    parser.add_argument("--budget", type=int, default=400)
+    parser.add_argument("--plain", action="store_true", help="plain bits, not given the context")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    path = HERE / "results" / ("trained_plain.csv" if args.plain else "trained.csv")
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["seed", "weighting", "smallest", "largest", "silent", "score", "bits"])
+        for seed in range(args.networks):
+            rec = digits_network(32, seed)
+            meter = ExchangeMeter(
+                rec, donors=30, contexts=30, seed=seed, given_context=not args.plain
+            )
+            for weighting in get_args(Weighting):
+                found = ifl.search(
+                    rec, weighting=weighting, method="screened", budget=args.budget,
+                    samples=20, meter=meter,
+                )  # fmt: skip
+                sizes, score = found.partition.sizes, found.score
+                silent = int(found.partition.unused.sum())
+                row = [seed, weighting, sizes.min(), sizes.max(), silent]
+                table.writerow([*row, f"{score.ratio:.4g}", f"{score.raw_minimum:.4g}"])
+                file.flush()
+                print(*row, f"{score.ratio:.4g}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
