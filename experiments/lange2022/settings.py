@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -82,7 +83,7 @@ def percent(family: Family, dropout: float, l1: float, l2: float) -> float:
     if family == "dropout":
         return 100 * dropout
     if family == "l2":
-        return 25 * (np.log10(l2) + 5)
+        return 25 * (math.log10(l2) + 5)
     if family == "l1":
-        return 100 / 3 * (np.log10(l1) + 5)
+        return 100 / 3 * (math.log10(l1) + 5)
     return 0.0
