@@ -97,8 +97,10 @@ def write_json(path: Path, content: Any) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the numbers."""
-    found = {"python": platform.python_version()}
-    for name in ("infoflow", "torch", "numpy", "scipy", "pandas", "scikit-learn", "clusim"):
+    import infoflow  # its own version, also where it runs from a checkout
+
+    found = {"python": platform.python_version(), "infoflow": infoflow.__version__}
+    for name in ("torch", "numpy", "scipy", "pandas", "scikit-learn", "clusim"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
