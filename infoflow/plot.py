@@ -23,6 +23,13 @@ UPSTREAM_COLOR, DOWNSTREAM_COLOR, CAUSAL_COLOR, CHANCE_COLOR = (
     "#999999",
 )
 MODULE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+KIND_COLORS = {
+    "around optima": "#009E73",
+    "same sizes": "#999999",
+    "random": "#56B4E9",
+    "search trail": "#CC79A7",
+}
+"""Where a partition of the common set comes from."""
 
 
 def measure_color(measure: str) -> str:
@@ -181,27 +188,45 @@ def q_by_measure(comparison: Comparison, *, ax: Any = None) -> Any:
 def q_against_exchange(comparison: Comparison, measure: str, *, ax: Any = None) -> Any:
     """Q under one measure against weighted exchange, over the common set of partitions.
 
-    The exchange is divided by that of the stratum's partition dealt wholly anew, so that
-    partitions of different module sizes can be seen together.
+    The exchange is divided by the mean of random partitions into as many modules, so that
+    partitions of different numbers of modules can be seen together.
     """
     ax = _axes(ax, (3.2, 2.8))
     common = comparison.common
-    chance = common.groupby("stratum")["weighted"].transform("last")
     ax.axhline(1.0, color=CHANCE_COLOR, lw=0.6)
-    ax.scatter(
-        common[f"q_{measure}"],
-        common["weighted"] / chance,
-        s=10,
-        c=common["dealt_anew"],
-        cmap="viridis_r",
-        alpha=0.8,
-        linewidths=0,
-    )
+    for kind, color in KIND_COLORS.items():
+        part = common[common["kind"] == kind]
+        ax.scatter(
+            part[f"q_{measure}"], part["of_random"], s=8, color=color, alpha=0.7, linewidths=0
+        )
     rho = comparison.correlations.loc[measure, "spearman_weighted"]
     ax.set_title(f"{measure}: ρ = {rho:.2f}", fontsize=9, color=measure_color(measure))
     ax.set_xlabel("Q", fontsize=8)
     ax.set_ylabel("exchange ÷ chance", fontsize=8)
     ax.tick_params(labelsize=7)
+    _plain(ax)
+    return ax
+
+
+def tracking(comparison: Comparison, *, ax: Any = None) -> Any:
+    """How well every predictor tracks the exchange: Spearman's correlation with -weighted
+    exchange and its 95 % interval, over all partitions (black) and over each kind of them."""
+    table = comparison.correlations_by
+    table = table[table["scope"] == "together"]
+    names = list(dict.fromkeys(comparison.correlations.index))[::-1]
+    ax = _axes(ax, (6.4, 0.32 * len(names) + 1.0))
+    rank = {name: place for place, name in enumerate(names)}
+    colors = {**KIND_COLORS, "all": "black"}
+    for number, (kind, color) in enumerate(colors.items()):
+        part = table[table["kind"] == kind]
+        at = np.array([rank[name] for name in part["predictor"]]) + 0.3 - 0.15 * number
+        rho = np.asarray(part["spearman"], dtype=float)
+        ax.hlines(at, part["low"], part["high"], color=color, lw=2.0 if kind == "all" else 0.8)
+        ax.plot(rho, at, "o", ms=4.5 if kind == "all" else 3, color=color, label=kind)
+    ax.axvline(0.0, color=CHANCE_COLOR, lw=0.8)
+    ax.set_yticks(range(len(names)), names, fontsize=8)
+    ax.set(xlim=(-1.05, 1.05), xlabel="Spearman's ρ with −exchange")
+    ax.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     _plain(ax)
     return ax
 

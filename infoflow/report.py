@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from infoflow import plot
-from infoflow.compare import CAUSAL, Comparison
+from infoflow.compare import CAUSAL, KINDS, Comparison
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,10 +94,10 @@ def finding(comparison: Comparison) -> str:
             f"weighted by {comparison.weighting} that is {saved:.0f} % less than random "
             f"divisions (module score {score.ratio:.2f})."
         )
-    tracked = _known(comparison.correlations["spearman_weighted"])
+    tracked = comparison.tracking
     if not tracked:
         return first
-    top, least = max(tracked, key=tracked.__getitem__), min(tracked, key=tracked.__getitem__)
+    top, *_, least = [*tracked, *tracked]
     rho = tracked[top]
     verdict = "largely" if rho > 0.7 else "partly" if rho > 0.3 else "hardly"
     last = ""
@@ -115,10 +115,20 @@ def finding(comparison: Comparison) -> str:
             f"agrees with the causal one to {agreed[name]:.2f} (random partitions: {chance:.2f})."
         )
     return (
-        f"{first} Q {verdict} tells: among partitions with equal module sizes, Q under {top} "
+        f"{first} Q {verdict} tells: over partitions of all qualities Q under {top} "
         f"ranks them most like their exchange does (Spearman {rho:.2f}; the least telling measure, "
-        f"{least}, {tracked[least]:.2f}).{last}"
+        f"{least}, {tracked[least]:.2f}).{_other_proxy(comparison, rho)}{last}"
     )
+
+
+def _other_proxy(comparison: Comparison, rho: float) -> str:
+    """What tells more than Q of any of the eight measures, if anything does."""
+    others = comparison.correlations["spearman_weighted"].drop(list(comparison.similarities))
+    known = _known(others)
+    if not known or max(known.values()) <= rho:
+        return ""
+    name = max(known, key=known.__getitem__)
+    return f" {name} tells more ({known[name]:.2f})."
 
 
 def _known(column: Any) -> dict[str, float]:
@@ -149,14 +159,46 @@ def report_tables(comparison: Comparison) -> dict[str, Any]:
     columns = list(dict.fromkeys(layers["layer"]))
     by_measure = q_star.loc[order, columns].add_prefix("Q* ")
     by_measure = by_measure.join(effective.loc[order, columns].add_prefix("effective modules "))
-    shown = [c for c in comparison.partitions.columns if not c.startswith("q_")]
+    shown = [c for c in comparison.partitions.columns if not c.startswith(("q_", "by_"))]
+    by_scope = _by_scope(comparison)
+    layered = {} if by_scope.empty else {"by_scope": by_scope}
     return {
         "by_measure": by_measure,
         "partitions": comparison.partitions[shown],
+        "weightings": comparison.partitions.filter(regex="^by_"),
         "q_under": comparison.partitions.filter(regex="^q_"),
-        "correlations": comparison.correlations.filter(regex="^spearman"),
+        "correlations": _with_intervals(comparison),
+        **layered,
+        "layer_to_layer": comparison.layer_to_layer.set_index(["source", "from", "to"]),
         "flow": comparison.search.exchange.to_frame().set_index(["source", "target"]),
     }
+
+
+def _with_intervals(comparison: Comparison) -> pd.DataFrame:
+    """Spearman's correlation of every predictor with its interval, over all partitions and over
+    each kind."""
+    table = comparison.correlations_by
+    table = table.loc[table["scope"] == "together"]
+    return _interval_table(table, "kind", ["all", *KINDS])
+
+
+def _by_scope(comparison: Comparison) -> pd.DataFrame:
+    """The same layer by layer."""
+    table = comparison.correlations_by
+    table = table.loc[(table["kind"] == "all") & (table["scope"] != "together")]
+    return _interval_table(table, "scope", list(dict.fromkeys(table["scope"])))
+
+
+def _interval_table(table: pd.DataFrame, by: str, columns: list[str]) -> pd.DataFrame:
+    text = table.assign(text=[_interval(row) for row in table.to_dict("records")])
+    wide = text.pivot(index="predictor", columns=by, values="text")
+    return wide.reindex(index=list(dict.fromkeys(table["predictor"])), columns=columns)
+
+
+def _interval(row: Mapping[Any, Any]) -> str:
+    if not np.isfinite(row["spearman"]):
+        return "–"
+    return f"{row['spearman']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
 
 
 def figures(comparison: Comparison) -> dict[str, Figure]:
@@ -183,6 +225,7 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     for ax, name in zip(_grid(scatter, len(names)), names, strict=False):
         plot.q_against_exchange(comparison, name, ax=ax)
     drawn["q_against_exchange"] = scatter
+    drawn["tracking"] = plot.tracking(comparison).figure
     drawn["agreement"] = plot.agreement(comparison).figure
     drawn["search"] = plot.search_history(comparison.search).figure
     return drawn
@@ -192,8 +235,8 @@ def _overview(comparison: Comparison) -> Figure:
     """The whole story in one row: units alike, modules that talk least, does Q know."""
     from matplotlib.figure import Figure
 
-    tracked = _known(comparison.correlations["spearman_weighted"])
-    best = max(tracked, key=tracked.__getitem__) if tracked else next(iter(comparison.modules))
+    tracked = comparison.tracking
+    best = next(iter(tracked), next(iter(comparison.modules)))
     figure = Figure(figsize=(11.5, 3.3), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1.35, 1.15])
     modules = comparison.modules[best]

@@ -79,8 +79,10 @@ def run_tables(comparison: Comparison) -> dict[str, Any]:
     return {
         "partitions": comparison.partitions,
         "correlations": comparison.correlations,
+        "correlations_by": comparison.correlations_by.set_index(["kind", "scope", "predictor"]),
         "agreement": comparison.agreement,
         "layers": comparison.layers.set_index(["layer", "measure"]),
+        "layer_to_layer": comparison.layer_to_layer.set_index(["source", "from", "to"]),
         "common_set": comparison.common,
         "units": units,
         "module_flow": comparison.search.exchange.to_frame().set_index(["source", "target"]),

@@ -12,9 +12,13 @@ from torch.nn.functional import cross_entropy
 
 import infoflow as ifl
 from infoflow.compare import CAUSAL
+from infoflow.compare.ranks import Stratum, rank_correlation
+from infoflow.compare.table import Chance, layer_flows
 from infoflow.compare.tracking import correlations, perturbed
+from infoflow.exchange import ExchangeMeter
 from infoflow.report import finding, report_tables
 from infoflow.results import prepare_folder, save_run
+from infoflow.toys.trained import ducks_and_shadows
 
 SMALL = {"budget": 30, "samples": 8, "donors": 12, "contexts": 12}
 
@@ -60,25 +64,146 @@ def test_exchange_in_the_table_is_that_of_fresh_samples(comparison):
     assert row["agreement_with_causal"] == pytest.approx(1.0)
 
 
-def test_correlation_is_perfect_where_exchange_follows_q():
+def _common(**columns):
     import pandas as pd
 
-    common = pd.DataFrame({"stratum": ["a"] * 5 + ["b"] * 5, "q_cov": np.arange(10.0)})
-    for what in ("bits", "bits_given_context", "weighted"):
-        common[what] = -common["q_cov"]
-    table = correlations(common, ["cov"])
-    assert table.loc["cov"].to_numpy() == pytest.approx(np.ones(6))
+    common = pd.DataFrame({"kind": "around optima", **columns})
+    for what in ("bits_given_context", "weighted"):
+        common[what] = common["bits"]
+    return common
+
+
+def test_correlation_is_perfect_where_exchange_follows_q():
+    q = np.arange(10.0)
+    table = correlations(_common(stratum=["a"] * 5 + ["b"] * 5, q_cov=q, bits=-q), {"cov": "q_cov"})
+    assert table.loc["cov"].to_numpy() == pytest.approx(np.ones(12))
 
 
 def test_correlation_ignores_differences_between_strata():
-    import pandas as pd
+    q = np.array([0.0, 1, 2, 3, 10, 11, 12, 13])
+    exchange = [3.0, 2, 1, 0, 103, 102, 101, 100]  # within strata perfect, across them reversed
+    table = correlations(_common(stratum=list("aaaabbbb"), q_cov=q, bits=exchange), {"c": "q_cov"})
+    assert table.loc["c", "spearman_bits"] == pytest.approx(1.0)
 
-    q = np.array([0.0, 1, 2, 10, 11, 12])
-    exchange = np.array([2.0, 1, 0, 102, 101, 100])  # within strata perfect, across them reversed
-    common = pd.DataFrame({"stratum": list("aaabbb"), "q_cov": q})
-    for what in ("bits", "bits_given_context", "weighted"):
-        common[what] = exchange
-    assert correlations(common, ["cov"]).loc["cov", "spearman_bits"] == pytest.approx(1.0)
+
+def test_kinds_of_partitions_count_alike_however_many_strata_they_have():
+    q = np.tile(np.arange(4.0), 3)
+    common = _common(stratum=list("aaaabbbbcccc"), q_cov=q, bits=-q)
+    common.loc[8:, ["bits"]] *= -1
+    common.loc[8:, "kind"] = "random"
+    assert correlations(common, {"c": "q_cov"}).loc["c", "spearman_bits"] == pytest.approx(0.0)
+
+
+def test_rank_correlations_equal_scipy_s():
+    from scipy.stats import kendalltau, spearmanr
+
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 6, (2, 30)).astype(float), rng.integers(0, 9, (3, 30)).astype(float)
+    found = rank_correlation([Stratum(x, y)])
+    for i in range(2):
+        for j in range(3):
+            assert found.spearman[i, j] == pytest.approx(spearmanr(x[i], y[j])[0])
+            assert found.kendall[i, j] == pytest.approx(kendalltau(x[i], y[j])[0])
+
+
+def test_bootstrap_intervals_cover_the_correlation_of_the_population():
+    rng = np.random.default_rng(1)
+    inside = 0
+    for trial in range(60):
+        x = rng.normal(size=60)
+        y = 0.6 * x + 0.8 * rng.normal(size=60)
+        found = rank_correlation([Stratum(x[None], y[None])], seed=trial)
+        truth = 6 / np.pi * np.arcsin(0.6 / 2)  # Spearman's of a normal pair with correlation .6
+        inside += bool(found.low[0, 0] <= truth <= found.high[0, 0])
+    assert inside >= 51  # 95 % of 60 is 57; 51 or fewer has probability 0.003
+
+
+def test_small_and_constant_strata_are_no_evidence():
+    q = np.arange(7.0)
+    common = _common(stratum=list("aaabbbb"), q_cov=q, bits=[0.0, 1, 2, 5, 5, 5, 5])
+    assert correlations(common, {"c": "q_cov"}).isna().all(axis=None)
+
+
+def test_all_partitions_divide_the_same_units(comparison):
+    used = [tuple(p.unused) for p in comparison.labels.values()]
+    assert len(set(used)) == 1
+
+
+def test_same_size_chance_has_the_same_sizes_and_its_p_value_is_counted(rec, comparison):
+    meter = ExchangeMeter(rec, donors=12, contexts=12).fresh()
+    used = ~comparison.labels[CAUSAL].unused
+    chance = Chance(meter, used, "pairs", samples=8, same_size=39, seed=0)
+    for name in (CAUSAL, "halves"):
+        partition = comparison.labels[name]
+        drawn = chance.sized(partition)
+        assert {tuple(sorted(p.sizes)) for p in drawn} == {tuple(sorted(partition.sizes))}
+        values = meter.values(drawn, "pairs")[:, 0]
+        expected = (1 + (values <= meter(partition, "pairs").weighted).sum()) / 40
+        assert comparison.partitions.loc[name, "p_same_size"] == pytest.approx(expected)
+
+
+def test_every_weighting_is_in_the_table(rec, comparison):
+    meter = ExchangeMeter(rec, donors=12, contexts=12).fresh()
+    row = comparison.partitions.loc["halves"]
+    halves = comparison.labels["halves"]
+    for name in ("min_size", "pairs", "min_entropy", "cut_connections", "conductance", "ncut"):
+        assert row[f"by_{name}"] == pytest.approx(meter(halves, name).weighted)
+
+
+def test_layers_send_what_modules_of_single_layers_send(rec, comparison):
+    meter = ExchangeMeter(rec, donors=12, contexts=12).fresh()
+    halves = comparison.labels["halves"]
+    within, between = layer_flows(halves, meter)
+    labels, first = halves.labels, rec.units.layer_index == 0
+    by_hand = np.zeros(2)
+    for module in (0, 1):
+        source = np.flatnonzero((labels == module) & first)
+        target = np.flatnonzero((labels >= 0) & ~first)
+        parts = np.full(len(labels), -1)
+        parts[source] = 0
+        parts[target] = 1 + labels[target]
+        flow = meter(ifl.Partition(parts)).flow_given_context
+        order = ifl.Partition(parts).labels[[target[labels[target] == m][0] for m in (0, 1)]]
+        by_hand += flow[0, order][[module, 1 - module]]
+    assert (within[1, 0, 1], between[1, 0, 1]) == pytest.approx(tuple(by_hand))
+    table = comparison.layer_to_layer.set_index("source").loc["halves"]
+    assert table["between"] == pytest.approx(between[1, 0, 1])
+    assert (table["from"], table["to"]) == ("1", "3")
+
+
+def test_a_planted_pair_of_tracks_is_where_nothing_is_exchanged_and_q_of_the_unit_flows_knows():
+    toy = ducks_and_shadows(0)
+    found = ifl.compare(toy.record(), partitions={"planted": toy.planted}, **SMALL)
+    row = found.partitions.loc["planted"]
+    assert row["bits_given_context"] == 0
+    assert bool(row["isolated"])
+    assert found.partitions.loc["Q* unit_flow, 2 modules", "bits_given_context"] == 0
+    assert found.layer_to_layer.set_index("source").loc["planted", "between"] == 0
+
+
+def test_correlations_are_given_by_kind_and_layer(comparison):
+    table = comparison.correlations_by
+    assert {"all", "around optima", "same sizes", "random", "search trail"} == set(table["kind"])
+    assert {"together", "1", "3"} == set(table["scope"])
+    known = table.dropna()
+    assert (known["low"] <= known["high"]).all()
+    whole = table[(table["kind"] == "all") & (table["scope"] == "together")].set_index("predictor")
+    column = comparison.correlations["spearman_weighted"]
+    assert whole["spearman"].to_numpy() == pytest.approx(column.to_numpy(), nan_ok=True)
+
+
+def test_proxies_may_be_left_out(rec):
+    found = ifl.compare(rec, proxies=False, methods=("climbing",), **SMALL)
+    assert found.correlations["is_q"].all()
+    assert "causal climbing" not in found.labels
+    assert list(found.searches) == ["climbing"]
+
+
+def test_a_comparison_without_a_search_or_chance_is_refused(rec):
+    with pytest.raises(ValueError, match="at least one method"):
+        ifl.compare(rec, methods=())
+    with pytest.raises(ValueError, match="same_size >= 2"):
+        ifl.compare(rec, same_size=1)
 
 
 def test_perturbing_keeps_module_sizes():
@@ -129,7 +254,7 @@ def test_the_report_is_one_self_contained_file(comparison, tmp_path):
     text = path.read_text(encoding="utf-8")
     links = _Links()
     links.feed(text)
-    assert len(links.sources) == 7
+    assert len(links.sources) == 8
     assert all(s.startswith("data:image/svg+xml;base64,") for s in links.sources)
     assert "script" not in links.tags
     assert "&lt;b&gt;" in text
@@ -141,7 +266,7 @@ def test_the_report_is_one_self_contained_file(comparison, tmp_path):
 
 def test_the_finding_names_the_most_and_least_telling_measure(comparison):
     told = finding(comparison)
-    rho = comparison.correlations["spearman_weighted"].dropna()
+    rho = comparison.correlations["spearman_weighted"].loc[list(comparison.similarities)].dropna()
     assert f"under {rho.idxmax()} " in told
     assert f"{rho.idxmin()}, {rho.min():.2f}" in told
 

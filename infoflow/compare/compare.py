@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from infoflow.agreement import agreement_matrix
-from infoflow.compare.comparison import Comparison
-from infoflow.compare.optima import QMethod, layer_modules, optima, q_under
-from infoflow.compare.tracking import common_set, correlations
+from infoflow.compare.comparison import CAUSAL, Comparison
+from infoflow.compare.optima import QMethod, layer_modules
+from infoflow.compare.sources import Graphs, graphs, q_partitions
+from infoflow.compare.table import Chance, layer_table, partition_table
+from infoflow.compare.tracking import (
+    common_partitions,
+    common_set,
+    correlations,
+    correlations_by,
+)
 from infoflow.exchange import ExchangeMeter, PartitionLike
 from infoflow.exchange.weighting import Weighting
 from infoflow.information.binning import Bins, Coding
 from infoflow.partition import Partition
-from infoflow.record import Recording, show_progress
-from infoflow.search import search
+from infoflow.record import Recording
+from infoflow.search import SearchResult, search
+from infoflow.search.proxies import proxies as all_proxies
 from infoflow.search.sampling import random_partitions
-from infoflow.search.score import score_against
-from infoflow.similarity import MEASURES, similarities
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-CAUSAL = "causal search"
+from infoflow.search.search import Method
+from infoflow.search.surrogate import Proxy
 
 
 def compare(
@@ -35,8 +37,11 @@ def compare(
     weighting: Weighting = "pairs",
     given_context: bool = True,
     partitions: Mapping[str, PartitionLike] | None = None,
+    methods: Sequence[Method] = ("genetic", "annealing"),
     budget: int = 400,
     samples: int = 40,
+    same_size: int = 39,
+    proxies: bool = True,
     donors: int = 60,
     contexts: int = 40,
     bins: Bins = 10,
@@ -47,10 +52,16 @@ def compare(
 ) -> Comparison:
     """Ask whether Q would have told who talks to whom.
 
-    Partitions come from maximising Q under each similarity measure (all recorded layers
-    together; with as many modules as Q likes, and with `n_modules`), from a causal search that
-    starts from these and from random ones, from chance, and from the caller. Each is given its Q
-    under every measure, its exchange, and its module score.
+    Partitions come from maximising Q under each similarity measure, of the graph of weights and of
+    the unit flows (all recorded layers together; with as many modules as Q likes, and with
+    `n_modules`), from normalised cuts of these two graphs, from causal searches that start from
+    all of these and from random ones, from chance, and from the caller. Each is given its Q under
+    every measure, its exchange, its module score, and how it stands among random partitions of
+    the same module sizes. All divide the same units: those that change over the data, and send or
+    receive anything detectable.
+
+    Then Q of every graph, and every other proxy, is correlated with -exchange over a common set of
+    partitions of all qualities.
 
     Args:
         rec: A recording. Without targets and loss the Hessian is left out, with integer inputs
@@ -58,7 +69,12 @@ def compare(
         n_modules: Modules of the causal search and of the random partitions.
         weighting, given_context: Weighting of the exchange, and of which exchange.
         partitions: Further partitions to set beside, by name (a planted one, say).
-        budget, samples: As for `search`.
+        methods: Of the causal search; that which ends lowest is the causal best.
+        budget, samples: As for `search`, for each method.
+        same_size: Random partitions of the same module sizes to set each partition beside; its
+            p-value cannot be smaller than 1 / (1 + same_size).
+        proxies: Also correlate the cut of the unit flows, the normalised cut of the weights and
+            the ranks of Hessian and Jacobian interfaces.
         donors, contexts, bins, coding: As for `exchange`; the same draws serve all partitions.
         q_method: Method of `find_modules`.
         seed: Seed of everything.
@@ -68,7 +84,7 @@ def compare(
         A `Comparison`.
 
     Raises:
-        ValueError: Fewer than two used units, or as `search` and `exchange`.
+        ValueError: Fewer than two used units, no method, or as `search` and `exchange`.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -78,16 +94,6 @@ def compare(
         >>> "causal search" in cmp.partitions.index, "hess" in cmp.skipped
         (True, True)
     """
-    used = ~rec.units.unused
-    if used.sum() < 2:
-        raise ValueError(
-            f"only {int(used.sum())} of {len(used)} recorded units ever change over the data: "
-            "there is nothing to divide into modules; check the inputs, or record other layers"
-        )
-    measures, skipped = _available(rec)
-    matrices = similarities(rec, measures, progress=progress)
-    found = optima(matrices, used, method=q_method, seed=seed, progress=progress)
-    fixed = optima(matrices, used, method="default", seed=seed, n_modules=n_modules)
     meter = ExchangeMeter(
         rec,
         donors=donors,
@@ -97,101 +103,110 @@ def compare(
         seed=seed,
         given_context=given_context,
     )
-    labels = {f"Q* {name}": modules.partition.without(~used) for name, modules in found.items()}
-    suffix = f", {n_modules} modules"
-    labels |= {f"Q* {name}{suffix}": m.partition.without(~used) for name, m in fixed.items()}
-    labels |= {name: meter.checked(given) for name, given in (partitions or {}).items()}
-    measurable = {name: p for name, p in labels.items() if p.n_modules >= 2}
-    best = search(
+    used = _divided(rec, meter, methods, same_size, n_modules)
+    found = graphs(rec, meter, progress=progress)
+    labels, modules = q_partitions(
+        found, used, n_modules=n_modules, method=q_method, seed=seed, progress=progress
+    )
+    for name, given in (partitions or {}).items():
+        labels[name] = meter.checked(given).without(~used)
+    searches = {
+        method: search(
+            rec,
+            n_modules=n_modules,
+            method=method,
+            weighting=weighting,
+            budget=budget,
+            samples=samples,
+            starts=[p for p in labels.values() if p.n_modules >= 2],
+            seed=seed,
+            meter=meter,
+            progress=progress,
+        )
+        for method in methods
+    }
+    best = min(searches.values(), key=lambda found: found.trail[:, 2].min())
+    # one that begins at the graphs' optima could only leave them, and would make Q look bad
+    unseeded = search(
         rec,
         n_modules=n_modules,
+        method="annealing",
         weighting=weighting,
         budget=budget,
-        samples=samples,
-        starts=measurable.values(),
+        samples=2,
+        seeds=(),
         seed=seed,
         meter=meter,
-        progress=progress,
     )
-    labels[CAUSAL] = best.partition
-    chance = islice(random_partitions(used, n_modules, seed + 7), 3)
-    labels |= {f"random {number + 1}": p for number, p in enumerate(chance)}
+    labels |= _causal(searches, best)
+    drawn = islice(random_partitions(used, n_modules, seed + 7), 3)
+    labels |= {f"random {number + 1}": p for number, p in enumerate(drawn)}
     judge = meter.fresh()
-    table = _partition_table(labels, matrices, judge, weighting, samples, seed, progress)
-    common = common_set(labels, matrices, judge, weighting, seed, progress)
-    agree = agreement_matrix({name: p for name, p in labels.items() if p.n_modules >= 2})
+    chance = Chance(judge, used, weighting, samples=samples, same_size=same_size, seed=seed)
+    table = partition_table(labels, found.all, chance, progress=progress)
+    measurable = {name: p for name, p in labels.items() if p.n_modules >= 2}
+    agree = agreement_matrix(measurable)
     table["agreement_with_causal"] = agree[CAUSAL].reindex(table.index)
+    guesses = _proxies(found, meter, weighting) if proxies else {}
+    chosen = common_partitions(measurable, unseeded.visited[2:], chance, n_modules, seed)
+    common = common_set(chosen, found.all, guesses, chance, progress)
+    predictors = {name: f"q_{name}" for name in found.all}
+    predictors |= {name: f"proxy_{name}" for name in guesses}
+    tracked = correlations(common, predictors, seed=seed)
+    tracked.insert(0, "is_q", [name in found.all for name in tracked.index])
     return Comparison(
         rec=rec,
         partitions=table,
-        correlations=correlations(common, list(matrices)),
+        correlations=tracked,
+        correlations_by=correlations_by(
+            common, predictors, list(found.similarities), rec.units.layers, seed=seed
+        ),
         agreement=agree,
-        layers=layer_modules(rec, matrices, found, method=q_method, seed=seed),
+        layers=layer_modules(rec, found.similarities, modules, method=q_method, seed=seed),
+        layer_to_layer=layer_table(labels, judge),
         common=common,
         labels=labels,
-        modules=found,
-        similarities=matrices,
+        modules=modules,
+        similarities=found.similarities,
+        graphs=found.others,
         search=best,
+        searches=searches,
         weighting=weighting,
-        skipped=skipped,
+        skipped=found.skipped,
     )
 
 
-def _available(rec: Recording) -> tuple[list[str], dict[str, str]]:
-    skipped: dict[str, str] = {}
-    if rec.targets is None or rec.loss is None:
-        reason = "needs targets and a loss: record(model, layers, X, y, loss=...)"
-        skipped |= {"hess": reason, "hess_norm": reason}
-    if not all(x.is_floating_point() for x in rec.inputs):
-        reason = "needs inputs that can be differentiated, these are integers"
-        skipped |= {"i_sens": reason, "i_sens_norm": reason}
-    return [name for name in MEASURES if name not in skipped], skipped
-
-
-def _partition_table(
-    labels: Mapping[str, Partition],
-    matrices: Mapping[str, np.ndarray],
+def _divided(
+    rec: Recording,
     meter: ExchangeMeter,
-    weighting: Weighting,
-    samples: int,
-    seed: int,
-    progress: bool,
-) -> pd.DataFrame:
-    import pandas as pd
-
-    chance: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    rows = {}
-    for name in show_progress(list(labels), progress, "partitions"):
-        partition = labels[name]
-        row: dict[str, Any] = {
-            "n_modules": partition.n_modules,
-            "n_effective": partition.n_effective,
-            "smallest": int(partition.sizes.min(initial=len(partition))),
-        }
-        row |= q_under(matrices, partition)
-        if partition.n_modules >= 2:
-            k = partition.n_modules
-            if k not in chance:
-                chance[k] = _chance(meter, k, weighting, samples, seed)
-            measured = meter(partition, weighting)
-            score = score_against(*chance[k], measured, meter.resolution)
-            row |= {
-                "bits": measured.bits,
-                "se": measured.se,
-                "bits_given_context": measured.bits_given_context,
-                "se_given_context": measured.se_given_context,
-                "weighted": measured.weighted,
-                "random_weighted": score.mean,
-                "score": score.ratio,
-                "isolated": score.isolated,
-            }
-        rows[name] = row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("source")
+    methods: Sequence[Method],
+    same_size: int,
+    n_modules: int,
+) -> np.ndarray:
+    """`(n,)` bool: units that all partitions divide."""
+    if not methods or same_size < 2:
+        raise ValueError(
+            f"expected at least one method and same_size >= 2, got methods={methods!r} and "
+            f"same_size={same_size}"
+        )
+    used = ~rec.units.unused
+    if used.sum() < 2:
+        raise ValueError(
+            f"only {int(used.sum())} of {len(used)} recorded units ever change over the data: "
+            "there is nothing to divide into modules; check the inputs, or record other layers"
+        )
+    heard = used & ~meter.traffic.silent
+    return heard if heard.sum() >= max(n_modules, 2) else used
 
 
-def _chance(
-    meter: ExchangeMeter, k: int, weighting: Weighting, samples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    drawn = islice(random_partitions(~meter.rec.units.unused, k, seed), samples)
-    measured = [meter(p, weighting) for p in drawn]
-    return np.array([m.weighted for m in measured]), np.array([m.amount for m in measured])
+def _causal(searches: Mapping[str, SearchResult], best: SearchResult) -> dict[str, Partition]:
+    each = {f"causal {method}": found.partition for method, found in searches.items()}
+    return {CAUSAL: best.partition} | (each if len(each) > 1 else {})
+
+
+def _proxies(found: Graphs, meter: ExchangeMeter, weighting: Weighting) -> dict[str, Proxy]:
+    """What is cheap and not Q of one of the graphs."""
+    guesses, _ = all_proxies(
+        meter.rec, weighting=weighting, meter=meter, similarities=found.similarities
+    )
+    return {name: proxy for name, proxy in guesses.items() if not name.startswith("q_")}

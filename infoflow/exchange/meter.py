@@ -78,6 +78,7 @@ class ExchangeMeter:
         self._values: dict[tuple[Partition, str], tuple[float, float]] = {}
         self._chance: dict[tuple[int, ...], tuple[float, float]] = {}
         self._traffic = traffic
+        self._traffic_seed = seed
         self.left_out = np.zeros(len(rec.units), dtype=bool)
         self._sender: Sender | None = None
         countable = coding == "units" and pool != "positions" and correction == "miller_madow"
@@ -126,22 +127,38 @@ class ExchangeMeter:
             self._values[partition, weighting] = weighted, float(flow.sum())
         return np.array([self._values[p, weighting] for p in cleaned]).reshape(-1, 2)
 
-    def _flows(self, partitions: Sequence[Partition]) -> list[np.ndarray]:
-        """`(k, k)` bits from module to module of each, in the quantity that is weighted."""
+    def flows(self, partitions: Sequence[PartitionLike]) -> list[np.ndarray]:
+        """Flow between the modules of many partitions, without standard errors.
+
+        Returns:
+            For each partition `(2, k, k)` bits, `[0, a, b]` the plain flow from module a to b and
+            `[1, a, b]` that given the context; diagonals 0.
+
+        Raises:
+            ValueError: As for a single partition.
+        """
+        cleaned = [self.checked(p) for p in partitions]
         if self._sender is None:
-            measured = [self(p) for p in partitions]
-            return [m.flow_given_context if self.given_context else m.flow for m in measured]
-        modules = [module for p in partitions for module in p.modules]
+            measured = [self(p) for p in cleaned]
+            return [np.stack([m.flow, m.flow_given_context]) for m in measured]
+        modules = [module for p in cleaned for module in p.modules]
         sent = iter(self._sender(modules))
-        flows = []
-        for partition in partitions:
+        found = []
+        for partition in cleaned:
             k, used = partition.n_modules, ~partition.unused
             labels = partition.labels[used]
-            rows = [next(sent) for _ in range(k)]
-            bits = [row.given_context if self.given_context else row.bits for row in rows]
-            flows.append(np.array([np.bincount(labels, row[used], minlength=k) for row in bits]))
-        self.evaluations += len(partitions)
-        return flows
+            flow = np.zeros((2, k, k))
+            for a in range(k):
+                row = next(sent)
+                for which, bits in enumerate((row.bits, row.given_context)):
+                    flow[which, a] = np.bincount(labels, bits[used], minlength=k)
+            found.append(flow)
+        self.evaluations += len(cleaned)
+        return found
+
+    def _flows(self, partitions: Sequence[Partition]) -> list[np.ndarray]:
+        """`(k, k)` bits from module to module of each, in the quantity that is weighted."""
+        return [flow[int(self.given_context)] for flow in self.flows(partitions)]
 
     def _weighted(self, weighting: Weighting, flow: np.ndarray, partition: Partition) -> float:
         chance = partial(self._same_size, partition)
@@ -197,6 +214,7 @@ class ExchangeMeter:
             traffic=self._traffic,
         )
         anew.left_out = self.left_out
+        anew._traffic_seed = self._traffic_seed  # the same traffic, whoever asks for it first
         return anew
 
     def within(self, units: np.ndarray) -> ExchangeMeter:
@@ -222,7 +240,7 @@ class ExchangeMeter:
                 self.rec,
                 given_context=self.given_context,
                 bins=self.bins if isinstance(self.bins, int) else 10,
-                seed=self.seed,
+                seed=self._traffic_seed,
                 pool=self.pool,
             )
         return self._traffic

@@ -16,14 +16,18 @@ from infoflow.record import Recording
 from infoflow.search.interface import interface, mean_hessian, unit_jacobians
 from infoflow.search.seeds import available
 from infoflow.search.surrogate import Proxy, flow_proxy
-from infoflow.similarity import similarities
+from infoflow.similarity import similarities as all_similarities
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def proxies(
-    rec: Recording, *, weighting: Weighting = "pairs", meter: ExchangeMeter | None = None
+    rec: Recording,
+    *,
+    weighting: Weighting = "pairs",
+    meter: ExchangeMeter | None = None,
+    similarities: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[dict[str, Proxy], dict[str, str]]:
     """Every proxy that the recording allows, and why the others are missing.
 
@@ -42,6 +46,7 @@ def proxies(
         rec: A recording.
         weighting: Of the cut of the unit flows.
         meter: Whose unit flows to take; by default a new one's.
+        similarities: Matrices by measure, if they were computed before.
 
     Returns:
         Proxies by name; reasons by name.
@@ -58,13 +63,14 @@ def proxies(
     found: dict[str, Proxy] = {"unit_flow_cut": flow_proxy(meter.traffic, weighting)}
     missing = {}
     measures = available(rec)
-    for name, matrix in similarities(rec, measures).items():
+    known = all_similarities(rec, measures) if similarities is None else similarities
+    for name, matrix in known.items():
         found[f"q_{name}"] = partial(_minus_q, matrix)
     for name in ("i_sens", "i_sens_norm"):
         if name not in measures:
             missing[f"q_{name}"] = "needs inputs that can be differentiated"
     try:
-        graph = similarities(rec, ["weights"])["weights"]
+        graph = all_similarities(rec, ["weights"])["weights"]
         found |= {"q_weights": partial(_minus_q, graph), "weight_ncut": partial(ncut, graph)}
     except ValueError as error:  # layers that do not follow one another, or share weights
         missing |= {"q_weights": str(error), "weight_ncut": str(error)}

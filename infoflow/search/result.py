@@ -26,7 +26,7 @@ class SearchResult:
         score: The module score.
         trail: `(E, 3)`, one row per partition measured: weighted value, bits, best weighted value
             so far. Random partitions for the mean come first.
-        numbers: `(E,)` modules of each.
+        visited: The partitions measured, in the order of `trail`.
         evaluations: Partitions measured, the random ones for the mean included.
         method: How it was searched.
         weighting: Weighting that was minimised.
@@ -36,7 +36,7 @@ class SearchResult:
     exchange: Exchange
     score: ModuleScore
     trail: np.ndarray
-    numbers: np.ndarray
+    visited: tuple[Partition, ...]
     evaluations: int
     method: str
     weighting: str
@@ -48,7 +48,7 @@ class SearchResult:
         import pandas as pd
 
         frame = pd.DataFrame(self.trail, columns=["weighted", "bits", "best"])
-        frame["n_modules"] = self.numbers
+        frame["n_modules"] = [p.n_modules for p in self.visited]
         return frame
 
     def to_frame(self) -> pd.DataFrame:

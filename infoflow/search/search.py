@@ -215,9 +215,9 @@ def _judged(
     score = score_against(random[:, 0], random[:, 1], winner, meter.resolution)
     trail = np.array(ledger.trail)
     steps = np.column_stack([trail, np.minimum.accumulate(trail[:, 0])])
-    numbers = np.array([p.n_modules for p in ledger.order])
+    visited = tuple(ledger.order)
     return SearchResult(
-        best, winner, score, steps, numbers, len(steps), plan.method, plan.weighting
+        best, winner, score, steps, visited, len(steps), plan.method, plan.weighting
     )
 
 
