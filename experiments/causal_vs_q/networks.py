@@ -1,0 +1,211 @@
+"""The networks of the study, by family and seed, recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from infoflow.data import Dataset, load
+from infoflow.models import isolated_rng, mlp
+from infoflow.partition import Partition
+from infoflow.record import Recording, record
+from infoflow.stacked import train_stacked
+from infoflow.toys.trained import ducks_and_shadows, retina, sum_and_product
+from infoflow.train import Seeds, TrainConfig
+
+SETTINGS: Mapping[str, Mapping[str, float]] = {
+    "plain": {},
+    "dropout 0.2": {"dropout": 0.2},
+    "dropout 0.5": {"dropout": 0.5},
+    "L1": {"l1": 1e-3},
+    "L2": {"l2": 1e-2},
+}
+MODULUS = 23
+MOST_ROWS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """One network of the study.
+
+    Attributes:
+        setting: How it was trained.
+        rec: Its recording.
+        accuracy: Share of test samples (toys, transformer: of all inputs) it classifies correctly.
+        trained: Whether it was trained at all.
+        planted: Modules wired into it, if any.
+        again: Records the network with another basis.
+    """
+
+    setting: str
+    rec: Recording
+    accuracy: float
+    trained: bool
+    planted: Partition | None
+    again: Callable[[str], Recording]
+
+
+def networks(family: str, seed: int, *, max_epochs: int = 500) -> Iterator[Network]:
+    """All networks of one family and seed.
+
+    Raises:
+        ValueError: Unknown family.
+    """
+    if family == "toys":
+        yield from _toys(seed)
+    elif family in ("digits", "mnist"):
+        yield from _perceptrons(family, seed, max_epochs)
+    elif family == "conv":
+        yield from _convolutions(seed)
+    elif family == "transformer":
+        yield from _transformers(seed)
+    else:
+        raise ValueError(f"unknown family {family!r}")
+
+
+def _toys(seed: int) -> Iterator[Network]:
+    made = {
+        "ducks, two tracks": ducks_and_shadows(seed),
+        "ducks, dense": ducks_and_shadows(seed, separate=False),
+        "retina": retina(seed),
+        "sum and product": sum_and_product(seed),
+    }
+    for setting, toy in made.items():
+        rec = toy.record()
+        again = partial(_recorded, rec)
+        yield Network(setting, rec, min(toy.accuracy), True, toy.planted, again)
+
+
+def _perceptrons(name: str, seed: int, max_epochs: int) -> Iterator[Network]:
+    data = load(name, None)
+    configs = [
+        TrainConfig(dataset=name, seed=seed, max_epochs=max_epochs, **kw)
+        for kw in SETTINGS.values()
+    ]
+    for setting, result in zip(SETTINGS, train_stacked(configs, data), strict=True):
+        rec = _of_test_samples(result.model, ["fc1", "fc2"], data)
+        again = partial(_recorded, rec)
+        yield Network(setting, rec, result.test_accuracy, True, None, again)
+    model = mlp(data.n_features, (64, 64), data.n_classes, seed=Seeds.of(seed).weights).eval()
+    rec = _of_test_samples(model, ["fc1", "fc2"], data)
+    yield Network("untrained", rec, _accuracy(rec), False, None, partial(_recorded, rec))
+
+
+def _of_test_samples(model: nn.Module, layers: list[str], data: Dataset) -> Recording:
+    rows = slice(MOST_ROWS)
+    return record(model, layers, data.test_x[rows], data.test_y[rows], loss=cross_entropy)
+
+
+def _recorded(rec: Recording, basis: str) -> Recording:
+    return record(
+        rec.model, list(rec.units.layers), rec.inputs, rec.targets, loss=rec.loss, basis=basis
+    )
+
+
+def _accuracy(rec: Recording) -> float:
+    return float((rec.outputs.argmax(1) == rec.targets).double().mean())
+
+
+def _convolutions(seed: int) -> Iterator[Network]:
+    data = load("digits", None)
+    with isolated_rng(seed):
+        model = nn.Sequential(
+            nn.Unflatten(1, (1, 8, 8)),
+            nn.Conv2d(1, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(8, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(64, 10),
+        )
+    fitted = deepcopy(model)
+    _fit(fitted, data.train_x, data.train_y, steps=600, batch=200, seed=seed)
+    yield _free("conv", _of_test_samples(fitted, ["1", "4"], data), True)
+    yield _free("conv", _of_test_samples(model.eval(), ["1", "4"], data), False)
+
+
+def _free(setting: str, rec: Recording, trained: bool) -> Network:
+    return Network(
+        setting if trained else "untrained",
+        rec,
+        _accuracy(rec),
+        trained,
+        None,
+        partial(_recorded, rec),
+    )
+
+
+class OneBlock(nn.Module):
+    """A transformer of one block that reads two one-hot numbers and answers at a third position.
+
+    `mix` is what the heads bring to the answer's position `(batch, width)`; `mlp` the MLP's
+    neurons after their ReLU.
+    """
+
+    def __init__(self, modulus: int, width: int = 32, heads: int = 4, neurons: int = 64) -> None:
+        super().__init__()
+        self.heads = heads
+        self.embed = nn.Linear(modulus, width, bias=False)
+        self.place = nn.Parameter(torch.randn(3, width) * width**-0.5)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.mix = nn.Identity()
+        self.project = nn.Linear(width, width, bias=False)
+        self.enter = nn.Linear(width, neurons)
+        self.mlp = nn.ReLU()
+        self.leave = nn.Linear(neurons, width)
+        self.unembed = nn.Linear(width, modulus)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits `(batch, modulus)` of two one-hot numbers `(batch, 2 * modulus)`."""
+        tokens = self.embed(x.reshape(len(x), 2, -1))
+        answer = self.place[2].expand(len(x), 1, -1)
+        stream = torch.cat([tokens + self.place[:2], answer], 1)
+        query, key, value = (
+            self._split(part(stream)) for part in (self.query, self.key, self.value)
+        )
+        weights = torch.softmax(
+            query[:, :, -1:] @ key.transpose(2, 3) * query.shape[-1] ** -0.5, -1
+        )
+        brought = (weights @ value).transpose(1, 2).reshape(len(x), -1)
+        last = stream[:, -1] + self.project(self.mix(brought))
+        return self.unembed(last + self.leave(self.mlp(self.enter(last))))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def _transformers(seed: int) -> Iterator[Network]:
+    a, b = torch.cartesian_prod(torch.arange(MODULUS), torch.arange(MODULUS)).T
+    one_hot = torch.eye(MODULUS)
+    x, y = torch.cat([one_hot[a], one_hot[b]], 1), (a + b) % MODULUS
+    with isolated_rng(seed):
+        model = OneBlock(MODULUS)
+    fitted = deepcopy(model)
+    _fit(fitted, x, y, steps=1500, batch=len(x), seed=seed)
+    for network, trained in ((fitted, True), (model.eval(), False)):
+        rec = record(network, ["mix", "mlp"], x, y, loss=cross_entropy)
+        yield _free("transformer", rec, trained)
+
+
+def _fit(model: nn.Module, x: Tensor, y: Tensor, *, steps: int, batch: int, seed: int) -> None:
+    """Adam with a little weight decay on random batches."""
+    optimiser: Any = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-2)
+    draws = torch.Generator().manual_seed(seed)
+    model.train()
+    for _ in range(steps):
+        rows = torch.randperm(len(x), generator=draws)[:batch]
+        optimiser.zero_grad()
+        cross_entropy(model(x[rows]), y[rows]).backward()
+        optimiser.step()
+    model.eval().zero_grad(set_to_none=True)
