@@ -102,7 +102,7 @@ def _bases(network: Network, seed: int, budget: int) -> Iterator[Row]:
 def _redrawn(found: Comparison, seed: int, budget: int) -> Iterator[Row]:
     """The same search with other donors, contexts and random numbers, and with other bins."""
     first = found.searches["annealing"].partition
-    others = [{"seed": 1000 * draw + seed} for draw in (1, 2, 3)]
+    others: list[dict[str, Any]] = [{"seed": 1000 * draw + seed} for draw in (1, 2, 3)]
     others += [{"seed": 1000 + seed, "bins": bins} for bins in (5, 20)]
     for options in others:
         again = ifl.search(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from infoflow.basis import BasisLike
 from infoflow.data import Dataset, load
 from infoflow.models import isolated_rng, mlp
 from infoflow.partition import Partition
@@ -20,7 +21,7 @@ from infoflow.stacked import train_stacked
 from infoflow.toys.trained import ducks_and_shadows, retina, sum_and_product
 from infoflow.train import Seeds, TrainConfig
 
-SETTINGS: Mapping[str, Mapping[str, float]] = {
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "dropout 0.2": {"dropout": 0.2},
     "dropout 0.5": {"dropout": 0.5},
@@ -49,7 +50,7 @@ class Network:
     accuracy: float
     trained: bool
     planted: Partition | None
-    again: Callable[[str], Recording]
+    again: Callable[[BasisLike], Recording]
 
 
 def networks(family: str, seed: int, *, max_epochs: int = 500) -> Iterator[Network]:
@@ -103,7 +104,7 @@ def _of_test_samples(model: nn.Module, layers: list[str], data: Dataset) -> Reco
     return record(model, layers, data.test_x[rows], data.test_y[rows], loss=cross_entropy)
 
 
-def _recorded(rec: Recording, basis: str) -> Recording:
+def _recorded(rec: Recording, basis: BasisLike) -> Recording:
     return record(
         rec.model, list(rec.units.layers), rec.inputs, rec.targets, loss=rec.loss, basis=basis
     )

@@ -14,6 +14,7 @@ from infoflow.sweep import Sweep, load_sweep, sweep
 
 Family = Literal["toys", "digits", "mnist", "conv", "transformer"]
 FEWER_SEEDS = ("mnist", "conv", "transformer")
+NETWORK = ("family", "setting", "seed", "trained", "accuracy")  # columns of every table
 FIRST_SEED = 1  # seed 0 was used to write the code
 
 
@@ -86,17 +87,19 @@ def save_tables(out: Path) -> list[Path]:
     rows = pd.DataFrame(load_sweep(out / "sweep"))
     paths = []
     for table in TABLES:
-        part = rows[rows["table"] == table].dropna(axis=1, how="all").drop(columns="table")
+        part = rows[rows["table"] == table].drop(columns="table")
+        known = [c for c in part if c in NETWORK or part[c].notna().any()]
         paths.append(out / f"{table}.csv.gz")
         # no time of writing in the gzip header: equal rows give equal files
         options: Any = {"method": "gzip", "mtime": 0}
-        part.to_csv(paths[-1], index=False, compression=options, float_format="%.7g")
+        part[known].to_csv(paths[-1], index=False, compression=options, float_format="%.7g")
     return paths
 
 
 def main() -> None:
     """The command line."""
     import tyro
+
     from experiments.causal_vs_q.draw import draw
 
     study = tyro.cli(Study)
