@@ -78,14 +78,15 @@ def tracking_figure(rows: Rows) -> Any:
             names = list(summary.index)[::-1]
             for place, name in enumerate(names):
                 at = place + 0.3 - 0.15 * number
-                label = kind if place == 0 else ""
-                value = summary.loc[name, family]
-                _mark(ax, at, value, color, size=4.5 if kind == "all" else 2.5, label=label)
+                size = 4.5 if kind == "all" else 2.5
+                _mark(ax, at, summary.loc[name, family], color, size=size)
             ax.set_yticks(range(len(names)), names, fontsize=8)
         ax.axvline(0, color=CHANCE_COLOR, lw=0.8)
         ax.set(xlim=(-1.02, 1.02))
         ax.set_title(family, fontsize=10)
     axes[len(axes) // 2].set_xlabel("Spearman's ρ with −exchange")
+    for kind, color in {**KIND_COLORS, "all": "black"}.items():
+        axes[-1].plot([], [], "o", ms=4, color=color, label=kind)
     axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
