@@ -163,6 +163,11 @@ class Joined:
         """The parts, joined."""
         return torch.cat([part.compute() for part in self.parts])
 
+    def wanted(self) -> None:
+        """Tell the parts."""
+        for part in self.parts:
+            part.wanted()
+
     def apply(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
         """Joined from the parts' shorter ways, if all have one."""
         found = []

@@ -50,6 +50,9 @@ class _Inputs:
     def compute(self) -> Tensor:
         return self.data.index_select(0, self.index.cpu()).to(self.index.device)
 
+    def wanted(self) -> None:
+        return None
+
     def apply(self, function: Any, args: Any, kwargs: Any) -> Tensor | None:
         return None
 

@@ -31,6 +31,10 @@ class Source(Protocol):
         """A fresh tensor, which the model may edit in place."""
         ...
 
+    def wanted(self) -> None:
+        """Told that an operation of the model takes the rows themselves, no shorter way."""
+        ...
+
     def apply(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
         """`function(self, *args, **kwargs)` by a shorter way, or None if there is none."""
         ...
@@ -60,8 +64,14 @@ class Rows(Tensor):
     def value(self) -> Tensor:
         """The values; the same tensor each time, so that an edit in place is seen by all."""
         if self._value is None:
+            self._source.wanted()
             self._value = self._source.compute()
         return self._value
+
+    def seen(self) -> Tensor:
+        """The values as they are now, for somebody who looks on: the model's next operation may
+        still take a shorter way."""
+        return self._source.compute() if self._value is None else self._value
 
     @classmethod
     def __torch_function__(
@@ -85,6 +95,11 @@ class Rows(Tensor):
     ) -> Any:
         args, kwargs = materialised((args, kwargs))
         return func(*args, **(kwargs or {}))
+
+
+def looked_at(value: Any) -> Any:
+    """`value` with every `Rows` in it replaced by what it is now."""
+    return tree_map_only(Rows, Rows.seen, value)
 
 
 def materialised(value: Any) -> Any:

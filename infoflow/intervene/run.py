@@ -16,6 +16,7 @@ from infoflow.intervene.budget import chunk_rows
 from infoflow.intervene.edits import Edit
 from infoflow.intervene.prepare import replay_for
 from infoflow.intervene.replay import Replay
+from infoflow.intervene.rows import looked_at
 from infoflow.intervene.tables import ReplayError, Stop
 from infoflow.record import Recording, joined_calls, show_progress
 from infoflow.site import Site
@@ -124,7 +125,7 @@ class Run:
             if edit is not None:
                 value = edit(site, value, call, rows)
             if site.name in self.observe:
-                watched.see(site, value)
+                watched.see(site, looked_at(value))
             return None if edit is None else value
 
         return act

@@ -159,8 +159,6 @@ class Swap:
 
     def compute(self) -> Tensor:
         """The rows, units swapped by index: nothing else is read or written."""
-        if not self.parts.shortened:
-            self.parts.shared["whole", self.parts.pays] = True
         table, dim, units = self.parts.table.values, self.parts.unit_dim, self.parts.units
         pairs = self.parts.pairs
         if pairs.is_grid(self.rows):
@@ -171,6 +169,11 @@ class Swap:
             out = pairs.of_contexts(table, self.rows)
             out = out.clone() if pairs.in_order else out
         return out.index_copy_(dim, units, self.parts.put.index_select(0, pairs.donors[self.rows]))
+
+    def wanted(self) -> None:
+        """From now on the rows are computed at once, unless a shorter way was taken before."""
+        if not self.parts.shortened:
+            self.parts.shared["whole", self.parts.pays] = True
 
     def apply(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
         """`function` of the rows, if it is a linear map or convolution over the units."""

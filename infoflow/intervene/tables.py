@@ -90,6 +90,10 @@ class Gather:
             self.used()
         return self.table.gather(self.index)
 
+    def wanted(self) -> None:
+        """There is no other way anyhow."""
+        return
+
     def apply(self, function: Any, args: Any, kwargs: Any) -> Tensor | None:
         """No shorter way."""
         return None

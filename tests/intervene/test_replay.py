@@ -12,6 +12,7 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.intervene import resample
+from infoflow.intervene.swap import Contributions
 from tests.nets import Cells, DictOutput, Encoder, Residual, Twice, mlp, normal, seeded
 from tests.oracles_intervene import raw_hook_resample
 
@@ -319,3 +320,27 @@ def test_two_runs_at_once_and_one_inside_the_other_do_not_disturb_each_other():
         torch.testing.assert_close(a["3"], b["3"])
         inner = resample(rec, {"1": [4]}, *rows("any"), ["3"])
         torch.testing.assert_close(joined(inner, "3"), joined(other, "3"))
+
+
+def test_looking_at_the_layer_that_is_set_does_not_cost_the_short_way_through_the_next(monkeypatch):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    rec = ifl.record(net, ["1", "3"], torch.randn(50, 4))
+    donors, contexts = np.repeat(np.arange(30), 30), np.tile(np.arange(30), 30)
+    taken = []
+    through = Contributions.through
+    monkeypatch.setattr(
+        Contributions, "through", lambda self, *args: (taken.append(1), through(self, *args))[1]
+    )
+
+    def run(observe, **options):
+        chunks = list(resample(rec, {"1": [0, 2]}, donors, contexts, observe, **options))
+        return {name: torch.cat([seen[name] for _, seen in chunks]) for name in observe}
+
+    both = run(["1", "3"])
+    again = run(["1", "3"])
+    assert len(taken) == 2
+    plain = run(["1", "3"], replay=False)
+    for name in ("1", "3"):
+        torch.testing.assert_close(both[name], plain[name])
+        torch.testing.assert_close(again[name], plain[name])
