@@ -13,13 +13,12 @@ import pytest
 from experiments.lange2022 import claims as claim_module
 from experiments.lange2022.claims import estimate, page
 from experiments.lange2022.draw import FIGURES, draw
-from experiments.lange2022.measure import ALPHABET, decode, encode
 from experiments.lange2022.rows import PAIRS, ROWS, agreement_table, load_rows, save_rows
 from experiments.lange2022.settings import table_1, tasks
 from experiments.lange2022.study import Study, finish, main, run
 from infoflow.agreement import agreement
-from infoflow.partition import Partition
 from infoflow.similarity import MEASURES
+from infoflow.study.text import decode
 from infoflow.train import TrainConfig, train
 
 TOP = Path(__file__).parent.parent
@@ -130,11 +129,6 @@ def test_agreement_is_that_of_the_saved_partitions(tiny: Path) -> None:
     text = some.set_index("measure")["partition"]
     expected = agreement(decode(text["cov"]), decode(text["hess_norm"]))
     assert row["cov|hess_norm"].item() == pytest.approx(expected)
-
-
-def test_partitions_survive_as_text() -> None:
-    many = Partition([*range(64), -1])
-    assert decode(encode(many)) == many and len(ALPHABET) == 64
 
 
 def test_every_figure_is_drawn_from_saved_rows(tiny: Path, tmp_path: Path) -> None:

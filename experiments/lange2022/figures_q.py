@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 
-from experiments.lange2022.measure import EXAMPLES, LAYERS, decode
+from experiments.lange2022.measure import EXAMPLES
+from experiments.lange2022.networks import LAYERS
 from experiments.lange2022.rows import Table, clusterable
 from experiments.lange2022.style import FAMILIES, FAMILY_COLOR, FAMILY_NAME, GRID, SETTINGS, frame
 from infoflow.plot import similarity_matrix
+from infoflow.study.text import decode, decode_matrix
 
 
 def figure_3(rows: Table) -> Any:
@@ -91,13 +91,6 @@ def _examples(figure: Any, rows: Table) -> None:
     for ax, (_, row) in zip(axes, shown.iterrows(), strict=False):
         ax.axis("on")
         title = f"dropout {row['dropout']:g}: Q* = {row['q_star']:.3f}"
-        similarity_matrix(_matrix(row["matrix"]), decode(row["partition"]), ax=ax, title=title)
-
-
-def _matrix(text: str) -> np.ndarray:
-    """The matrix that `measure` wrote as text, its largest entry 1."""
-    upper = np.frombuffer(base64.b64decode(text), np.uint8) / 255
-    n = round((1 + np.sqrt(1 + 8 * len(upper))) / 2)
-    matrix = np.zeros((n, n))
-    matrix[np.triu_indices(n, 1)] = upper
-    return matrix + matrix.T
+        similarity_matrix(
+            decode_matrix(row["matrix"]), decode(row["partition"]), ax=ax, title=title
+        )

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.lange2022.measure import LAYERS, decode
+from experiments.lange2022.networks import LAYERS, LEAST_ACCURACY
 from experiments.lange2022.settings import percent, table_1
 from infoflow.agreement import element_similarity
 from infoflow.similarity import MEASURES
+from infoflow.study.text import decode
 from infoflow.sweep import load_sweep
 
 Table = Any
 """A DataFrame or a Series: type checkers cannot follow what pandas returns."""
 
 ROWS = "rows.csv.gz"
-LEAST_ACCURACY = 0.8  # "we discarded models that achieved less than 80 % test accuracy"
 NETWORK = ["family", "seed", "dropout", "l1", "l2"]
 PAIRS = tuple(combinations(MEASURES, 2))
 _TEXT = ["partition", "partition_default", "matrix", "versions", "git_commit", "config_hash"]
