@@ -14,13 +14,17 @@ from torch.nn.functional import cross_entropy
 from experiments.lange2022.networks import LAYERS, LEAST_ACCURACY, task_networks
 from experiments.lange2022.settings import tasks
 from infoflow.data import load_mnist
+from infoflow.exchange.weighting import Weighting
 from infoflow.record import record
 from infoflow.study.causal import measure_causal
 from infoflow.study.measure import network_facts
 from infoflow.sweep import Sweep, sweep
 
 PER_TASK = 27  # untrained networks in one task
-BUDGETS = {"pairs": 1, "conductance": 2}  # of each weighting, in units of the budget
+BUDGETS: dict[Weighting, int] = {
+    "pairs": 1,
+    "conductance": 2,
+}  # of each weighting, in units of the budget
 
 
 @dataclass(frozen=True)

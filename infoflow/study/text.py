@@ -18,7 +18,7 @@ def encode(partition: Partition) -> str:
     Examples:
         >>> encode(Partition([0, 0, 1, -1]))
         '001.'
-        >>> encode(Partition([*range(65), -1]))[-8:]
+        >>> encode(Partition([*range(65), -1]))[-9:]
         ',63,64,-1'
     """
     labels = partition.labels.tolist()
