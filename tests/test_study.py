@@ -169,27 +169,31 @@ def test_strong_minus_weak_is_what_was_planted(rows: Any) -> None:
 
 
 def test_a_bootstrap_interval_is_that_of_the_mean() -> None:
-    values = pd.DataFrame({"x": np.random.default_rng(1).normal(2.0, 1.0, size=200)})
-    found = study.bootstrap(values, lambda some: some["x"].mean(), n=1000, seed=2)
-    half = 1.96 * values["x"].sem()
-    assert found.low == pytest.approx(values["x"].mean() - half, abs=0.03)
-    assert found.high == pytest.approx(values["x"].mean() + half, abs=0.03)
+    values = np.random.default_rng(1).normal(2.0, 1.0, size=200)
+    found = study.bootstrap(lambda x: x.mean(-1), values, n=2000, seed=2)
+    half = 1.96 * stats.sem(values)
+    assert found.low == pytest.approx(values.mean() - half, abs=0.03)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.03)
     with pytest.raises(ValueError, match="at least two networks"):
-        study.bootstrap(values[:1], len)
+        study.bootstrap(lambda x: x.mean(-1), values[:1])
 
 
-def test_rank_correlation_is_spearman_s_and_partial_by_the_formula() -> None:
-    x, y, z = pd.DataFrame(np.random.default_rng(0).integers(6, size=(3, 40)).astype(float)).values
+def test_networks_are_drawn_whole_and_with_replacement() -> None:
+    x, y = study.resampled(np.arange(5), 10 * np.arange(5), n=200)
+    assert (y == 10 * x).all() and set(np.ravel(x)) == set(range(5))
+    assert any(len(set(row)) < 5 for row in x)
+
+
+def test_rank_correlation_is_spearman_s_and_partial_by_residuals_of_ranks() -> None:
+    x, y, z = np.random.default_rng(0).integers(6, size=(3, 40)).astype(float)
     x, y = x + z, y + z
-    r = {
-        name: stats.spearmanr(*pair).statistic
-        for name, pair in {"xy": (x, y), "xz": (x, z), "yz": (y, z)}.items()
-    }
-    columns = [pd.Series(v) for v in (x, y, z)]
-    assert study.rank_correlation(*columns[:2]) == pytest.approx(r["xy"])
-    partial = (r["xy"] - r["xz"] * r["yz"]) / np.sqrt((1 - r["xz"] ** 2) * (1 - r["yz"] ** 2))
-    assert study.rank_correlation(*columns) == pytest.approx(partial)
-    assert np.isnan(study.rank_correlation(columns[0], columns[0] * 0))
+    assert study.rank_correlation(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
+    ranks = [stats.rankdata(v) for v in (x, y, z)]
+    left = [r - np.polyval(np.polyfit(ranks[2], r, 1), ranks[2]) for r in ranks[:2]]
+    assert study.rank_correlation(x, y, z) == pytest.approx(np.corrcoef(*left)[0, 1])
+    rows = study.rank_correlation([x, x], [y, -y])
+    assert rows[0] == -rows[1] == study.rank_correlation(x, y)
+    assert np.isnan(study.rank_correlation(x, 0 * x))
 
 
 def _two_halves() -> Recording:

@@ -16,8 +16,7 @@ from experiments.lange2022.settings import tasks
 from infoflow.data import load_mnist
 from infoflow.exchange.weighting import Weighting
 from infoflow.record import record
-from infoflow.study.causal import measure_causal
-from infoflow.study.measure import network_facts
+from infoflow.study import measure_causal, network_facts, save_figure
 from infoflow.sweep import Sweep, sweep
 
 PER_TASK = 27  # untrained networks in one task
@@ -35,7 +34,10 @@ class CausalStudy:
     """
 
     out: Path = Path("runs/lange2022-causal")
-    """Folder for the sweep and causal.csv."""
+    """Folder for the sweep, causal.csv, findings.md and the figure."""
+    study: Path | None = None
+    """Folder with rows.csv.gz of the 2022 study that the networks are those of; without it only
+    causal.csv is written."""
     dataset: Literal["digits", "mnist"] = "digits"
     """The bundled 8x8 digits, or MNIST."""
     data_dir: Path | None = None
@@ -115,6 +117,24 @@ def run(study: CausalStudy) -> Sweep:
     )
 
 
+def finish(out: Path, study: Path | None) -> list[Path]:
+    """From the sweep in `out` to the table; with the study's rows also the findings and the figure.
+
+    Raises:
+        ValueError: A network is not the one in the study's rows.
+    """
+    from experiments.lange2022.causal_findings import CAUSAL_ROWS, figure_causal, page, save_causal
+    from experiments.lange2022.rows import load_rows
+
+    causal = save_causal(out / "sweep", out / CAUSAL_ROWS)
+    if study is None:
+        return [out / CAUSAL_ROWS]
+    rows = load_rows(study)
+    (out / "findings.md").write_text(page(causal, rows), encoding="utf-8")
+    figures = save_figure(figure_causal(causal, rows), out / "figures", "figure_causal")
+    return [out / CAUSAL_ROWS, out / "findings.md", *figures]
+
+
 def main() -> None:
     """The command line."""
     import tyro
@@ -122,13 +142,14 @@ def main() -> None:
     study = tyro.cli(CausalStudy)
     try:
         found = run(study)
+        print(found)
+        for failure in found.failures:
+            print(f"failed: {failure.settings}\n{failure.error}", file=sys.stderr)
+        if found.failures:
+            sys.exit("error: some tasks failed; the same command tries them again")
+        print(*finish(study.out, study.study), sep="\n")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    print(found)
-    for failure in found.failures:
-        print(f"failed: {failure.settings}\n{failure.error}", file=sys.stderr)
-    if found.failures:
-        sys.exit("error: some tasks failed; the same command tries them again")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from infoflow.study.effects import (
     Estimate,
     bootstrap,
     estimate,
+    interval,
     rank_correlation,
+    resampled,
     strong_minus_weak,
 )
 from infoflow.study.measure import measure_modularity, network_facts
@@ -32,6 +34,7 @@ __all__ = [
     "decode",
     "encode",
     "estimate",
+    "interval",
     "load_table",
     "matrices",
     "mean_agreement",
@@ -42,6 +45,7 @@ __all__ = [
     "performance",
     "q_against",
     "rank_correlation",
+    "resampled",
     "save_figure",
     "save_table",
     "strong_minus_weak",

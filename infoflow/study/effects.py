@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from infoflow.study.table import Table
 
@@ -81,13 +82,13 @@ def strong_minus_weak(
 
 
 def bootstrap(
-    rows: Table, statistic: Callable[[Table], float], *, n: int = 10_000, seed: int = 0
+    statistic: Callable[..., np.ndarray], *columns: ArrayLike, n: int = 10_000, seed: int = 0
 ) -> Estimate:
     """A statistic of networks with a 95 % percentile interval over networks drawn anew.
 
     Args:
-        rows: One row a network.
-        statistic: Of such rows.
+        statistic: Takes as many arrays `(..., N)` and gives `(...,)`.
+        columns: `(N,)`, one value a network.
         n: Draws.
         seed: Of the draws.
 
@@ -95,41 +96,71 @@ def bootstrap(
         ValueError: Fewer than two networks.
 
     Examples:
-        >>> import pandas as pd
-        >>> rows = pd.DataFrame({"x": np.arange(30.0)})
-        >>> found = bootstrap(rows, lambda some: some["x"].mean(), n=200)
+        >>> found = bootstrap(lambda x: x.mean(-1), np.arange(30.0), n=500)
         >>> found.mean, found.low < 14.5 < found.high
         (14.5, True)
     """
-    if len(rows) < 2:
-        raise ValueError(f"expected at least two networks, got {len(rows)}")
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(len(rows), size=(n, len(rows)))
-    values = [statistic(rows.iloc[drawn]) for drawn in draws]
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return Estimate(float(statistic(rows)), float(low), float(high))
+    arrays = [np.asarray(column, dtype=float) for column in columns]
+    return interval(statistic(*arrays), statistic(*resampled(*arrays, n=n, seed=seed)))
 
 
-def rank_correlation(x: Table, y: Table, given: Table | None = None) -> float:
-    """Spearman's ρ of two columns; with `given`, the partial one: what remains of it when the
-    ranks of both are cleared of their linear part in those of `given`.
+def resampled(*columns: ArrayLike, n: int = 10_000, seed: int = 0) -> list[np.ndarray]:
+    """Each column `(N,)` as `(n, N)`: networks drawn anew with replacement, the same in all.
+
+    Raises:
+        ValueError: Fewer than two networks.
 
     Examples:
-        >>> import pandas as pd
-        >>> x = pd.Series([1.0, 2.0, 3.0, 4.0, 5.0])
-        >>> round(rank_correlation(x, x**2), 6)
+        >>> x, y = resampled([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], n=5)
+        >>> x.shape, bool((y == 2 * x).all())
+        ((5, 3), True)
+    """
+    arrays = [np.asarray(column, dtype=float) for column in columns]
+    count = len(arrays[0])
+    if count < 2:
+        raise ValueError(f"expected at least two networks, got {count}")
+    chosen = np.random.default_rng(seed).integers(count, size=(n, count))
+    return [array[chosen] for array in arrays]
+
+
+def interval(value: ArrayLike, draws: np.ndarray) -> Estimate:
+    """A value with the middle 95 % of what it was over resampled networks; draws in which it was
+    not defined are left out.
+
+    Examples:
+        >>> interval(1.0, np.array([0.0, 1.0, 2.0, np.nan])).high
+        1.95
+    """
+    defined = draws[~np.isnan(draws)]
+    low, high = np.quantile(defined, [0.025, 0.975]) if len(defined) else (np.nan, np.nan)
+    return Estimate(float(np.asarray(value)), float(low), float(high))
+
+
+def rank_correlation(x: ArrayLike, y: ArrayLike, given: ArrayLike | None = None) -> np.ndarray:
+    """Spearman's ρ along the last axis; with `given`, the partial one,
+    (ρ_xy - ρ_xz ρ_yz) / sqrt((1 - ρ_xz²)(1 - ρ_yz²)). Nan where a column is constant.
+
+    Examples:
+        >>> float(rank_correlation([1, 2, 3, 4], [1, 4, 9, 16]).round(6))
         1.0
         >>> z, a, b = np.random.default_rng(0).standard_normal((3, 500))
-        >>> columns = pd.DataFrame({"x": z + a, "y": z + b, "z": z})
-        >>> round(rank_correlation(columns["x"], columns["y"]), 1)
+        >>> float(rank_correlation(z + a, z + b).round(1))
         0.5
-        >>> abs(rank_correlation(columns["x"], columns["y"], given=columns["z"])) < 0.1
+        >>> bool(abs(rank_correlation(z + a, z + b, given=z)) < 0.1)
         True
     """
-    ranks = [np.asarray(values.rank(), dtype=float) for values in (x, y)]
-    if given is not None:
-        design = np.column_stack([np.ones(len(given)), np.asarray(given.rank(), dtype=float)])
-        ranks = [r - design @ np.linalg.lstsq(design, r, rcond=None)[0] for r in ranks]
-    a, b = (r - r.mean() for r in ranks)
-    scale = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / scale if scale > 1e-9 * len(a) else float("nan")
+    plain = _spearman(x, y)
+    if given is None:
+        return plain
+    first, second = _spearman(x, given), _spearman(y, given)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (plain - first * second) / np.sqrt((1 - first**2) * (1 - second**2))
+
+
+def _spearman(x: ArrayLike, y: ArrayLike) -> np.ndarray:
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(values, axis=-1) for values in (x, y)]
+    a, b = (r - r.mean(-1, keepdims=True) for r in ranks)
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(-1) / np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
