@@ -24,6 +24,7 @@ STAGES = (
     ("plot", "report"),
     ("results",),
     ("_pools", "sweep"),
+    ("study",),
     ("cli",),
     ("__main__", "__init__"),
 )

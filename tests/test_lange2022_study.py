@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,15 @@ import pandas as pd
 import pytest
 
 from experiments.lange2022 import claims as claim_module
-from experiments.lange2022.claims import estimate, page
+from experiments.lange2022.claims import page
 from experiments.lange2022.draw import FIGURES, draw
-from experiments.lange2022.measure import ALPHABET, decode, encode
-from experiments.lange2022.rows import PAIRS, ROWS, agreement_table, load_rows, save_rows
+from experiments.lange2022.rows import ROWS, load_rows, save_rows
+from experiments.lange2022.rows import agreement as study_agreement
 from experiments.lange2022.settings import table_1, tasks
 from experiments.lange2022.study import Study, finish, main, run
 from infoflow.agreement import agreement
-from infoflow.partition import Partition
 from infoflow.similarity import MEASURES
+from infoflow.study import decode, pairs
 from infoflow.train import TrainConfig, train
 
 TOP = Path(__file__).parent.parent
@@ -123,18 +122,13 @@ def test_the_command_line_says_what_is_wrong_in_one_line(
 
 def test_agreement_is_that_of_the_saved_partitions(tiny: Path) -> None:
     rows = save_rows(tiny / "sweep", tiny / ROWS).assign(kept=True)
-    table = agreement_table(rows)
-    assert len(PAIRS) == 28 and len(table) == 64
+    table = study_agreement(rows)
+    assert len(pairs()) == 28 and len(table) == 64
     row = table[(table["seed"] == 0) & (table["layer"] == "fc2") & (table["dropout"] == 0.3)]
     some = rows[(rows["seed"] == 0) & (rows["layer"] == "fc2") & (rows["dropout"] == 0.3)]
     text = some.set_index("measure")["partition"]
     expected = agreement(decode(text["cov"]), decode(text["hess_norm"]))
     assert row["cov|hess_norm"].item() == pytest.approx(expected)
-
-
-def test_partitions_survive_as_text() -> None:
-    many = Partition([*range(64), -1])
-    assert decode(encode(many)) == many and len(ALPHABET) == 64
 
 
 def test_every_figure_is_drawn_from_saved_rows(tiny: Path, tmp_path: Path) -> None:
@@ -168,13 +162,6 @@ def test_a_planted_rise_with_dropout_is_found_and_no_other(slope: float, verdict
     first, upstream, layer, l2, _ = claim_module._of_q(tables, "q_star")
     assert first.verdict == verdict and layer.verdict == verdict
     assert upstream.verdict == "not" and l2.verdict == "not"
-
-
-def test_an_interval_of_one_seed_supports_nothing() -> None:
-    one = estimate(pd.Series([1.0]))
-    assert one.mean == 1.0 and not one.positive and not one.negative
-    assert estimate(pd.Series([1.0, 1.1, 0.9])).positive
-    assert replace(one, low=0.5).positive
 
 
 @pytest.mark.skipif(not RESULTS.exists(), reason="no results are committed")

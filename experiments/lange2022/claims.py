@@ -6,37 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from experiments.lange2022.rows import LEAST_ACCURACY, NETWORK, Table, agreement_table, clusterable
-from experiments.lange2022.style import FAMILIES
+from experiments.lange2022.networks import LEAST_ACCURACY
+from experiments.lange2022.rows import NETWORK, agreement, clusterable
 from infoflow.similarity import DOWNSTREAM, MEASURES, UPSTREAM
+from infoflow.study.effects import Estimate, estimate, strong_minus_weak
+from infoflow.study.table import Table
 
+FAMILIES = ("l2", "l1", "dropout")
 EDGE = 3  # settings at each end of a family that stand for weak and strong regularisation
 
 Verdict = Literal["replicated", "partly", "not"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds and its 95 % interval (Student's t over seeds; nan with one seed)."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def positive(self) -> bool:
-        """The whole interval lies above 0."""
-        return self.low > 0
-
-    @property
-    def negative(self) -> bool:
-        """The whole interval lies below 0."""
-        return self.high < 0
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
 
 @dataclass(frozen=True)
@@ -69,30 +48,14 @@ class Tables:
         ) -> dict[str, Estimate]:
             some = clusterable(self.rows)
             some = some[some["measure"].isin(measures) & some["layer"].isin(layers)]
-            return {f: estimate(_strong_minus_weak(some, f, column)) for f in FAMILIES}
+            return {f: estimate(_change(some, f, column)) for f in FAMILIES}
 
         return change
 
 
-def estimate(values: Table) -> Estimate:
-    """Mean over seeds with a 95 % t interval."""
-    from scipy.stats import t
-
-    values = values.dropna()
-    n = len(values)
-    if n < 2:
-        return Estimate(float(values.mean()), float("nan"), float("nan"))
-    half = float(t.ppf(0.975, n - 1) * values.std() / np.sqrt(n))
-    mean = float(values.mean())
-    return Estimate(mean, mean - half, mean + half)
-
-
-def _strong_minus_weak(rows: Table, family: str, column: str) -> Table:
-    """Per seed: mean over its EDGE strongest settings kept, less that over its EDGE weakest."""
-    some = rows[rows["family"] == family]
-    by_setting = some.groupby(["seed", "percent"])[column].mean().sort_index()
-    by_seed = by_setting.groupby("seed")
-    return by_seed.apply(lambda s: s.iloc[-EDGE:].mean() - s.iloc[:EDGE].mean())
+def _change(rows: Table, family: str, column: str) -> Table:
+    """Strong minus weak regularisation of one kind, per seed."""
+    return strong_minus_weak(rows[rows["family"] == family], column, ends=EDGE)
 
 
 def _pairs(kind: str) -> list[str]:
@@ -136,7 +99,7 @@ def claims(rows: Table, *, partition: str = "partition") -> list[Claim]:
         partition: `"partition_default"` takes the clusters of our default optimiser.
     """
     column = "q_star" if partition == "partition" else "q_default"
-    tables = Tables(rows, agreement_table(rows, partition=partition))
+    tables = Tables(rows, agreement(rows, partition=partition))
     return [*_of_q(tables, column), *_of_agreement(tables), *_of_clusters(tables, partition)]
 
 
@@ -144,18 +107,18 @@ def _of_q(tables: Tables, column: str) -> list[Claim]:
     change = tables.q(column)
     every, up, down = change(), change(UPSTREAM), change(DOWNSTREAM)
     some = clusterable(tables.rows)
-    per_seed = {f: _strong_minus_weak(some, f, column) for f in FAMILIES}
+    per_seed = {f: _change(some, f, column) for f in FAMILIES}
     over_l2 = estimate(per_seed["dropout"] - per_seed["l2"])
     over_l1 = estimate(per_seed["dropout"] - per_seed["l1"])
     upstream = some[some["measure"].isin(UPSTREAM)]
     layer = {
-        name: _strong_minus_weak(upstream[upstream["layer"] == name], "dropout", column)
+        name: _change(upstream[upstream["layer"] == name], "dropout", column)
         for name in ("fc1", "fc2")
     }
     first = estimate(layer["fc1"] - layer["fc2"])
     kind = estimate(
-        _strong_minus_weak(upstream, "dropout", column)
-        - _strong_minus_weak(some[some["measure"].isin(DOWNSTREAM)], "dropout", column)
+        _change(upstream, "dropout", column)
+        - _change(some[some["measure"].isin(DOWNSTREAM)], "dropout", column)
     )
     return [
         Claim(
@@ -240,7 +203,7 @@ def _of_strength(table: Table) -> list[Claim]:
 
     def change(pairs: Sequence[str]) -> dict[str, Estimate]:
         with_mean = table.assign(mean=table[list(pairs)].mean(axis=1))
-        return {f: estimate(_strong_minus_weak(with_mean, f, "mean")) for f in FAMILIES}
+        return {f: estimate(_change(with_mean, f, "mean")) for f in FAMILIES}
 
     up, normalised, across = change(_pairs("upstream")), change(norm_down), change(plain)
     return [

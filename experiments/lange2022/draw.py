@@ -6,27 +6,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.lange2022.figures_agreement import figure_4, figure_s5
-from experiments.lange2022.figures_networks import figure_s1, figure_s2
-from experiments.lange2022.figures_q import figure_3, figure_s3, figure_s4
-from experiments.lange2022.rows import Table, load_rows
-from experiments.lange2022.style import save
+from tyro.conf import Positional
+
+from experiments.lange2022 import figures
+from experiments.lange2022.rows import load_rows
+from infoflow.study import save_figure
+from infoflow.study.table import Table
 
 FIGURES: dict[str, Callable[[Table], Any]] = {
-    "3": figure_3,
-    "4": figure_4,
-    "s1": figure_s1,
-    "s2": figure_s2,
-    "s3": figure_s3,
-    "s4": figure_s4,
-    "s5": figure_s5,
+    "3": figures.figure_3,
+    "4": figures.figure_4,
+    "s1": figures.figure_s1,
+    "s2": figures.figure_s2,
+    "s3": figures.figure_s3,
+    "s4": figures.figure_s4,
+    "s5": figures.figure_s5,
 }
 
 
 def draw(
-    rows: Path, *, figure: Literal["all", "3", "4", "s1", "s2", "s3", "s4", "s5"] = "all",
+    rows: Positional[Path],
+    *,
+    figure: Literal["all", "3", "4", "s1", "s2", "s3", "s4", "s5"] = "all",
     out: Path | None = None,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Draw one figure or all, as SVG and PNG.
 
     Args:
@@ -40,7 +43,7 @@ def draw(
     return [
         path
         for name, drawn in chosen.items()
-        for path in save(drawn(table), folder, f"figure_{name}")
+        for path in save_figure(drawn(table), folder, f"figure_{name}")
     ]
 
 

@@ -1,0 +1,228 @@
+"""What the causal scores say, by the rules in README.md; written down before they were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.lange2022.claims import EDGE, FAMILIES
+from experiments.lange2022.figures import FAMILIES as DRAWN
+from experiments.lange2022.rows import NETWORK, clusterable, with_percent
+from infoflow.similarity import MEASURES
+from infoflow.study import (
+    Estimate,
+    against_strength,
+    bootstrap,
+    estimate,
+    interval,
+    load_table,
+    rank_correlation,
+    resampled,
+    save_table,
+    strong_minus_weak,
+)
+from infoflow.study.causal import CAUSAL
+from infoflow.study.table import Table
+from infoflow.sweep import load_sweep
+
+CAUSAL_ROWS = "causal.csv"
+WEIGHTINGS = ("pairs", "conductance")
+
+
+def save_causal(sweep_folder: Path, path: Path) -> Table:
+    """The rows of a causal sweep as one table, in a fixed order."""
+    rows: Table = pd.DataFrame(load_sweep(sweep_folder)).drop(columns="networks")
+    order = {"weighting": WEIGHTINGS, "source": (CAUSAL, *MEASURES)}
+    for name, values in order.items():
+        rows[name] = pd.Categorical(rows[name], values, ordered=True)
+    save_table(rows.sort_values([*NETWORK, "weighting", "source"], ignore_index=True), path)
+    return load_causal(path)
+
+
+def load_causal(path: Path) -> Table:
+    """Saved causal scores, with percent regularisation."""
+    return with_percent(load_table(path / CAUSAL_ROWS if path.is_dir() else path))
+
+
+def check_same_networks(causal: Table, rows: Table) -> None:
+    """Raises:
+    ValueError: A network is not the one in the study's rows: its test accuracy differs.
+    """
+    ours = causal.drop_duplicates(NETWORK)[[*NETWORK, "test_accuracy"]]
+    theirs = rows.drop_duplicates(NETWORK)[[*NETWORK, "test_accuracy"]]
+    both = ours.merge(theirs, on=NETWORK, how="left", suffixes=("", "_study"))
+    other = both[both["test_accuracy"] != both["test_accuracy_study"]]
+    if len(other):
+        raise ValueError(
+            f"{len(other)} of {len(both)} networks are not those of the study (another test "
+            f"accuracy, or none): {other.head(3).to_dict('records')}"
+        )
+
+
+def networks(causal: Table, rows: Table) -> Table:
+    """One row a network and weighting: the causal score, and Q* of the study's rows (mean over
+    layers and measures)."""
+    q = clusterable(rows).groupby(NETWORK)["q_star"].mean()
+    searched = causal[causal["source"] == CAUSAL].drop(columns="q")
+    return searched.merge(q.reset_index(), on=NETWORK, how="left", validate="many_to_one")
+
+
+def rises(table: Table, column: str) -> dict[str, tuple[Estimate, Estimate, str]]:
+    """By family: ρ with percent regularisation (over networks), strong − weak (over seeds), and
+    the verdict."""
+    found = {}
+    for family in FAMILIES:
+        some = table[table["family"] == family]
+        rho = bootstrap(rank_correlation, some[column], some["percent"])
+        ends = estimate(strong_minus_weak(some, column, ends=EDGE))
+        found[family] = rho, ends, _verdict(rho, ends)
+    return found
+
+
+def _verdict(*estimates: Estimate) -> str:
+    if all(e.positive for e in estimates):
+        return "raised"
+    return "lowered" if all(e.negative for e in estimates) else "not shown"
+
+
+def page(causal: Table, rows: Table) -> str:
+    """All tables as Markdown."""
+    check_same_networks(causal, rows)
+    table = networks(causal, rows)
+    parts = [_regularisation(table), _most(table), _beside_untrained(table), _beside_q(table)]
+    return "\n\n".join([*parts, _of_measures(causal), _lopsided(table)]) + "\n"
+
+
+def _of(table: Table, weighting: str) -> Table:
+    return table[(table["weighting"] == weighting) & table["trained"]]
+
+
+def _regularisation(table: Table) -> str:
+    lines = []
+    quantities = [(w, "score", f"causal score, {w}") for w in WEIGHTINGS]
+    quantities += [("pairs", "q_star", "Q* of the same networks")]
+    quantities += [(w, "score_plain", f"plain score, {w} (exploratory)") for w in WEIGHTINGS]
+    for weighting, column, label in quantities:
+        for family, (rho, ends, verdict) in rises(_of(table, weighting), column).items():
+            lines.append((label, _name(family), rho, ends, verdict))
+    head = ("quantity", "regularised by", "ρ with its strength", "strong − weak", "verdict")
+    return _markdown(head, lines)
+
+
+def _most(table: Table) -> str:
+    lines = []
+    for weighting in WEIGHTINGS:
+        some = _of(table, weighting)
+        ends = {
+            f: strong_minus_weak(some[some["family"] == f], "score", ends=EDGE) for f in FAMILIES
+        }
+        over = [estimate(ends["dropout"] - ends[f]) for f in ("l2", "l1")]
+        lines.append((weighting, *over, "yes" if all(e.positive for e in over) else "not shown"))
+    head = ("weighting", "dropout − L2", "dropout − L1", "dropout raises the score most")
+    return _markdown(head, lines)
+
+
+def _beside_untrained(table: Table) -> str:
+    lines = []
+    for weighting in WEIGHTINGS:
+        some = table[table["weighting"] == weighting]
+        scores = [some.loc[some["trained"] == t, "score"].to_numpy() for t in (True, False)]
+        draws = [resampled(s, seed=number)[0].mean(1) for number, s in enumerate(scores)]
+        difference = interval(scores[0].mean() - scores[1].mean(), draws[0] - draws[1])
+        text = [f"{s.mean():.3f} ± {s.std(ddof=1):.3f}" for s in scores]
+        lines.append((weighting, *text, difference))
+    head = ("weighting", "trained, mean ± sd", "untrained", "difference")
+    return _markdown(head, lines)
+
+
+def _beside_q(table: Table) -> str:
+    lines = []
+    for weighting in WEIGHTINGS:
+        some = _of(table, weighting)
+        pooled = bootstrap(rank_correlation, some["score"], some["q_star"])
+        lines.append((weighting, len(some), pooled, _within(some), _within(some, "n_units")))
+    head = ("weighting", "networks", "ρ(score, Q*), all", "within families", "... given units")
+    return _markdown(head, lines)
+
+
+def _within(table: Table, *given: str) -> Estimate:
+    """Mean over families of ρ(score, Q*), networks drawn anew within each."""
+    values, draws = [], []
+    for number, family in enumerate(FAMILIES):
+        some = table[table["family"] == family]
+        columns = [some[name] for name in ("score", "q_star", *given)]
+        values.append(rank_correlation(*columns))
+        draws.append(rank_correlation(*resampled(*columns, seed=number)))
+    return interval(np.mean(values), np.mean(draws, axis=0))
+
+
+def _of_measures(causal: Table) -> str:
+    lines: list[tuple[Any, ...]] = []
+    trained = causal[causal["trained"]]
+    for measure in MEASURES:
+        line: list[Any] = [f"`{measure}`"]
+        for weighting in WEIGHTINGS:
+            some = trained[trained["weighting"] == weighting]
+            wide = some[some["source"].isin([CAUSAL, measure])].pivot(
+                index=NETWORK, columns="source", values=["log_score", "score", "score_se"]
+            )
+            better = wide["score", measure] - 2 * wide["score_se", measure] > 1
+            scores = wide["log_score"].dropna()
+            share = bootstrap(_share, scores[measure], scores[CAUSAL])
+            line += [f"{share.mean:.2f} [{share.low:.2f}, {share.high:.2f}]", _percent(better)]
+        lines.append(tuple(line))
+    head = ["measure"]
+    for weighting in WEIGHTINGS:
+        head += [f"share of the log score, {weighting}", "better than random"]
+    return _markdown(head, lines)
+
+
+def _share(scores: np.ndarray, best: np.ndarray) -> np.ndarray:
+    return scores.mean(-1) / best.mean(-1)
+
+
+def _lopsided(table: Table) -> str:
+    lines = []
+    for weighting in WEIGHTINGS:
+        some = table[table["weighting"] == weighting]
+        lopsided = some["smallest"] < 0.25 * some["n_units"]
+        parts = [_percent(lopsided[some["family"] == f]) for f in (*FAMILIES, "untrained")]
+        lines.append((weighting, *parts))
+    head = ("searches that end with under ¼ of the units in one module", "L2", "L1", "dropout")
+    return _markdown((*head, "untrained"), lines)
+
+
+def _percent(values: Table) -> str:
+    return f"{100 * float(values.mean()):.0f} %"
+
+
+def _name(family: str) -> str:
+    return family if family == "dropout" else family.upper()
+
+
+def _markdown(head: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:
+    head = list(head)
+    table = [head, ["---"] * len(head), *([str(cell) for cell in line] for line in lines)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in table)
+
+
+def figure_causal(causal: Table, rows: Table) -> Any:
+    """Causal score under both weightings, and Q*, of the same networks against percent
+    regularisation, on bands of the untrained ones."""
+    table = networks(causal, rows)
+    panels = {f"causal score, {w}": (w, "score") for w in WEIGHTINGS}
+    panels["Q*, mean of layers and measures"] = "pairs", "q_star"
+    long = pd.concat(
+        [
+            table[table["weighting"] == w].assign(panel=name, value=table[column])
+            for name, (w, column) in panels.items()
+        ]
+    )
+    return against_strength(
+        long, "value", label="", panel="panel", layout=[list(panels)], families=DRAWN,
+        share_y=False,
+    )  # fmt: skip
