@@ -100,7 +100,7 @@ def test_the_best_predictor_is_named_with_those_that_cannot_be_told_from_it():
     best, ties = analysis.best_predictors(rows, ["cov", "i_sens", "hess"])["digits"]
     assert {best, *ties} == {"cov", "i_sens"}
     summary = analysis.tracking_summary(rows)
-    assert summary.loc["hess", "digits"].n == 10
+    assert summary.loc["hess", "digits"].positive
 
 
 def _partitions(scores):
@@ -134,19 +134,18 @@ def test_effects_are_paired_by_seed():
     rows = analysis.Rows({"partitions": _partitions(scores)}, (0, 10))
     found = analysis.paired(rows, "digits", "L2", lambda r: analysis.score_of(r, "causal search"))
     assert (found.mean, found.low, found.high) == pytest.approx((0.3, 0.3, 0.3))
-    assert found.above
-    assert not analysis.paired(
-        rows, "digits", "L1", lambda r: analysis.score_of(r, "causal search")
-    ).n
+    assert found.positive
+    absent = analysis.paired(rows, "digits", "L1", lambda r: analysis.score_of(r, "causal search"))
+    assert not analysis.known(absent)
 
 
-def test_intervals_are_student_s():
+def test_intervals_are_student_s_over_what_is_finite():
     from scipy.stats import ttest_1samp
 
     values = np.random.default_rng(3).normal(1, 2, 9)
     low, high = ttest_1samp(values, 0).confidence_interval()
-    found = analysis.interval([*values, float("inf"), float("nan")])
-    assert (found.low, found.high, found.n) == pytest.approx((low, high, 9))
+    found = analysis.mean_of(pd.Series([*values, float("inf"), float("nan")]))
+    assert (found.low, found.high) == pytest.approx((low, high))
 
 
 def test_the_transformer_reads_its_numbers_with_heads_and_neurons_in_between():

@@ -12,6 +12,7 @@ import pandas as pd
 
 from experiments.causal_vs_q.measure import TABLES
 from infoflow.similarity import DOWNSTREAM, MEASURES, UPSTREAM
+from infoflow.study import Estimate, estimate
 
 Table = Any
 """A DataFrame or a Series: type checkers cannot follow what pandas returns."""
@@ -22,49 +23,19 @@ NETWORK = ["family", "setting", "seed"]
 CAUSAL = "causal search"
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its 95 % interval (Student's t)."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        if self.n == 0:
-            return "–"
-        if self.n == 1:
-            return f"{self.mean:+.3f}"
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
-
-    @property
-    def above(self) -> bool:
-        """The whole interval is above 0."""
-        return self.n > 1 and self.low > 0
-
-    @property
-    def below(self) -> bool:
-        """The whole interval is below 0."""
-        return self.n > 1 and self.high < 0
-
-
-def interval(values: Iterable[float]) -> Interval:
-    """Mean and 95 % interval; values that are not finite are left out.
+def mean_of(values: Table) -> Estimate:
+    """Mean and 95 % interval (Student's t) over seeds; values that are not finite are left out.
 
     Examples:
-        >>> str(interval([1.0, 2.0, 3.0]))
+        >>> str(mean_of(pd.Series([1.0, 2.0, 3.0, np.inf])))
         '+2.000 [-0.484, +4.484]'
     """
-    from scipy.stats import t
+    return estimate(values.replace([np.inf, -np.inf], np.nan))
 
-    known = np.array([v for v in values if np.isfinite(v)], dtype=float)
-    if len(known) < 2:
-        mean = float(known.mean()) if len(known) else float("nan")
-        return Interval(mean, float("nan"), float("nan"), len(known))
-    half = float(t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
-    mean = float(known.mean())
-    return Interval(mean, mean - half, mean + half, len(known))
+
+def known(value: Any) -> bool:
+    """There is an estimate."""
+    return isinstance(value, Estimate) and value.mean == value.mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +100,7 @@ def tracking_summary(rows: Rows, kind: str = "all") -> Table:
     found = {}
     for family in rows.families:
         by_seed = wide.xs(family, level="family").groupby("seed").mean()
-        found[family] = {name: interval(by_seed[name]) for name in by_seed}
+        found[family] = {name: mean_of(by_seed[name]) for name in by_seed}
     order = [*MEASURES, *(n for n in wide.columns if n not in MEASURES)]
     return pd.DataFrame(found).reindex([n for n in order if n in wide.columns])
 
@@ -143,7 +114,7 @@ def best_predictors(rows: Rows, names: Iterable[str]) -> dict[str, tuple[str, li
         by_seed = wide.xs(family, level="family").groupby("seed").mean()
         there = [n for n in names if n in by_seed and by_seed[n].notna().any()]
         best = max(there, key=lambda n: by_seed[n].mean())
-        ties = [n for n in there if n != best and not interval(by_seed[best] - by_seed[n]).above]
+        ties = [n for n in there if n != best and not mean_of(by_seed[best] - by_seed[n]).positive]
         found[family] = (best, ties)
     return found
 
@@ -169,7 +140,7 @@ def share_reached(rows: Rows, source: str) -> Table:
 
 def shares(rows: Rows) -> Table:
     """Question 2: share of the causal search's reduction that each Q* into two modules reaches."""
-    found: dict[str, dict[str, Interval]] = {}
+    found: dict[str, dict[str, Estimate]] = {}
     sources = [f"Q* {m}, 2 modules" for m in (*MEASURES, "weights", "unit_flow")]
     sources += ["n-cut weights", "n-cut unit_flow"]
     for source in sources:
@@ -177,18 +148,18 @@ def shares(rows: Rows) -> Table:
         for family in rows.families:
             if family in share.index.get_level_values("family"):
                 by_seed = share.xs(family, level="family").groupby("seed").mean()
-                found.setdefault(family, {})[source] = interval(by_seed)
+                found.setdefault(family, {})[source] = mean_of(by_seed)
     return pd.DataFrame(found).reindex(sources)
 
 
-def paired(rows: Rows, family: str, setting: str, value: Callable[[Table], Table]) -> Interval:
+def paired(rows: Rows, family: str, setting: str, value: Callable[[Table], Table]) -> Estimate:
     """Difference of a value between networks of one setting and plain ones of the same seed."""
     values = value(rows)
     values = values.xs(family, level="family")
     there = values.index.get_level_values("setting")
     if setting not in there or "plain" not in there:
-        return interval([])
-    return interval(values.xs(setting, level="setting") - values.xs("plain", level="setting"))
+        return mean_of(pd.Series(dtype=float))
+    return mean_of(values.xs(setting, level="setting") - values.xs("plain", level="setting"))
 
 
 def mean_q_star(rows: Rows) -> Table:
@@ -204,13 +175,13 @@ def effects(rows: Rows) -> Table:
         for setting in ("dropout 0.2", "dropout 0.5", "L1", "L2", "untrained"):
             causal = paired(rows, family, setting, lambda r: score_of(r, CAUSAL))
             q = paired(rows, family, setting, mean_q_star)
-            if causal.n:
+            if known(causal):
                 row = {"family": family, "setting": setting, "causal": causal, "q": q}
                 found.append(row)
     return pd.DataFrame(found, columns=["family", "setting", "causal", "q"])
 
 
-def upstream_minus_downstream(rows: Rows) -> dict[str, Interval]:
+def upstream_minus_downstream(rows: Rows) -> dict[str, Estimate]:
     """Question 4, by family: difference of module scores of Q* into two modules."""
     table = rows["partitions"]
     table = table[table["trained"]].replace([np.inf], np.nan)
@@ -220,7 +191,7 @@ def upstream_minus_downstream(rows: Rows) -> dict[str, Interval]:
         sides.append(wide[[f"Q* {m}, 2 modules" for m in measures]].mean(axis=1))
     difference = sides[0] - sides[1]
     return {
-        family: interval(difference.xs(family, level="family").groupby("seed").mean())
+        family: mean_of(difference.xs(family, level="family").groupby("seed").mean())
         for family in rows.families
     }
 
@@ -235,13 +206,13 @@ def common_cause(rows: Rows) -> Table:
     table = table[table["trained"] & (table["shared"] > 0.05)]
     share = 1 - table["sent"] / table["shared"]
     table = table.assign(share=share)
-    found: dict[str, dict[str, Interval]] = {}
+    found: dict[str, dict[str, Estimate]] = {}
     for source in ("planted", CAUSAL, "random 1"):
         part = table[table["source"] == source]
         for family in rows.families:
             by_seed = part[part["family"] == family].groupby("seed")["share"].mean()
             if len(by_seed):
-                found.setdefault(source, {})[family] = interval(by_seed)
+                found.setdefault(source, {})[family] = mean_of(by_seed)
     return pd.DataFrame(found)
 
 
@@ -251,9 +222,9 @@ def basis_effects(rows: Rows) -> Table:
     for (family, setting), part in rows["basis"].groupby(["family", "setting"]):
         wide = part.pivot_table(index="seed", columns="basis", values="score")
         row: dict[str, Any] = {"family": family, "setting": setting}
-        row["neurons"] = interval(wide["neurons"])
+        row["neurons"] = mean_of(wide["neurons"])
         for basis in ("pca", "random"):
-            row[basis] = interval(wide[basis] - wide["neurons"])
+            row[basis] = mean_of(wide[basis] - wide["neurons"])
         found.append(row)
     return pd.DataFrame(found)
 
@@ -265,12 +236,12 @@ def stability(rows: Rows) -> Table:
         same = part[part["bins"] == 10]
         spread = same.groupby("seed")["score"].agg(lambda s: s.std(ddof=1) / s.mean())
         reference = same[same["draw"] == 1000 + same["seed"]].set_index("seed")["score"]
-        row: dict[str, Any] = {"family": family, "variation": interval(spread)}
+        row: dict[str, Any] = {"family": family, "variation": mean_of(spread)}
         for bins in (5, 20):
             other = part[part["bins"] == bins].set_index("seed")["score"]
-            row[f"{bins} bins"] = interval(other / reference)
-        row["agreement"] = interval(same.groupby("seed")["agreement"].mean())
-        row["agreement of random"] = interval(same.groupby("seed")["agreement_random"].mean())
+            row[f"{bins} bins"] = mean_of(other / reference)
+        row["agreement"] = mean_of(same.groupby("seed")["agreement"].mean())
+        row["agreement of random"] = mean_of(same.groupby("seed")["agreement_random"].mean())
         found.append(row)
     return pd.DataFrame(found)
 
@@ -289,6 +260,6 @@ def tracks(rows: Rows) -> dict[str, Any]:
     return {
         "networks": len(planted),
         "largest exchange": float(planted["bits_given_context"].abs().max()),
-        "shared": interval(shared["shared"]),
+        "shared": mean_of(shared["shared"]),
         "tracks found": exchanged,
     }

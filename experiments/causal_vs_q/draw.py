@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from experiments.causal_vs_q import analysis
-from experiments.causal_vs_q.analysis import Interval, Rows, interval, load_rows
+from experiments.causal_vs_q.analysis import Rows, known, load_rows, mean_of
 from experiments.causal_vs_q.page import KINDS, page
 from infoflow.plot import CAUSAL_COLOR, CHANCE_COLOR, DOWNSTREAM_COLOR, KIND_COLORS, UPSTREAM_COLOR
 from infoflow.similarity import MEASURES, UPSTREAM
@@ -61,9 +61,9 @@ def _panels(count: int, size: tuple[float, float], **options: Any) -> tuple[Any,
 
 def _mark(ax: Any, at: float, value: Any, color: str, *, size: float = 4, label: str = "") -> None:
     """A mean with its interval, lying."""
-    if not isinstance(value, Interval) or not value.n:
+    if not known(value):
         return
-    if value.n > 1:
+    if value.low == value.low:
         ax.hlines(at, value.low, value.high, color=color, lw=1.2)
     ax.plot([value.mean], [at], "o", ms=size, color=color, label=label or None)
 
@@ -102,7 +102,7 @@ def score_figure(rows: Rows) -> Any:
         for place, source in enumerate(sources[::-1]):
             own = table[(table["family"] == family) & (table["source"] == source)]
             by_seed = own.groupby("seed")["score"].mean()
-            _mark(ax, place, interval(by_seed), _source_color(source))
+            _mark(ax, place, mean_of(by_seed), _source_color(source))
         ax.axvline(1, color=CHANCE_COLOR, lw=0.8)
         ax.set_title(family, fontsize=10)
         ax.set_yticks(range(len(sources)), sources[::-1], fontsize=8)
@@ -132,7 +132,7 @@ def training_figure(rows: Rows) -> Any:
         wide = values[name].xs(family, level="family").unstack("setting")
         there = [s for s in SETTINGS if s in wide]
         ax.plot(range(len(there)), wide[there].T.to_numpy(), color=CHANCE_COLOR, lw=0.7)
-        means = [interval(wide[s]) for s in there]
+        means = [mean_of(wide[s]) for s in there]
         ax.errorbar(
             range(len(there)),
             [m.mean for m in means],

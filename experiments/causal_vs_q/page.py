@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.causal_vs_q import analysis
-from experiments.causal_vs_q.analysis import Interval, Rows
+from experiments.causal_vs_q.analysis import Rows, known
 from infoflow.similarity import MEASURES
 
 KINDS = ("around optima", "same sizes", "random", "search trail")
@@ -28,7 +28,7 @@ def _table(header: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    return str(value) if isinstance(value, Interval) else "–"
+    return str(value) if known(value) else "–"
 
 
 def _wide(table: Any, first: str) -> str:
@@ -74,7 +74,7 @@ def which_measure(rows: Rows) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value.mean:+.2f}" if isinstance(value, Interval) and value.n else "–"
+    return f"{value.mean:+.2f}" if known(value) else "–"
 
 
 def how_far(rows: Rows) -> str:

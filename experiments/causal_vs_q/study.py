@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from experiments.causal_vs_q.measure import TABLES, measure
 from infoflow.data import load_mnist
+from infoflow.study import save_table
+from infoflow.study.table import Table
 from infoflow.sweep import Sweep, load_sweep, sweep
 
 Family = Literal["toys", "digits", "mnist", "conv", "transformer"]
@@ -84,15 +86,13 @@ def save_tables(out: Path) -> list[Path]:
     """The sweep's rows as one CSV a table."""
     import pandas as pd
 
-    rows = pd.DataFrame(load_sweep(out / "sweep"))
+    rows: Table = pd.DataFrame(load_sweep(out / "sweep"))
     paths = []
     for table in TABLES:
         part = rows[rows["table"] == table].drop(columns="table")
         known = [c for c in part if c in NETWORK or part[c].notna().any()]
         paths.append(out / f"{table}.csv.gz")
-        # no time of writing in the gzip header: equal rows give equal files
-        options: Any = {"method": "gzip", "mtime": 0}
-        part[known].to_csv(paths[-1], index=False, compression=options, float_format="%.7g")
+        save_table(part[known].round(7), paths[-1])
     return paths
 
 
