@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.causal_vs_q.measure import TABLES
+from infoflow.compare import CAUSAL
 from infoflow.similarity import DOWNSTREAM, MEASURES, UPSTREAM
 from infoflow.study import Estimate, estimate
 
@@ -20,7 +21,6 @@ Table = Any
 LEAST_ACCURACY = 0.8
 FAMILIES = ("toys", "digits", "mnist", "conv", "transformer")
 NETWORK = ["family", "setting", "seed"]
-CAUSAL = "causal search"
 
 
 def mean_of(values: Table) -> Estimate:
@@ -128,6 +128,12 @@ def score_of(rows: Rows, source: str) -> Table:
     return table[table["source"] == source].set_index(NETWORK)["score"]
 
 
+def saved(rows: Rows, source: str) -> Table:
+    """1 - 1/score of one source of partitions, by network: the share of random partitions'
+    exchange that it does without; at most 1, also where modules are isolated."""
+    return 1 - 1 / score_of(rows, source)
+
+
 def share_reached(rows: Rows, source: str) -> Table:
     """(1 - 1/score of the source) / (1 - 1/score of the causal best), by trained network; nan
     where the causal search found nothing below random."""
@@ -174,18 +180,23 @@ def effects(rows: Rows) -> Table:
     for family in (f for f in ("digits", "mnist") if f in rows.families):
         for setting in ("dropout 0.2", "dropout 0.5", "L1", "L2", "untrained"):
             causal = paired(rows, family, setting, lambda r: score_of(r, CAUSAL))
+            less = paired(rows, family, setting, lambda r: saved(r, CAUSAL))
             q = paired(rows, family, setting, mean_q_star)
             if known(causal):
-                row = {"family": family, "setting": setting, "causal": causal, "q": q}
+                row = {"family": family, "setting": setting, "causal": causal}
+                row |= {"saved": less, "q": q}
                 found.append(row)
-    return pd.DataFrame(found, columns=["family", "setting", "causal", "q"])
+    return pd.DataFrame(found, columns=["family", "setting", "causal", "saved", "q"])
 
 
-def upstream_minus_downstream(rows: Rows) -> dict[str, Estimate]:
-    """Question 4, by family: difference of module scores of Q* into two modules."""
+def upstream_minus_downstream(rows: Rows, *, bounded: bool = False) -> dict[str, Estimate]:
+    """Question 4, by family: difference of module scores of Q* into two modules; `bounded`: of
+    1 - 1/score."""
     table = rows["partitions"]
-    table = table[table["trained"]].replace([np.inf], np.nan)
-    wide = table.pivot_table(index=NETWORK, columns="source", values="score")
+    table = table[table["trained"]]
+    value = 1 - 1 / table["score"] if bounded else table["score"].replace(np.inf, np.nan)
+    table = table.assign(value=value)
+    wide = table.pivot_table(index=NETWORK, columns="source", values="value")
     sides = []
     for measures in (UPSTREAM, DOWNSTREAM):
         sides.append(wide[[f"Q* {m}, 2 modules" for m in measures]].mean(axis=1))

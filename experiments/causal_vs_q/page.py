@@ -86,19 +86,25 @@ def how_far(rows: Rows) -> str:
 def training(rows: Rows) -> str:
     """Question 3."""
     table = analysis.effects(rows)
-    lines = [[r["family"], r["setting"], r["causal"], r["q"]] for r in table.to_dict("records")]
+    lines = [
+        [r["family"], r["setting"], *(_cell(r[c]) for c in ("causal", "saved", "q"))]
+        for r in table.to_dict("records")
+    ]
     text = "**3. What does training change?** Beside plain training of the same seed.\n\n"
-    return text + _table(["family", "setting", "causal score", "Q*"], lines)
+    return text + _table(["family", "setting", "causal score", "1 - 1/score", "Q*"], lines)
 
 
 def sides(rows: Rows) -> str:
     """Question 4."""
     found = analysis.upstream_minus_downstream(rows)
+    less = analysis.upstream_minus_downstream(rows, bounded=True)
     text = (
         "**4. Upstream or downstream?** Module score of upstream Q* into two modules minus that of "
         "downstream.\n\n"
     )
-    return text + _table(["family", "difference"], [[f, i] for f, i in found.items()])
+    return text + _table(
+        ["family", "score", "1 - 1/score"], [[f, _cell(found[f]), _cell(less[f])] for f in found]
+    )
 
 
 def shared(rows: Rows) -> str:
