@@ -92,21 +92,22 @@ def tracking_figure(rows: Rows) -> Any:
 
 
 def score_figure(rows: Rows) -> Any:
-    """Module score of every source of partitions into two modules."""
+    """Share of random partitions' exchange, 1 - 1/score, that every source of partitions into two
+    modules saves."""
     figure, axes = _panels(len(rows.families), (2.1, 4.2), sharey=True)
     sources = [f"Q* {m}, 2 modules" for m in (*MEASURES, "weights", "unit_flow")]
     sources += ["n-cut weights", "n-cut unit_flow", analysis.CAUSAL, "random 1"]
     table = rows["partitions"]
-    table = table[table["trained"]].replace([np.inf], np.nan)
+    table = table[table["trained"]].assign(saved=1 - 1 / table["score"])
     for ax, family in zip(axes, rows.families, strict=True):
         for place, source in enumerate(sources[::-1]):
             own = table[(table["family"] == family) & (table["source"] == source)]
-            by_seed = own.groupby("seed")["score"].mean()
+            by_seed = own.groupby("seed")["saved"].mean()
             _mark(ax, place, mean_of(by_seed), _source_color(source))
-        ax.axvline(1, color=CHANCE_COLOR, lw=0.8)
+        ax.axvline(0, color=CHANCE_COLOR, lw=0.8)
         ax.set_title(family, fontsize=10)
         ax.set_yticks(range(len(sources)), sources[::-1], fontsize=8)
-    axes[len(axes) // 2].set_xlabel("module score (random ÷ partition)")
+    axes[len(axes) // 2].set_xlabel("exchange saved (1 − 1/module score)")
     return figure
 
 
@@ -120,11 +121,11 @@ def _source_color(source: str) -> str:
 
 
 def training_figure(rows: Rows) -> Any:
-    """Causal score and Q* by setting, digits and MNIST, one line a seed."""
+    """What the causal search saves of random exchange, and Q*, by setting, digits and MNIST, one line a seed."""
     families = [f for f in ("digits", "mnist") if f in rows.families]
     figure, axes = _panels(2 * len(families), (2.6, 3.2))
     values = {
-        "causal score": analysis.score_of(rows, analysis.CAUSAL),
+        "exchange saved": analysis.saved(rows, analysis.CAUSAL),
         "Q*": analysis.mean_q_star(rows),
     }
     panels = [(family, name) for family in families for name in values]
@@ -138,7 +139,7 @@ def training_figure(rows: Rows) -> Any:
             [m.mean for m in means],
             [[m.mean - m.low for m in means], [m.high - m.mean for m in means]],
             fmt="o",
-            color=CAUSAL_COLOR if name == "causal score" else "black",
+            color=CAUSAL_COLOR if name == "exchange saved" else "black",
         )
         ax.set_xticks(range(len(there)), there, rotation=35, ha="right", fontsize=8)
         ax.set_title(f"{family}: {name}", fontsize=10)
