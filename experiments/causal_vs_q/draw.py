@@ -121,7 +121,7 @@ def _source_color(source: str) -> str:
 
 
 def training_figure(rows: Rows) -> Any:
-    """What the causal search saves of random exchange, and Q*, by setting, digits and MNIST, one line a seed."""
+    """What the causal search saves of random exchange, and Q*, by setting; one line a seed."""
     families = [f for f in ("digits", "mnist") if f in rows.families]
     figure, axes = _panels(2 * len(families), (2.6, 3.2))
     values = {
