@@ -20,6 +20,11 @@ Table = Any
 
 LEAST_ACCURACY = 0.8
 FAMILIES = ("toys", "digits", "mnist", "conv", "transformer")
+SOURCES = (
+    *(f"Q* {graph}, 2 modules" for graph in (*MEASURES, "weights", "unit_flow")),
+    "n-cut weights",
+    "n-cut unit_flow",
+)
 NETWORK = ["family", "setting", "seed"]
 
 
@@ -147,15 +152,23 @@ def share_reached(rows: Rows, source: str) -> Table:
 def shares(rows: Rows) -> Table:
     """Question 2: share of the causal search's reduction that each Q* into two modules reaches."""
     found: dict[str, dict[str, Estimate]] = {}
-    sources = [f"Q* {m}, 2 modules" for m in (*MEASURES, "weights", "unit_flow")]
-    sources += ["n-cut weights", "n-cut unit_flow"]
-    for source in sources:
+    for source in SOURCES:
         share = share_reached(rows, source)
         for family in rows.families:
             if family in share.index.get_level_values("family"):
                 by_seed = share.xs(family, level="family").groupby("seed").mean()
                 found.setdefault(family, {})[source] = mean_of(by_seed)
-    return pd.DataFrame(found).reindex(sources)
+    return pd.DataFrame(found).reindex(list(SOURCES))
+
+
+def beyond_chance(rows: Rows) -> Table:
+    """Question 2: share of trained networks in which a source's partition exchanges less than all
+    but 5 % of random partitions of the same sizes."""
+    table = rows["partitions"]
+    table = table[table["trained"] & table["p_same_size"].notna()]
+    beyond = table.assign(beyond=table["p_same_size"] <= 0.05)
+    wide = beyond.pivot_table(index="source", columns="family", values="beyond")
+    return wide.reindex(index=[*SOURCES, CAUSAL], columns=rows.families)
 
 
 def paired(rows: Rows, family: str, setting: str, value: Callable[[Table], Table]) -> Estimate:

@@ -95,8 +95,7 @@ def score_figure(rows: Rows) -> Any:
     """Share of random partitions' exchange, 1 - 1/score, that every source of partitions into two
     modules saves."""
     figure, axes = _panels(len(rows.families), (2.1, 4.2), sharey=True)
-    sources = [f"Q* {m}, 2 modules" for m in (*MEASURES, "weights", "unit_flow")]
-    sources += ["n-cut weights", "n-cut unit_flow", analysis.CAUSAL, "random 1"]
+    sources = [*analysis.SOURCES, analysis.CAUSAL, "random 1"]
     table = rows["partitions"]
     table = table[table["trained"]].assign(saved=1 - 1 / table["score"])
     for ax, family in zip(axes, rows.families, strict=True):

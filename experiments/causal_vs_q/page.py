@@ -80,7 +80,14 @@ def _short(value: Any) -> str:
 def how_far(rows: Rows) -> str:
     """Question 2."""
     text = "**2. How far does maximising Q get?** Share of the causal search's reduction.\n\n"
-    return text + _wide(analysis.shares(rows), "partition")
+    text += _wide(analysis.shares(rows), "partition")
+    beyond = analysis.beyond_chance(rows)
+    shares = [["–" if v != v else f"{100 * v:.0f} %" for v in row] for row in beyond.to_numpy()]
+    lines = [[name, *row] for name, row in zip(beyond.index, shares, strict=True)]
+    text += (
+        "\n\nNetworks in which the partition exchanges less than 95 % of random ones of its sizes:"
+    )
+    return text + "\n\n" + _table(["partition", *beyond.columns], lines)
 
 
 def training(rows: Rows) -> str:
