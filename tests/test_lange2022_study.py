@@ -12,6 +12,7 @@ import pytest
 from experiments.lange2022 import claims as claim_module
 from experiments.lange2022.claims import page
 from experiments.lange2022.draw import FIGURES, draw
+from experiments.lange2022.draw import main as draw_main
 from experiments.lange2022.rows import ROWS, load_rows, save_rows
 from experiments.lange2022.rows import agreement as study_agreement
 from experiments.lange2022.settings import table_1, tasks
@@ -136,6 +137,20 @@ def test_every_figure_is_drawn_from_saved_rows(tiny: Path, tmp_path: Path) -> No
     assert {p.name for p in paths} >= {f"figure_{n}.{x}" for n in FIGURES for x in ("svg", "png")}
     (svg, png) = draw(tiny, figure="4", out=tmp_path)
     assert svg.read_text().startswith("<?xml") and png.read_bytes()[1:4] == b"PNG"
+
+
+def test_a_figure_is_drawn_by_the_command_that_readme_names(
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    save_rows(tiny / "sweep", tiny / ROWS)
+    command = ["draw", str(tiny), "--figure", "s2", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", command)
+    draw_main()
+    names = [Path(line).name for line in capsys.readouterr().out.splitlines()]
+    assert names == ["figure_s2.svg", "figure_s2.png"]
 
 
 def _planted(slope: float, noise: float = 0.001) -> pd.DataFrame:
