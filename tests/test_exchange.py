@@ -75,22 +75,36 @@ def test_each_weighting_divides_by_what_it_says():
     flow = np.array([[0.0, 3.0], [1.0, 0.0]])
     partition = ifl.Partition([0, 0, 1, 1, 1, -1])
     unit_flow = np.zeros((6, 6))
-    unit_flow[0, 3] = unit_flow[1, 2] = 2.0
+    unit_flow[0, 3], unit_flow[1, 2] = 2.0, 3.0
     connected = np.zeros((6, 6), dtype=bool)
     connected[:3, 3:] = True
-    traffic = Traffic(unit_flow, np.array([1.0, 2.0, 1.0, 0.5, 0.0, 9.0]), connected)
+    traffic = Traffic(unit_flow, np.array([1.0, 2.0, 2.0, 0.5, 0.0, 9.0]), connected)
     values = {w: weigh(w, flow, partition, lambda: traffic, lambda: (8.0, 2.0)) for w in WEIGHTINGS}
     assert values == {
         "none": 4.0,
         "min_size": 4.0 / 2,
         "pairs": 4.0 / 12,
-        "min_entropy": 4.0 / 1.5,
+        "min_entropy": 4.0 / 2.5,
         "cut_connections": 4.0 / 4,
-        "conductance": 4.0 / 4.0,
-        "ncut": 4.0 / 4.0 + 4.0 / 4.0,
+        "conductance": 4.0 / 2.5,  # 2 and 3 receive 3 and 2 bits, of entropies 2 and .5
+        "ncut": 4.0 / 5.0 + 4.0 / 2.5,
         "size_null": 4.0 / 8.0,
         "size_z": (4.0 - 8.0) / 2.0,
     }
+
+
+def test_a_unit_receives_no_more_than_it_can_take_up():
+    """Eight senders that say much the same; the receiver alone exchanges what it has traffic of."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 2), nn.Tanh())
+    with torch.no_grad():
+        net[2].weight[0], net[2].weight[1] = 1.0, torch.arange(8.0)
+    meter = ExchangeMeter(ifl.record(net, ["1", "3"], torch.randn(300, 1)), donors=30, contexts=30)
+    traffic = meter.traffic
+    alone = [np.arange(10) == unit for unit in (8, 9)]
+    received = [meter([*labels.astype(int)]).bits_given_context for labels in alone]
+    assert (traffic.unit_flow[:, 8:].sum(0) > np.array(received) * 1.5).all()
+    assert traffic.per_unit[8:] == pytest.approx(received, rel=0.25)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)

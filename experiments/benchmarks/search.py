@@ -64,7 +64,7 @@ def loop_overhead(rec: ifl.Recording, budget: int = 200) -> None:
     """Time of a search that is not spent in the evaluator, over the time that is."""
     meter = ExchangeMeter(rec, donors=60, contexts=40)
     space = Space(~rec.units.unused, 2, 2)
-    proxy = flow_proxy(meter.traffic, "conductance")
+    proxy = flow_proxy(meter.traffic, "pairs")
     methods = {
         "sampling": lambda ledger: sampling(ledger, space, []),
         "climbing": lambda ledger: climbing(ledger, space, []),
@@ -78,7 +78,7 @@ def loop_overhead(rec: ifl.Recording, budget: int = 200) -> None:
         def evaluate(some: Sequence[ifl.Partition]) -> np.ndarray:
             nonlocal inside
             start = time.perf_counter()
-            values = meter.values(some, "conductance")
+            values = meter.values(some, "pairs")
             inside += time.perf_counter() - start
             return values
 

@@ -29,7 +29,7 @@ from infoflow.search.space import Space
 from infoflow.search.surrogate import flow_proxy, screened
 
 HERE = Path(__file__).parent
-WEIGHTING = "conductance"
+WEIGHTING = "pairs"
 MARKS = (50, 100, 200, 500, 1000, 2000, 5000)
 
 

@@ -70,8 +70,10 @@ def anneal(
 
 
 def climbing(ledger: Ledger, space: Space, starts: Sequence[Partition], patience: int = 20) -> None:
-    """Hill climbing from every start and then from random ones until the budget is spent."""
-    queue, seen = list(starts), 0
+    """Hill climbing from every start, best first, and then from random ones until the budget is
+    spent."""
+    ledger.many(starts)
+    queue, seen = sorted(starts, key=lambda p: ledger.known.get(p, np.inf)), 0
     while ledger.left and seen < patience:
         before = ledger.left
         climb(ledger, space, queue.pop(0) if queue else space.random(ledger.rng))

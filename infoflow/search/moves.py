@@ -90,12 +90,28 @@ def mutated(partition: Partition, space: Space, rng: np.random.Generator) -> Par
     return partition
 
 
-def neighbours(partition: Partition, space: Space, rng: np.random.Generator) -> Iterator[Partition]:
+def neighbours(
+    partition: Partition,
+    space: Space,
+    rng: np.random.Generator,
+    cost: np.ndarray | None = None,
+) -> Iterator[Partition]:
     """All partitions one unit move away, in random order; a unit may open a module of its own, or
-    leave one, where the number of modules allows."""
+    leave one, where the number of modules allows.
+
+    Args:
+        partition: Where the moves begin.
+        space: Partitions allowed.
+        rng: Source of randomness.
+        cost: `(n, n_modules + 1)` of each unit put in each module, a new one last: cheapest first.
+    """
     k = partition.n_modules
     targets = k + (k < space.most)
-    for step in rng.permutation(len(space.units) * targets):
+    steps = rng.permutation(len(space.units) * targets)
+    if cost is not None:
+        known = cost[space.units, :targets].ravel()
+        steps = steps[np.argsort(known[steps], kind="stable")]
+    for step in steps:
         unit, target = space.units[step // targets], step % targets
         own = partition.labels[unit]
         alone = partition.sizes[own] == 1
