@@ -12,6 +12,7 @@ from infoflow import toys
 from infoflow.exchange import ExchangeMeter
 from infoflow.exchange.traffic import Traffic
 from infoflow.exchange.weighting import WEIGHTINGS, weigh
+from infoflow.search import module_score
 
 EXACT = {"donors": "all", "contexts": "all", "bins": "unique"}
 
@@ -26,15 +27,37 @@ def rec():
 HALVES = [0, 1, 0, 1, 0, 1, 0, 1, 0]
 
 
-def test_exchange_is_the_sum_of_flows_measured_one_by_one(rec):
-    ex = ifl.exchange(rec, HALVES, donors=30, contexts=20, coding="units")
+@pytest.mark.parametrize("correction", ["miller_madow", "auto", "none"])
+def test_exchange_is_the_sum_of_flows_measured_one_by_one(rec, correction):
+    options = {"donors": 30, "contexts": 20, "coding": "units", "correction": correction}
+    ex = ifl.exchange(rec, HALVES, **options)
     a, b = ex.partition.modules
-    options = {"donors": 30, "contexts": 20, "coding": "units"}
     there, back = ifl.flow(rec, a, b, **options), ifl.flow(rec, b, a, **options)
     assert ex.flow[0, 1] == pytest.approx(there.bits, abs=1e-12)
     assert ex.flow_given_context[1, 0] == pytest.approx(back.bits_given_context, abs=1e-12)
     assert ex.bits == pytest.approx(there.bits + back.bits, abs=1e-12)
     assert ex.flow_se[0, 1] == pytest.approx(there.se, abs=1e-12)
+
+
+def test_exchange_search_and_score_correct_alike(rec):
+    options = {"donors": 30, "contexts": 20, "seed": 4}
+    meter, ex = ExchangeMeter(rec, **options), ifl.exchange(rec, HALVES, **options)
+    measured = meter(HALVES, ex.weighting)
+    assert ex.flow.tolist() == measured.flow.tolist()
+    assert (ex.bits, ex.se, ex.weighted) == (measured.bits, measured.se, measured.weighted)
+    counted = meter.values([HALVES], ex.weighting)[0]
+    assert counted == pytest.approx([ex.weighted, ex.amount], rel=1e-12)
+    assert module_score(rec, HALVES, samples=2, meter=meter).minimum == ex.weighted
+    found = ifl.search(rec, budget=5, samples=2, **options)
+    again = ifl.exchange(rec, found.partition, **{**options, "seed": meter.fresh().seed})
+    assert again.bits_given_context == found.exchange.bits_given_context
+    joint = ifl.module_flow(rec, HALVES, **options)
+    assert (joint.to_numpy() == ExchangeMeter(rec, coding="joint", **options)(HALVES).flow).all()
+
+
+def test_an_unknown_correction_is_refused(rec):
+    with pytest.raises(ValueError, match="unknown correction 'miller'"):
+        ifl.exchange(rec, HALVES, correction="miller")
 
 
 def test_module_flow_has_a_row_per_sender(rec):
