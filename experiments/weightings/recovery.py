@@ -18,9 +18,9 @@ from __future__ import annotations
 import argparse
 import csv
 from collections import Counter
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.exchange import ExchangeMeter
-from infoflow.exchange.weighting import Weighting
+from infoflow.exchange.weighting import WEIGHTINGS, Weighting
 
 HERE = Path(__file__).parent
 SIZES = {"equal": (7, 7), "unequal": (3, 11)}
@@ -62,7 +62,15 @@ def network(sizes: tuple[int, int], cross: float, seed: int) -> tuple[ifl.Record
     return ifl.record(nn.Sequential(*layers), ["1", "3"], x), planted
 
 
-def study(sizes: str, cross: float, seed: int, given_context: bool, budget: int) -> list[dict]:
+def study(
+    sizes: str,
+    cross: float,
+    seed: int,
+    *,
+    weightings: Sequence[Weighting],
+    given_context: bool,
+    budget: int,
+) -> list[dict]:
     """One row per weighting."""
     rec, planted = network(SIZES[sizes], cross, seed)
     meter = ExchangeMeter(rec, donors=30, contexts=30, seed=seed, given_context=given_context)
@@ -70,7 +78,7 @@ def study(sizes: str, cross: float, seed: int, given_context: bool, budget: int)
     alone = np.eye(len(planted), dtype=int)
     starts = [ifl.Partition(labels) for labels in (np.maximum(planted, 0), *alone)]
     rows = []
-    for weighting in get_args(Weighting):
+    for weighting in weightings:
         found = ifl.search(
             rec, weighting=weighting, method="climbing", starts=starts,
             budget=budget, samples=10, meter=meter,
@@ -92,14 +100,14 @@ def study(sizes: str, cross: float, seed: int, given_context: bool, budget: int)
     return rows
 
 
-def measured(path: Path) -> list[dict]:
+def measured(path: Path, weightings: Sequence[Weighting]) -> list[dict]:
     """Rows of an earlier run; cells that it left off in the middle of are dropped."""
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     cells = Counter(cell(row) for row in rows)
-    return [row for row in rows if cells[cell(row)] == len(get_args(Weighting))]
+    return [row for row in rows if cells[cell(row)] == len(weightings)]
 
 
 def cell(row: dict) -> tuple[float, str, int]:
@@ -111,14 +119,15 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first network")
     parser.add_argument("--networks", type=int, default=50)
     parser.add_argument("--cross", type=float, nargs="+", default=CROSS)
-    parser.add_argument("--budget", type=int, default=300)
+    parser.add_argument("--budget", type=int, default=200)
+    parser.add_argument("--weightings", nargs="+", default=WEIGHTINGS, choices=WEIGHTINGS)
     parser.add_argument("--name", default="recovery.csv")
     parser.add_argument("--plain", action="store_true", help="plain bits, not given the context")
     args = parser.parse_args()
     torch.set_num_threads(1)
     path = HERE / "results" / args.name
     path.parent.mkdir(exist_ok=True)
-    done = measured(path)
+    done = measured(path, args.weightings)
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, FIELDS, restval="")
         table.writeheader()
@@ -127,7 +136,11 @@ def main() -> None:
         for seed in range(args.first, args.first + args.networks):  # all cells of a network at once
             for sizes, cross in product(SIZES, args.cross):
                 if (cross, sizes, seed) not in known:
-                    table.writerows(study(sizes, cross, seed, not args.plain, args.budget))
+                    rows = study(
+                        sizes, cross, seed, weightings=args.weightings,
+                        given_context=not args.plain, budget=args.budget,
+                    )  # fmt: skip
+                    table.writerows(rows)
                     file.flush()
             print(f"{seed - args.first + 1} of {args.networks} networks a cell", flush=True)
 
