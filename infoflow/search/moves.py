@@ -122,6 +122,19 @@ def neighbours(
         yield Partition(labels)
 
 
+def exchanges(partition: Partition, space: Space, rng: np.random.Generator) -> Iterator[Partition]:
+    """All partitions in which two units of different modules have changed places, in random
+    order."""
+    labels = partition.labels
+    first, second = np.triu_indices(len(space.units), 1)
+    apart = labels[space.units[first]] != labels[space.units[second]]
+    pairs = np.column_stack([space.units[first], space.units[second]])[apart]
+    for pair in rng.permutation(pairs):
+        changed = labels.copy()
+        changed[pair] = labels[pair[::-1]]
+        yield Partition(changed)
+
+
 def distances(partitions: Sequence[Partition]) -> np.ndarray:
     """`(P, P)` units outside the largest overlaps of each module of one with the modules of the
     other, or the other way round, whichever are more; units unused in the first left out.

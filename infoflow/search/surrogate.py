@@ -10,7 +10,7 @@ import numpy as np
 from infoflow.exchange.traffic import Traffic
 from infoflow.exchange.weighting import Weighting
 from infoflow.partition import Partition
-from infoflow.search.annealing import COLD, HOT, anneal, climbing
+from infoflow.search.annealing import COLD, HOT, anneal, finish
 from infoflow.search.flow_cut import FlowCut
 from infoflow.search.ledger import Ledger
 from infoflow.search.moves import neighbours
@@ -71,7 +71,7 @@ def screened(
             return
         anneal(ledger, space, best, steps=steps, hot=0.3 * HOT * spread, cold=COLD * spread)
         if ledger.best == best:
-            climbing(ledger, space, [best])
+            finish(ledger, space)
             return
 
 
