@@ -206,6 +206,17 @@ def test_chance_of_a_size_does_not_depend_on_which_partition_asked(rec):
     assert ratios[0] == ratios[1]
 
 
+def test_differences_on_common_draws_are_sharper_than_values():
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh())
+    wide = ifl.record(net, ["1", "3"], torch.randn(300, 6))
+    moved = np.arange(24) % 2
+    moved[13] = 0
+    drawn = [ExchangeMeter(wide, donors=12, contexts=12, seed=seed) for seed in range(20)]
+    values = np.array([meter.values([np.arange(24) % 2, moved])[:, 0] for meter in drawn])
+    assert np.diff(values).std() < 0.5 * values.std(0).min()
+
+
 def test_silent_units_are_those_that_neither_send_nor_receive():
     toy = toys.load_modules("isolated_tracks")
     rec = toy.record()
