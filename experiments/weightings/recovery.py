@@ -19,7 +19,6 @@ import argparse
 import csv
 from collections import Counter
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +133,7 @@ def main() -> None:
         table.writerows(done)
         known = set(map(cell, done))
         for seed in range(args.first, args.first + args.networks):  # all cells of a network at once
-            for sizes, cross in product(SIZES, args.cross):
+            for sizes, cross in [(s, float(c)) for s in SIZES for c in args.cross]:
                 if (cross, sizes, seed) not in known:
                     rows = study(
                         sizes, cross, seed, weightings=args.weightings,

@@ -14,13 +14,14 @@ import argparse
 import csv
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 
 import infoflow as ifl
 from infoflow.exchange import ExchangeMeter
-from infoflow.exchange.weighting import WEIGHTINGS
+from infoflow.exchange.weighting import Weighting
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "search"))
@@ -46,7 +47,7 @@ def main() -> None:
                 rec, donors=30, contexts=30, seed=seed, given_context=not args.plain
             )
             alone = np.eye(len(rec.units), dtype=int)[~rec.units.unused]
-            for weighting in WEIGHTINGS:
+            for weighting in get_args(Weighting):
                 found = ifl.search(
                     rec, weighting=weighting, method="screened", budget=args.budget,
                     starts=list(alone), samples=20, meter=meter,

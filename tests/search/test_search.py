@@ -129,7 +129,7 @@ def test_a_nearly_dead_unit_is_not_the_best_module(weighting):
         net[2].weight[:, 6] = 0.01
     meter = ExchangeMeter(ifl.record(net, ["1", "3"], torch.randn(300, 2)), donors=25, contexts=25)
     assert not meter.traffic.silent[6]
-    tracks = [0, 0, 0, 1, 1, 1, 0] + [0, 0, 0, 1, 1, 1]
+    tracks = [0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1]
     compared = [tracks, *np.eye(13, dtype=int)]
     values = meter.values(compared, weighting)[:, 0]
     by_pairs = meter.values(compared, "pairs")[:, 0]
