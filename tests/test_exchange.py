@@ -12,6 +12,7 @@ from infoflow import toys
 from infoflow.exchange import ExchangeMeter
 from infoflow.exchange.traffic import Traffic
 from infoflow.exchange.weighting import WEIGHTINGS, weigh
+from infoflow.search import module_score
 
 EXACT = {"donors": "all", "contexts": "all", "bins": "unique"}
 
@@ -26,15 +27,37 @@ def rec():
 HALVES = [0, 1, 0, 1, 0, 1, 0, 1, 0]
 
 
-def test_exchange_is_the_sum_of_flows_measured_one_by_one(rec):
-    ex = ifl.exchange(rec, HALVES, donors=30, contexts=20, coding="units")
+@pytest.mark.parametrize("correction", ["miller_madow", "auto", "none"])
+def test_exchange_is_the_sum_of_flows_measured_one_by_one(rec, correction):
+    options = {"donors": 30, "contexts": 20, "coding": "units", "correction": correction}
+    ex = ifl.exchange(rec, HALVES, **options)
     a, b = ex.partition.modules
-    options = {"donors": 30, "contexts": 20, "coding": "units"}
     there, back = ifl.flow(rec, a, b, **options), ifl.flow(rec, b, a, **options)
     assert ex.flow[0, 1] == pytest.approx(there.bits, abs=1e-12)
     assert ex.flow_given_context[1, 0] == pytest.approx(back.bits_given_context, abs=1e-12)
     assert ex.bits == pytest.approx(there.bits + back.bits, abs=1e-12)
     assert ex.flow_se[0, 1] == pytest.approx(there.se, abs=1e-12)
+
+
+def test_exchange_search_and_score_correct_alike(rec):
+    options = {"donors": 30, "contexts": 20, "seed": 4}
+    meter, ex = ExchangeMeter(rec, **options), ifl.exchange(rec, HALVES, **options)
+    measured = meter(HALVES, ex.weighting)
+    assert ex.flow.tolist() == measured.flow.tolist()
+    assert (ex.bits, ex.se, ex.weighted) == (measured.bits, measured.se, measured.weighted)
+    counted = meter.values([HALVES], ex.weighting)[0]
+    assert counted == pytest.approx([ex.weighted, ex.amount], rel=1e-12)
+    assert module_score(rec, HALVES, samples=2, meter=meter).minimum == ex.weighted
+    found = ifl.search(rec, budget=5, samples=2, **options)
+    again = ifl.exchange(rec, found.partition, **{**options, "seed": meter.fresh().seed})
+    assert again.bits_given_context == found.exchange.bits_given_context
+    joint = ifl.module_flow(rec, HALVES, **options)
+    assert (joint.to_numpy() == ExchangeMeter(rec, coding="joint", **options)(HALVES).flow).all()
+
+
+def test_an_unknown_correction_is_refused(rec):
+    with pytest.raises(ValueError, match="unknown correction 'miller'"):
+        ifl.exchange(rec, HALVES, correction="miller")
 
 
 def test_module_flow_has_a_row_per_sender(rec):
@@ -75,22 +98,36 @@ def test_each_weighting_divides_by_what_it_says():
     flow = np.array([[0.0, 3.0], [1.0, 0.0]])
     partition = ifl.Partition([0, 0, 1, 1, 1, -1])
     unit_flow = np.zeros((6, 6))
-    unit_flow[0, 3] = unit_flow[1, 2] = 2.0
+    unit_flow[0, 3], unit_flow[1, 2] = 2.0, 3.0
     connected = np.zeros((6, 6), dtype=bool)
     connected[:3, 3:] = True
-    traffic = Traffic(unit_flow, np.array([1.0, 2.0, 1.0, 0.5, 0.0, 9.0]), connected)
+    traffic = Traffic(unit_flow, np.array([1.0, 2.0, 2.0, 0.5, 0.0, 9.0]), connected)
     values = {w: weigh(w, flow, partition, lambda: traffic, lambda: (8.0, 2.0)) for w in WEIGHTINGS}
     assert values == {
         "none": 4.0,
         "min_size": 4.0 / 2,
         "pairs": 4.0 / 12,
-        "min_entropy": 4.0 / 1.5,
+        "min_entropy": 4.0 / 2.5,
         "cut_connections": 4.0 / 4,
-        "conductance": 4.0 / 4.0,
-        "ncut": 4.0 / 4.0 + 4.0 / 4.0,
+        "conductance": 4.0 / 2.5,  # 2 and 3 receive 3 and 2 bits, of entropies 2 and .5
+        "ncut": 4.0 / 5.0 + 4.0 / 2.5,
         "size_null": 4.0 / 8.0,
         "size_z": (4.0 - 8.0) / 2.0,
     }
+
+
+def test_a_unit_receives_no_more_than_it_can_take_up():
+    """Eight senders that say much the same; the receiver alone exchanges what it has traffic of."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 2), nn.Tanh())
+    with torch.no_grad():
+        net[2].weight[0], net[2].weight[1] = 1.0, torch.arange(8.0)
+    meter = ExchangeMeter(ifl.record(net, ["1", "3"], torch.randn(300, 1)), donors=30, contexts=30)
+    traffic = meter.traffic
+    alone = [np.arange(10) == unit for unit in (8, 9)]
+    received = [meter([*labels.astype(int)]).bits_given_context for labels in alone]
+    assert (traffic.unit_flow[:, 8:].sum(0) > np.array(received) * 1.5).all()
+    assert traffic.per_unit[8:] == pytest.approx(received, rel=0.25)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -167,6 +204,17 @@ def test_chance_of_a_size_does_not_depend_on_which_partition_asked(rec):
     meter.values([first], "size_null")
     ratios = [m.values([second], "size_null")[0, 0] for m in (meter, other)]
     assert ratios[0] == ratios[1]
+
+
+def test_differences_on_common_draws_are_sharper_than_values():
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh())
+    wide = ifl.record(net, ["1", "3"], torch.randn(300, 6))
+    moved = np.arange(24) % 2
+    moved[13] = 0
+    drawn = [ExchangeMeter(wide, donors=12, contexts=12, seed=seed) for seed in range(20)]
+    values = np.array([meter.values([np.arange(24) % 2, moved])[:, 0] for meter in drawn])
+    assert np.diff(values).std() < 0.5 * values.std(0).min()
 
 
 def test_silent_units_are_those_that_neither_send_nor_receive():

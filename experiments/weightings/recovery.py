@@ -1,21 +1,25 @@
 """Which weighting finds planted modules? Two tracks with weak links, weak and nearly dead units.
 
-    python experiments/weightings/recovery.py --networks 20
+    python experiments/weightings/recovery.py
+    python experiments/weightings/recovery.py --first 1000 --name recovery_fresh.csv
 
 Each network has two layers. Track sizes are equal (7 + 7 units a layer) or unequal (3 + 11);
 weights between tracks are `cross` times those within. Each layer also has one weak unit (in- and
 outgoing weights a twentieth) and one nearly dead one (a thousandth), which belong to nobody.
 Every weighting is minimised with the same donors and contexts by hill climbing, from the planted
-partition among other starts, so that what is asked is where the minimum lies and not how well it
-is searched for. Recovered means that the units of the tracks are divided as planted.
+partition, every single unit against all others, and seeds, the best of them first, so that what is
+asked is where the minimum lies and not how well it is searched for. Recovered means that the units
+of the tracks are divided as planted. Networks whose rows are in the file already are not measured
+again.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
@@ -23,7 +27,7 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.exchange import ExchangeMeter
-from infoflow.exchange.weighting import Weighting
+from infoflow.exchange.weighting import WEIGHTINGS, Weighting
 
 HERE = Path(__file__).parent
 SIZES = {"equal": (7, 7), "unequal": (3, 11)}
@@ -57,16 +61,25 @@ def network(sizes: tuple[int, int], cross: float, seed: int) -> tuple[ifl.Record
     return ifl.record(nn.Sequential(*layers), ["1", "3"], x), planted
 
 
-def study(sizes: str, cross: float, seed: int, given_context: bool, budget: int) -> list[dict]:
+def study(
+    sizes: str,
+    cross: float,
+    seed: int,
+    *,
+    weightings: Sequence[Weighting],
+    given_context: bool,
+    budget: int,
+) -> list[dict]:
     """One row per weighting."""
     rec, planted = network(SIZES[sizes], cross, seed)
     meter = ExchangeMeter(rec, donors=30, contexts=30, seed=seed, given_context=given_context)
     core = planted >= 0
-    start = ifl.Partition(np.maximum(planted, 0))
+    alone = np.eye(len(planted), dtype=int)
+    starts = [ifl.Partition(labels) for labels in (np.maximum(planted, 0), *alone)]
     rows = []
-    for weighting in get_args(Weighting):
+    for weighting in weightings:
         found = ifl.search(
-            rec, weighting=weighting, method="climbing", starts=[start],
+            rec, weighting=weighting, method="climbing", starts=starts,
             budget=budget, samples=10, meter=meter,
         )  # fmt: skip
         labels = np.where(core, found.partition.labels, -1)
@@ -86,25 +99,49 @@ def study(sizes: str, cross: float, seed: int, given_context: bool, budget: int)
     return rows
 
 
+def measured(path: Path, weightings: Sequence[Weighting]) -> list[dict]:
+    """Rows of an earlier run; cells that it left off in the middle of are dropped."""
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    cells = Counter(cell(row) for row in rows)
+    return [row for row in rows if cells[cell(row)] == len(weightings)]
+
+
+def cell(row: dict) -> tuple[float, str, int]:
+    return float(row["cross"]), row["sizes"], int(row["seed"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first network")
     parser.add_argument("--networks", type=int, default=50)
-    parser.add_argument("--budget", type=int, default=150)
+    parser.add_argument("--cross", type=float, nargs="+", default=CROSS)
+    parser.add_argument("--budget", type=int, default=200)
+    parser.add_argument("--weightings", nargs="+", default=WEIGHTINGS, choices=WEIGHTINGS)
+    parser.add_argument("--name", default="recovery.csv")
     parser.add_argument("--plain", action="store_true", help="plain bits, not given the context")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    name = "recovery_plain.csv" if args.plain else "recovery.csv"
-    path = HERE / "results" / name
+    path = HERE / "results" / args.name
     path.parent.mkdir(exist_ok=True)
+    done = measured(path, args.weightings)
     with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, FIELDS)
+        table = csv.DictWriter(file, FIELDS, restval="")
         table.writeheader()
-        for seed in range(args.networks):  # all cells at once, so that a part is a smaller study
-            for sizes in SIZES:
-                for cross in CROSS:
-                    table.writerows(study(sizes, cross, seed, not args.plain, args.budget))
+        table.writerows(done)
+        known = set(map(cell, done))
+        for seed in range(args.first, args.first + args.networks):  # all cells of a network at once
+            for sizes, cross in [(s, float(c)) for s in SIZES for c in args.cross]:
+                if (cross, sizes, seed) not in known:
+                    rows = study(
+                        sizes, cross, seed, weightings=args.weightings,
+                        given_context=not args.plain, budget=args.budget,
+                    )  # fmt: skip
+                    table.writerows(rows)
                     file.flush()
-            print(f"{seed + 1} of {args.networks} networks a cell", flush=True)
+            print(f"{seed - args.first + 1} of {args.networks} networks a cell", flush=True)
 
 
 if __name__ == "__main__":

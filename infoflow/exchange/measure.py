@@ -8,6 +8,7 @@ from infoflow.exchange.meter import ExchangeMeter, PartitionLike
 from infoflow.exchange.result import Exchange
 from infoflow.exchange.weighting import Weighting, check_weighting
 from infoflow.information.binning import Bins, Coding
+from infoflow.information.mutual import Correction
 from infoflow.information.tables import Pool
 from infoflow.record import Recording
 
@@ -27,6 +28,7 @@ def exchange(
     coding: Coding = "units",
     seed: int = 0,
     pool: Pool = "mean",
+    correction: Correction = "miller_madow",
     progress: bool = False,
 ) -> Exchange:
     """Information exchanged by the modules of a partition: Σ over a ≠ b of flow(a → b), in bits.
@@ -49,13 +51,16 @@ def exchange(
             of them); "joint": one code per target module, a lower bound.
         seed: Seed of the draws.
         pool: What to do with positions.
+        correction: Bias correction, as for `table_flow`. Miller-Madow, as in every search and
+            score, so that values compare; "auto" is what `flow` has.
         progress: Show a progress bar.
 
     Returns:
         An `Exchange`: bits, standard error, module × module matrix, weighted value.
 
     Raises:
-        ValueError: Labels of another length, fewer than two modules, unknown weighting.
+        ValueError: Labels of another length, fewer than two modules, unknown weighting or
+            correction.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -75,7 +80,7 @@ def exchange(
         seed=seed,
         pool=pool,
         given_context=given_context,
-        correction="auto",
+        correction=correction,
     )
     return meter(partition, weighting, progress=progress)
 
@@ -91,6 +96,7 @@ def module_flow(
     coding: Coding = "joint",
     seed: int = 0,
     pool: Pool = "mean",
+    correction: Correction = "miller_madow",
     progress: bool = False,
 ) -> pd.DataFrame:
     """Flow between the modules of a partition: row a, column b is flow(a → b) in bits.
@@ -116,6 +122,7 @@ def module_flow(
         coding=coding,
         seed=seed,
         pool=pool,
+        correction=correction,
         progress=progress,
     )
     values = result.flow_given_context if given_context else result.flow

@@ -14,7 +14,7 @@ from infoflow.exchange.traffic import Traffic, measure_traffic, resolution_bits
 from infoflow.exchange.weighting import Weighting, check_weighting, weigh
 from infoflow.information.binning import Bins, Coding
 from infoflow.information.donors import TableFlow, table_flow, two_way_se
-from infoflow.information.mutual import Correction
+from infoflow.information.mutual import Correction, check_correction
 from infoflow.information.tables import (
     Pool,
     Target,
@@ -42,9 +42,10 @@ class ExchangeMeter:
         seed: Seed of the draws.
         pool: What to do with positions.
         given_context: Weigh the exchange given the context rather than the plain one.
-        correction: Bias correction, as for `table_flow`. Miller-Madow, the default, can be counted
-            on the fly; `exchange` has "auto", which may look for codes that were not seen (some
-            thousandths of a bit nearer to the truth at 200 x 100, several times slower).
+        correction: Bias correction, as for `table_flow`. Miller-Madow, the default here and of
+            `exchange`, can be counted on the fly; "auto", the default of `flow`, may look for codes
+            that were not seen (some thousandths of a bit a unit nearer to the truth at 200 x 100,
+            several times slower).
         traffic: What the weightings need, if it was computed before.
     """
 
@@ -62,6 +63,7 @@ class ExchangeMeter:
         correction: Correction = "miller_madow",
         traffic: Traffic | None = None,
     ) -> None:
+        check_correction(correction)
         rng = np.random.default_rng(seed)
         self.rec = rec
         self.coding: Coding = coding

@@ -33,8 +33,15 @@ class Traffic:
 
     @cached_property
     def per_unit(self) -> np.ndarray:
-        """`(n,)` bits that each unit sends and receives."""
-        return self.unit_flow.sum(0) + self.unit_flow.sum(1)
+        """`(n,)` bits that each unit sends, and receives.
+
+        Senders tell a receiver much the same, and no more than it can take up: what it receives is
+        the sum of single flows, but at most its entropy. Without that limit a unit that everything
+        drives (entropy 3.3 bits, single flows that add up to 23) had traffic its exchange with all
+        others could never come near, and by itself was the best module of a trained network.
+        """
+        received = np.minimum(self.unit_flow.sum(0), self.entropy)
+        return received + self.unit_flow.sum(1)
 
     @cached_property
     def silent(self) -> np.ndarray:
@@ -49,7 +56,7 @@ class Traffic:
         return replace(self, unit_flow=self.unit_flow * np.outer(inside, inside))
 
     def volume(self, partition: Partition) -> np.ndarray:
-        """`(k,)` bits that each module's units send and receive, one by one, inside and out."""
+        """`(k,)` bits that each module's units send and receive, inside and out."""
         labels = partition.labels
         used = labels >= 0
         return np.bincount(labels[used], self.per_unit[used], minlength=partition.n_modules)

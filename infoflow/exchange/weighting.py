@@ -48,7 +48,7 @@ def weigh(
     | pairs | ordered pairs of units in different modules |
     | min_entropy | entropy of the least varied module, unit by unit |
     | cut_connections | ordered pairs of units in different modules that layers connect |
-    | conductance | traffic of the least busy module: unit flows sent and received |
+    | conductance | traffic of the least busy module: sent and received by its units, inside too |
     | ncut | each module's own traffic: Σ_a (sent + received by a) / traffic of a |
     | size_null | mean exchange of random partitions with the same module sizes |
     | size_z | their standard deviation, after their mean is taken off (may be negative) |

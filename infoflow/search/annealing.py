@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 
 from infoflow.partition import Partition
 from infoflow.search.ledger import Ledger
-from infoflow.search.moves import moved, mutated, neighbours
+from infoflow.search.moves import exchanges, moved, mutated, neighbours
 from infoflow.search.space import Space
 
 # Temperatures as shares of the standard deviation over random partitions. Measured on the cut of
@@ -35,12 +35,11 @@ def annealing(
         spread: Standard deviation of the value over random partitions.
         restarts: Number of chains.
     """
-    for chain in range(restarts):
-        first = min(starts, key=ledger) if starts and chain == 0 else space.random(ledger.rng)
-        steps = ledger.left // (restarts - chain)
+    for number in range(restarts):
+        first = min(starts, key=ledger) if starts and number == 0 else space.random(ledger.rng)
+        steps = ledger.left // (restarts - number)
         anneal(ledger, space, first, steps=int(0.9 * steps), hot=HOT * spread, cold=COLD * spread)
-    if ledger.best is not None:
-        climbing(ledger, space, [ledger.best])
+    finish(ledger, space)
 
 
 def anneal(
@@ -70,8 +69,10 @@ def anneal(
 
 
 def climbing(ledger: Ledger, space: Space, starts: Sequence[Partition], patience: int = 20) -> None:
-    """Hill climbing from every start and then from random ones until the budget is spent."""
-    queue, seen = list(starts), 0
+    """Hill climbing from every start, best first, and then from random ones until the budget is
+    spent."""
+    ledger.many(starts)
+    queue, seen = sorted(starts, key=lambda p: ledger.known.get(p, np.inf)), 0
     while ledger.left and seen < patience:
         before = ledger.left
         climb(ledger, space, queue.pop(0) if queue else space.random(ledger.rng))
@@ -79,39 +80,37 @@ def climbing(ledger: Ledger, space: Space, starts: Sequence[Partition], patience
 
 
 def climb(
-    ledger: Ledger,
-    space: Space,
-    start: Partition,
-    *,
-    at_most: int | None = None,
-    batch: int = 8,
-) -> bool:
+    ledger: Ledger, space: Space, start: Partition, *, pairs: bool = False, batch: int = 8
+) -> None:
     """From `start`, take the best of each few moves that improves, until no move does.
 
     Args:
         ledger: Measures, and holds the budget.
         space: Partitions allowed.
         start: Where to begin.
-        at_most: Evaluations to spend.
+        pairs: Where no unit moved improves, exchange pairs of units.
         batch: Moves tried together.
-
-    Returns:
-        Whether it ended below where it began.
     """
-    value = ledger(start)
-    first, current = value, start
-    ends = 0 if at_most is None else max(ledger.left - at_most, 0)
+    current, value = start, ledger(start)
     improved = True
-    while improved and ledger.left > ends:
+    while improved and ledger.left:
         improved = False
         moves = neighbours(current, space, ledger.rng)
-        while ledger.left > ends and (some := list(islice(moves, batch))):
+        if pairs:
+            moves = chain(moves, exchanges(current, space, ledger.rng))
+        while ledger.left and (some := list(islice(moves, batch))):
             values = ledger.many(some)
             best = int(np.argmin(values))
             if values[best] < value:
                 current, value, improved = some[best], values[best], True
                 break
-    return value < first
+
+
+def finish(ledger: Ledger, space: Space) -> None:
+    """Climb from the best by units moved and exchanged; what is left goes to random starts."""
+    if ledger.best is not None:
+        climb(ledger, space, ledger.best, pairs=True)
+        climbing(ledger, space, [])
 
 
 def stepped(partition: Partition, space: Space, rng: np.random.Generator) -> Partition:

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from infoflow.partition import Partition
-from infoflow.search.annealing import COLD, HOT, anneal, climbing
+from infoflow.search.annealing import COLD, HOT, anneal, finish
 from infoflow.search.ledger import Ledger
 from infoflow.search.moves import distances, injected, mutated
 from infoflow.search.space import Space
 
-# Evaluations per unit that a founder should have; fewer founders where the budget does not allow.
+# Evaluations per unit that a founder should have; a single founder where there are fewer.
 _STEPS_PER_UNIT = 15
-_MOST_MEMBERS = 6
+_MOST_MEMBERS = 2
+# Shares of the budget: of all founders together, and of each child; a tenth is for the last climb.
+_FOUNDING = 0.6
+_CHILD = 0.1
 
 
 def genetic(
@@ -45,8 +48,7 @@ def genetic(
         own = ledger.left // (restarts - start)
         _population(ledger, space, given, own, spread)
         given = []
-    if ledger.best is not None:
-        climbing(ledger, space, [ledger.best])
+    finish(ledger, space)
 
 
 def _population(
@@ -54,7 +56,8 @@ def _population(
 ) -> None:
     """Found a population and breed it until so many evaluations are spent."""
     rng, ends = ledger.rng, ledger.left - int(0.9 * own)
-    count = int(np.clip(own // (2 * _STEPS_PER_UNIT * len(space.units)), 1, _MOST_MEMBERS))
+    enough = int(_FOUNDING * own / (_STEPS_PER_UNIT * len(space.units)))
+    count = min(max(enough, 1), _MOST_MEMBERS)
     cold, fruitless = COLD * spread, 0
     ledger.many(given)
     members: list[Partition] = []
@@ -62,12 +65,13 @@ def _population(
         known = [p for p in given if p in ledger.known] if number == 0 else []
         first = min(known, key=ledger.known.__getitem__) if known else space.random(rng)
         hot = (0.5 if known else 1.0) * HOT * spread  # a good start is not to be melted
-        members.append(anneal(ledger, space, first, steps=own // (2 * count), hot=hot, cold=cold))
+        steps = int(_FOUNDING * own / count)
+        members.append(anneal(ledger, space, first, steps=steps, hot=hot, cold=cold))
     while ledger.left > ends and fruitless < 10:
         before = ledger.left
         child = _child(members, space, rng)
-        steps = min(own // (4 * count), ledger.left - ends)
-        end = anneal(ledger, space, child, steps=steps, hot=0.3 * HOT * spread, cold=cold)
+        steps = min(int(_CHILD * own), ledger.left - ends)
+        end = anneal(ledger, space, child, steps=steps, hot=0.1 * HOT * spread, cold=cold)
         members = _survivors(ledger, [*members, end], count)
         fruitless = fruitless + 1 if ledger.left == before else 0
 

@@ -90,12 +90,28 @@ def mutated(partition: Partition, space: Space, rng: np.random.Generator) -> Par
     return partition
 
 
-def neighbours(partition: Partition, space: Space, rng: np.random.Generator) -> Iterator[Partition]:
+def neighbours(
+    partition: Partition,
+    space: Space,
+    rng: np.random.Generator,
+    cost: np.ndarray | None = None,
+) -> Iterator[Partition]:
     """All partitions one unit move away, in random order; a unit may open a module of its own, or
-    leave one, where the number of modules allows."""
+    leave one, where the number of modules allows.
+
+    Args:
+        partition: Where the moves begin.
+        space: Partitions allowed.
+        rng: Source of randomness.
+        cost: `(n, n_modules + 1)` of each unit put in each module, a new one last: cheapest first.
+    """
     k = partition.n_modules
     targets = k + (k < space.most)
-    for step in rng.permutation(len(space.units) * targets):
+    steps = rng.permutation(len(space.units) * targets)
+    if cost is not None:
+        known = cost[space.units, :targets].ravel()
+        steps = steps[np.argsort(known[steps], kind="stable")]
+    for step in steps:
         unit, target = space.units[step // targets], step % targets
         own = partition.labels[unit]
         alone = partition.sizes[own] == 1
@@ -104,6 +120,19 @@ def neighbours(partition: Partition, space: Space, rng: np.random.Generator) -> 
         labels = partition.labels.copy()
         labels[unit] = target
         yield Partition(labels)
+
+
+def exchanges(partition: Partition, space: Space, rng: np.random.Generator) -> Iterator[Partition]:
+    """All partitions in which two units of different modules have changed places, in random
+    order."""
+    labels = partition.labels
+    first, second = np.triu_indices(len(space.units), 1)
+    apart = labels[space.units[first]] != labels[space.units[second]]
+    pairs = np.column_stack([space.units[first], space.units[second]])[apart]
+    for pair in rng.permutation(pairs):
+        changed = labels.copy()
+        changed[pair] = labels[pair[::-1]]
+        yield Partition(changed)
 
 
 def distances(partitions: Sequence[Partition]) -> np.ndarray:

@@ -8,45 +8,34 @@ from itertools import islice
 import numpy as np
 
 from infoflow.exchange.traffic import Traffic
-from infoflow.exchange.weighting import Weighting, weigh
+from infoflow.exchange.weighting import Weighting
 from infoflow.partition import Partition
-from infoflow.search.annealing import COLD, HOT, anneal, climbing, stepped
+from infoflow.search.annealing import COLD, HOT, anneal, finish
+from infoflow.search.flow_cut import FlowCut
 from infoflow.search.ledger import Ledger
 from infoflow.search.moves import neighbours
+from infoflow.search.sampling import random_partition
 from infoflow.search.space import Space
 
 Proxy = Callable[[Partition], float]
 """Partition -> a number that is small where few bits should cross."""
 
+# Steps of a minimisation of the proxy, per unit.
+_STEPS_PER_UNIT = 50
 
-def flow_proxy(traffic: Traffic, weighting: Weighting) -> Proxy:
-    """The cut of the unit flows, weighted as the true exchange is.
 
-    What a module sends is taken to be what its units send one by one; what they send together
-    only, or twice over, is missed. The null of equal sizes needs true exchanges, so for "size_null"
-    and "size_z" the cut is divided by the pairs of units apart instead.
-    """
-    plain: Weighting = "pairs" if weighting in ("size_null", "size_z") else weighting
-
-    unit_flow = traffic.unit_flow
-
-    def proxy(partition: Partition) -> float:
-        member = (partition.labels[:, None] == np.arange(partition.n_modules)).astype(np.float64)
-        flow = member.T @ (unit_flow @ member)
-        np.fill_diagonal(flow, 0.0)
-        return weigh(plain, flow, partition, lambda: traffic, lambda: (1.0, 1.0))
-
-    return proxy
+def flow_proxy(traffic: Traffic, weighting: Weighting) -> FlowCut:
+    """The cut of the unit flows, weighted as the true exchange is."""
+    return FlowCut(traffic, weighting)
 
 
 def screened(
     ledger: Ledger,
     space: Space,
     starts: Sequence[Partition],
-    proxy: Proxy,
+    proxy: FlowCut,
     *,
     spread: float,
-    inner: int = 400,
     judged: int = 8,
     proposals: int = 4,
 ) -> None:
@@ -64,13 +53,17 @@ def screened(
         starts: Measured first.
         proxy: What is cheap.
         spread: Standard deviation of the true value over random partitions.
-        inner: Proxy evaluations of each minimisation.
         judged: Neighbours measured at a time.
-        proposals: Minimisations.
+        proposals: Minimisations, at least one for each number of modules allowed.
     """
-    rng = ledger.rng
+    numbers = range(space.least, space.most + 1)
     ledger.many(list(starts))
-    ledger.many([_minimised(proxy, space, rng, inner) for _ in range(proposals)])
+    ledger.many(
+        [
+            _minimised(proxy, space, numbers[i % len(numbers)], ledger.rng)
+            for i in range(max(proposals, len(numbers)))
+        ]
+    )
     while ledger.left and ledger.best is not None:
         best = _descend(ledger, space, ledger.best, proxy, judged)
         steps = int(0.9 * ledger.left)
@@ -78,18 +71,18 @@ def screened(
             return
         anneal(ledger, space, best, steps=steps, hot=0.3 * HOT * spread, cold=COLD * spread)
         if ledger.best == best:
-            climbing(ledger, space, [best])
+            finish(ledger, space)
             return
 
 
 def _descend(
-    ledger: Ledger, space: Space, start: Partition, proxy: Proxy, judged: int
+    ledger: Ledger, space: Space, start: Partition, proxy: FlowCut, judged: int
 ) -> Partition:
     """One-unit moves, likeliest first, until no neighbour is better."""
     current, improved = start, True
     while improved and ledger.left:
         improved = False
-        ranked = iter(sorted(neighbours(current, space, ledger.rng), key=proxy))
+        ranked = neighbours(current, space, ledger.rng, proxy.around(current))
         while ledger.left and (some := list(islice(ranked, judged))):
             values = ledger.many(some)
             best = int(np.argmin(values))
@@ -99,21 +92,16 @@ def _descend(
     return current
 
 
-def _minimised(proxy: Proxy, space: Space, rng: np.random.Generator, inner: int) -> Partition:
-    """The best partition met by annealing the proxy from a random one."""
-    drawn = [space.random(rng) for _ in range(8)]
-    values = [proxy(p) for p in drawn]
-    finite = [v for v in values if np.isfinite(v)]
-    spread = float(np.std(finite)) if len(finite) > 1 else 1.0
-    value = min(values)
-    best = current = drawn[values.index(value)]
-    least = value
-    for step in range(inner):
-        candidate = stepped(current, space, rng)
-        found = proxy(candidate)
-        temperature = max(0.5 * spread * 1e-3 ** (step / inner), 1e-300)
-        if rng.random() < np.exp(-max(found - value, 0.0) / temperature):
-            current, value = candidate, found
-        if value < least:
-            best, least = current, value
-    return best
+def _minimised(proxy: FlowCut, space: Space, k: int, rng: np.random.Generator) -> Partition:
+    """The best partition into k modules met by annealing the proxy from a random one."""
+    drawn = [random_partition(space.used, k, rng) for _ in range(8)]
+    values = np.array([proxy(p) for p in drawn])
+    finite = values[np.isfinite(values)]
+    spread = float(finite.std()) if len(finite) > 1 and finite.std() > 0 else 1.0
+    return proxy.annealed(
+        drawn[int(values.argmin())],
+        steps=_STEPS_PER_UNIT * len(space.units),
+        hot=0.5 * spread,
+        cold=5e-4 * spread,
+        rng=rng,
+    )

@@ -87,14 +87,18 @@ def test_a_larger_budget_goes_on_from_where_the_smaller_ended(rec, tmp_path):
     assert np.array_equal(longer.trail[: len(shorter.trail)], shorter.trail)
 
 
-def test_a_search_killed_by_the_system_goes_on_bit_for_bit(rec, tmp_path):
-    whole = ifl.search(rec, **OPTIONS)
+@pytest.mark.parametrize(
+    ("method", "n_modules"), [("genetic", 2), ("genetic", range(2, 4)), ("screened", 2)]
+)
+def test_a_search_killed_by_the_system_goes_on_bit_for_bit(rec, tmp_path, method, n_modules):
+    options = {**OPTIONS, "method": method, "n_modules": n_modules}
+    whole = ifl.search(rec, **options)
     path = tmp_path / "search.npz"
     code = (
         "import sys, time; import infoflow as ifl; "
-        "from tests.search.test_checkpoint import OPTIONS, network; "
+        "from tests.search.test_checkpoint import network; "
         "ifl.search(network(), checkpoint=sys.argv[1], callback=lambda s: time.sleep(0.2), "
-        "**OPTIONS)"
+        f"**{options!r})"
     )
     root = Path(__file__).parents[2]
     env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
@@ -108,7 +112,7 @@ def test_a_search_killed_by_the_system_goes_on_bit_for_bit(rec, tmp_path):
         process.wait()
     with np.load(path) as found:
         assert 0 < len(found["values"]) < whole.evaluations
-    assert_same(ifl.search(rec, checkpoint=path, **OPTIONS), whole)
+    assert_same(ifl.search(rec, checkpoint=path, **options), whole)
 
 
 @pytest.mark.parametrize(

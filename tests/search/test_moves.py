@@ -7,7 +7,16 @@ import infoflow as ifl
 from infoflow.search.annealing import annealing, climb, climbing
 from infoflow.search.genetic import genetic
 from infoflow.search.ledger import Ledger
-from infoflow.search.moves import distances, injected, merged, moved, mutated, neighbours, split
+from infoflow.search.moves import (
+    distances,
+    exchanges,
+    injected,
+    merged,
+    moved,
+    mutated,
+    neighbours,
+    split,
+)
 from infoflow.search.sampling import random_partition, random_partitions, sampling
 from infoflow.search.space import Space
 
@@ -122,6 +131,50 @@ def test_neighbours_are_all_partitions_one_move_away():
     found = set(neighbours(start, space, np.random.default_rng(0)))
     expected = {p for p in space.all() if p != start and distance(p, start) == 1}
     assert found == {p for p in expected if abs(p.n_modules - 2) <= 1}
+
+
+def test_neighbours_come_in_the_order_of_their_cost():
+    space, rng = space_of(7, 2, 3, unused=[1]), np.random.default_rng(0)
+    start, cost = ifl.Partition([0, -1, 0, 1, 1, 0, 1]), rng.random((7, 3))
+    found = list(neighbours(start, space, rng, cost))
+    assert set(found) == set(neighbours(start, space, rng))
+    changes = [moved_unit(start, p) for p in found]
+    assert changes == sorted(changes, key=lambda change: cost[change])
+
+
+def moved_unit(start, partition):
+    """Which unit moved where, in the labels that the start has; 2: to a module of its own."""
+    for unit in np.flatnonzero(~start.unused):
+        for target in range(3):
+            labels = start.labels.copy()
+            labels[unit] = target
+            if target != start.labels[unit] and ifl.Partition(labels) == partition:
+                return unit, target
+    raise AssertionError("not one move away")
+
+
+def test_exchanges_are_all_partitions_with_two_units_swapped():
+    space, start = space_of(6, unused=[1]), ifl.Partition([0, -1, 0, 0, 1, 1])
+    found = list(exchanges(start, space, np.random.default_rng(0)))
+    pairs = {p: set(p.modules[int(p.sizes.argmin())].tolist()) for p in space.all()}
+    expected = {p for p, pair in pairs.items() if len(pair) == 2 and len(pair & {4, 5}) == 1}
+    assert set(found) == expected
+    assert len(found) == len(expected) == 6
+
+
+def test_exchanged_pairs_are_found_where_single_moves_are_stuck():
+    target = ifl.Partition([0, 1] * 5)
+
+    def even_only(partitions):
+        values = [distance(p, target) + 10 * abs(p.sizes[0] - p.sizes[1]) for p in partitions]
+        return np.column_stack([values, values]).astype(float)
+
+    start = ifl.Partition([0] * 5 + [1] * 5)
+    stuck, ledger = (Ledger(even_only, budget=500, seed=0) for _ in range(2))
+    climb(stuck, space_of(10), start)
+    climb(ledger, space_of(10), start, pairs=True)
+    assert stuck.best == start
+    assert ledger.best == target
 
 
 def test_of_equal_values_the_finer_partition_is_best():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import infoflow as ifl
-from infoflow import toys
+from infoflow import plot, toys
 from infoflow.exchange import ExchangeMeter
 
 SMALL = {"samples": 5, "donors": 10, "contexts": 10}
@@ -100,6 +100,41 @@ def test_history_has_a_row_for_every_partition_measured_and_never_gets_worse(rec
     assert len(history) == found.evaluations
     assert (np.diff(history["best"]) <= 0).all()
     assert history["weighted"].min() == history["best"].iloc[-1]
+
+
+def test_the_history_is_drawn_as_it_is(rec):
+    found = ifl.search(rec, method="sampling", budget=10, **SMALL)
+    drawn = [[*line.get_ydata()] for line in plot.search_history(found).get_lines()]
+    assert found.history["best"].tolist() in drawn
+
+
+def test_progress_shows_the_best_so_far_and_only_when_asked_for(rec, capsys):
+    ifl.search(rec, budget=10, **SMALL)
+    assert capsys.readouterr().err == ""
+    found = ifl.search(rec, budget=10, progress=True, **SMALL)
+    assert f"best={found.trail[5:, 0].min():.4g}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("weighting", ["conductance", "ncut"])
+def test_a_nearly_dead_unit_is_not_the_best_module(weighting):
+    """Two linked tracks and a unit of weak links: by itself it exchanges least, and less than the
+    tracks where pairs of units are all that is counted."""
+    torch.manual_seed(0)
+    track = torch.tensor([0, 0, 0, 1, 1, 1, 2])
+    net = nn.Sequential(nn.Linear(2, 7), nn.Tanh(), nn.Linear(7, 6), nn.Tanh())
+    with torch.no_grad():
+        net[0].weight.normal_().mul_(torch.where(track[:, None] == torch.arange(2), 1, 0.1))
+        net[0].weight[6] = 1.0
+        net[2].weight.normal_().mul_(torch.where(track[:6, None] == track, 1, 0.1))
+        net[2].weight[:, 6] = 0.01
+    meter = ExchangeMeter(ifl.record(net, ["1", "3"], torch.randn(300, 2)), donors=25, contexts=25)
+    assert not meter.traffic.silent[6]
+    tracks = [0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1]
+    compared = [tracks, *np.eye(13, dtype=int)]
+    values = meter.values(compared, weighting)[:, 0]
+    by_pairs = meter.values(compared, "pairs")[:, 0]
+    assert values.argmin() == 0
+    assert by_pairs.argmin() == 1 + 6
 
 
 def test_a_start_is_measured_and_never_lost(rec, meter):
