@@ -114,11 +114,20 @@ def finding(comparison: Comparison) -> str:
             f"least (module score {scores[name]:.2f}, causal search {scores[CAUSAL]:.2f}); it "
             f"agrees with the causal one to {agreed[name]:.2f} (random partitions: {chance:.2f})."
         )
+    sized = _of_equal_sizes(comparison, top)
     return (
         f"{first} Q {verdict} tells: over partitions of all qualities Q under {top} "
-        f"ranks them most like their exchange does (Spearman {rho:.2f}; the least telling measure, "
-        f"{least}, {tracked[least]:.2f}).{_other_proxy(comparison, rho)}{last}"
+        f"ranks them most like their exchange does (Spearman {rho:.2f}{sized}; the least telling "
+        f"measure, {least}, {tracked[least]:.2f}).{_other_proxy(comparison, rho)}{last}"
     )
+
+
+def _of_equal_sizes(comparison: Comparison, measure: str) -> str:
+    """The same where it is hardest: among random partitions of equal module sizes."""
+    table = comparison.correlations_by
+    table = table.loc[(table["kind"] == "same sizes") & (table["scope"] == "together")]
+    rho = dict(zip(table["predictor"], table["spearman"], strict=True)).get(measure, np.nan)
+    return f", among random ones of equal sizes {rho:.2f}" if np.isfinite(rho) else ""
 
 
 def _other_proxy(comparison: Comparison, rho: float) -> str:
