@@ -121,7 +121,8 @@ def search(
     plan = Plan(method, weighting, budget, samples, tolerance, tuple(seeds), restarts, seed)
     given = [meter.checked(p) for p in starts]
     place = _checkpoint(checkpoint, rec, meter, space, plan, given)
-    with _bar(budget, progress) as bar:
+    random = samples * (space.most - space.least + 1)
+    with _bar(random + budget, progress) as bar:
         ledger = Ledger(
             lambda some: meter.values(some, weighting),
             budget=budget,
