@@ -225,6 +225,17 @@ def test_silent_units_are_those_that_neither_send_nor_receive():
     assert ExchangeMeter(alone).traffic.silent.all()
 
 
+def test_nearly_dead_units_are_silent_however_many_they_are():
+    flow = np.zeros((7, 7))
+    flow[0, 3], flow[1, 4], flow[2, 5] = 1.0, 0.2, 1.4
+    flow[6, 3:6] = 0.03  # told from nothing, and little beside what the others send
+    connected = flow > 0
+    traffic = Traffic(flow, np.ones(7), connected, floor=0.01)
+    assert np.flatnonzero(traffic.silent).tolist() == [6]
+    quiet = Traffic(0.03 * connected, np.ones(7), connected, floor=0.01)
+    assert not quiet.silent.any()
+
+
 def test_to_frame_has_a_row_per_ordered_pair(rec):
     frame = ifl.exchange(rec, [0, 1, 2] * 3, donors=10, contexts=10).to_frame()
     assert len(frame) == 6

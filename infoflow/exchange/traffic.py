@@ -14,6 +14,8 @@ from infoflow.information.unit_flow import unit_flow
 from infoflow.partition import Partition
 from infoflow.record import Recording
 
+NEARLY_DEAD = 0.05  # of the median unit's strongest flow
+
 
 @dataclass(frozen=True, eq=False)
 class Traffic:
@@ -45,9 +47,13 @@ class Traffic:
 
     @cached_property
     def silent(self) -> np.ndarray:
-        """`(n,)` bool; units that neither send nor receive anything detectable, to or from any
-        other by itself: no exchange depends on where they are put."""
-        return np.maximum(self.unit_flow.max(0), self.unit_flow.max(1)) <= self.floor
+        """`(n,)` bool; units whose strongest flow, to or from any other by itself, cannot be
+        detected, or is less than a twentieth of the median unit's: hardly any exchange depends on
+        where they are put, so that together they would make the quietest module."""
+        strongest = np.maximum(self.unit_flow.max(0), self.unit_flow.max(1))
+        heard = strongest[strongest > self.floor]
+        typical = float(np.median(heard)) if len(heard) else 0.0
+        return strongest <= max(self.floor, NEARLY_DEAD * typical)
 
     def among(self, units: np.ndarray) -> Traffic:
         """The traffic among some of the units; all else is at zero."""
