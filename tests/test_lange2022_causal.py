@@ -60,8 +60,9 @@ def _planted(slopes: dict[str, float]) -> tuple[pd.DataFrame, pd.DataFrame]:
                 own = 1 + part * (score - 1)
                 causal.append(
                     {**network, "weighting": weighting, "source": source, "score": own}
-                    | {"score_se": 0.01, "log_score": np.log2(own), "score_plain": 1.0, "q": 0.1}
-                    | {"n_units": rng.integers(100, 128), "smallest": 60}
+                    | {"score_se": 0.01, "log_score": np.log2(own), "score_plain": own, "q": 0.1}
+                    | {"n_units": rng.integers(100, 128), "smallest": 60, "agreement": 0.5}
+                    | {"partition": "0011"}
                 )
     return pd.DataFrame(causal), pd.DataFrame(rows)
 
@@ -71,9 +72,9 @@ def test_planted_rises_and_no_others_are_found() -> None:
     table = findings.networks(causal, rows)
     for weighting in findings.WEIGHTINGS:
         some = table[(table["weighting"] == weighting) & table["trained"]]
-        verdicts = {f: v for f, (_, _, v) in findings.rises(some, "score").items()}
+        verdicts = {f: v for f, (_, _, v) in findings.rises(some, "score", "log_score").items()}
         assert verdicts == {"dropout": "raised", "l1": "lowered", "l2": "not shown"}
-        assert {v for _, _, v in findings.rises(some, "q_star").values()} == {"raised"}
+        assert {v for _, _, v in findings.rises(some, "q_star", "q_star").values()} == {"raised"}
     page = findings.page(causal, rows)
     assert "| causal score, pairs | dropout | +0.9" in page
     assert page.count("| 0 % | 0 % | 0 % | 0 % |") == 2  # none is lopsided
@@ -82,9 +83,10 @@ def test_planted_rises_and_no_others_are_found() -> None:
 def test_the_figure_sets_scores_beside_q() -> None:
     figure = findings.figure_causal(*_planted({"dropout": 0.3}))
     titles = [ax.get_title() for ax in figure.axes]
-    assert titles[:2] == ["causal score, pairs", "causal score, conductance"]
+    assert titles[:2] == ["log2 causal score, pairs", "log2 causal score, conductance"]
     dropout = figure.axes[0].containers[2].lines[0].get_ydata()
-    assert dropout[-1] - dropout[0] == pytest.approx(0.3 * 0.65, abs=0.03)
+    rise = np.log2((1.2 + 0.3 * 0.7) / (1.2 + 0.3 * 0.05))
+    assert dropout[-1] - dropout[0] == pytest.approx(rise, abs=0.03)
 
 
 @pytest.mark.skipif(not (RESULTS / findings.CAUSAL_ROWS).exists(), reason="none are committed")

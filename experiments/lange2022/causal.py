@@ -34,10 +34,10 @@ class CausalStudy:
     """
 
     out: Path = Path("runs/lange2022-causal")
-    """Folder for the sweep, causal.csv, findings.md and the figure."""
+    """Folder for the sweep, causal.csv.gz, findings.md and the figure."""
     study: Path | None = None
     """Folder with rows.csv.gz of the 2022 study that the networks are those of; without it only
-    causal.csv is written."""
+    causal.csv.gz is written."""
     dataset: Literal["digits", "mnist"] = "digits"
     """The bundled 8x8 digits, or MNIST."""
     data_dir: Path | None = None
