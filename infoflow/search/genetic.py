@@ -18,6 +18,9 @@ _MOST_MEMBERS = 2
 # Shares of the budget: of all founders together, and of each child; a tenth is for the last climb.
 _FOUNDING = 0.6
 _CHILD = 0.1
+# Random partitions that a founder is the best of. They differ in how even they are: from balanced
+# ones alone no annealing came to the one quiet unit that is the minimum under "pairs".
+_DRAWN = 8
 
 
 def genetic(
@@ -39,7 +42,8 @@ def genetic(
     Args:
         ledger: Measures, and holds the budget, which the populations share equally.
         space: Partitions allowed.
-        starts: The first founder begins at the best of these, the others at random partitions.
+        starts: The first founder begins at the best of these, the others at random partitions, of
+            even and uneven sizes.
         spread: Standard deviation of the value over random partitions.
         restarts: Number of populations.
     """
@@ -63,7 +67,7 @@ def _population(
     members: list[Partition] = []
     for number in range(count):
         known = [p for p in given if p in ledger.known] if number == 0 else []
-        first = min(known, key=ledger.known.__getitem__) if known else space.random(rng)
+        first = _promising(ledger, known or [space.random(rng, uneven=True) for _ in range(_DRAWN)])
         hot = (0.5 if known else 1.0) * HOT * spread  # a good start is not to be melted
         steps = int(_FOUNDING * own / count)
         members.append(anneal(ledger, space, first, steps=steps, hot=hot, cold=cold))
@@ -74,6 +78,11 @@ def _population(
         end = anneal(ledger, space, child, steps=steps, hot=0.1 * HOT * spread, cold=cold)
         members = _survivors(ledger, [*members, end], count)
         fruitless = fruitless + 1 if ledger.left == before else 0
+
+
+def _promising(ledger: Ledger, partitions: Sequence[Partition]) -> Partition:
+    values = ledger.many(partitions)
+    return partitions[int(np.argmin(values))]
 
 
 def _child(members: Sequence[Partition], space: Space, rng: np.random.Generator) -> Partition:

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from infoflow.search.space import Space
 
 
-def random_partition(used: np.ndarray, n_modules: int, rng: np.random.Generator) -> Partition:
+def random_partition(
+    used: np.ndarray, n_modules: int, rng: np.random.Generator, *, uneven: bool = False
+) -> Partition:
     """Each used unit in one of `n_modules` modules with equal probability, none left empty.
 
     Args:
         used: `(n,)` bool; the others get -1.
         n_modules: At least 1, at most the number of used units.
         rng: Source of randomness.
+        uneven: The probabilities are themselves drawn, uniformly: modules of all sizes.
 
     Raises:
         ValueError: More modules than used units.
@@ -33,7 +36,10 @@ def random_partition(used: np.ndarray, n_modules: int, rng: np.random.Generator)
     count = int(used.sum())
     if not 1 <= n_modules <= count:
         raise ValueError(f"cannot make {n_modules} modules of {count} used units")
-    inside = rng.integers(n_modules, size=count)
+    if uneven:
+        inside = rng.choice(n_modules, size=count, p=rng.dirichlet(np.ones(n_modules)))
+    else:
+        inside = rng.integers(n_modules, size=count)
     inside[rng.permutation(count)[:n_modules]] = np.arange(n_modules)  # no module is empty
     labels = np.full(len(used), -1)
     labels[used] = inside

@@ -64,9 +64,10 @@ class Space:
             if labels.max() + 1 >= self.least:
                 yield Partition(labels)
 
-    def random(self, rng: np.random.Generator) -> Partition:
+    def random(self, rng: np.random.Generator, *, uneven: bool = False) -> Partition:
         """A random partition into a random number of modules that is allowed."""
-        return random_partition(self.used, int(rng.integers(self.least, self.most + 1)), rng)
+        k = int(rng.integers(self.least, self.most + 1))
+        return random_partition(self.used, k, rng, uneven=uneven)
 
     def fitted(self, partition: Partition) -> Partition | None:
         """The partition on this space's units, surplus modules merged smallest first; None if it
