@@ -21,8 +21,8 @@ def network_facts(rec: Recording) -> dict[str, float]:
     """How a classifier does on the recorded inputs, and what its weights are like (figure S1).
 
     Returns:
-        `test_accuracy` (share correct), `test_loss` (mean cross-entropy, nats), `l1_norm` (Σ|W|),
-        `l2_norm` (sqrt ΣW²) and `sparsity` (share of |W| <= 0.001), the last three over all
+        `test_accuracy` (share correct), `test_loss` (mean cross-entropy, nats), `l1_norm` (`Σ|W|`),
+        `l2_norm` (sqrt ΣW²) and `sparsity` (share of `|W| <= 0.001`), the last three over all
         weight matrices and kernels, biases not counted.
 
     Raises:
