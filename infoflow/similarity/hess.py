@@ -15,6 +15,7 @@ from torch import Tensor
 
 from infoflow.similarity.chain import Chain, Linear, forward
 from infoflow.similarity.factored import Factored, all_pairs, contracted
+from infoflow.similarity.locality import one_by_one
 from infoflow.similarity.per_sample_loss import Loss, per_sample_loss
 from infoflow.similarity.perturbed import PerturbedBatch
 from infoflow.similarity.vjp import batched_vjp, long_product, wide
@@ -25,14 +26,15 @@ def sum_over_batch(
 ) -> Tensor:
     """Σ_k ∂²L_k/∂δ∂δ `(n, n)` of any network, by two backward passes per unit, `chunk` units at
     a time."""
-    found = torch.zeros(batch.columns, batch.columns, dtype=torch.float64)
-    found = found.to(batch.outputs.device)
+    found = torch.zeros(batch.n, batch.n, dtype=torch.float64, device=batch.outputs.device)
     if not batch.outputs.requires_grad:
-        return batch.same_position(found)
+        return found
     total = per_sample_loss(loss, batch.outputs, targets).sum()
     slopes = torch.autograd.grad(
         total, batch.deltas, create_graph=True, allow_unused=True, materialize_grads=True
     )
+    if batch.chosen is not None:
+        return _at_positions(batch, slopes, one_by_one(batch))
     start = 0
     for site, slope in enumerate(slopes):
         stop = start + slope.shape[1]
@@ -41,7 +43,46 @@ def sum_over_batch(
         found[start:stop, start : start + rows.shape[1]] = rows
         found[start : start + rows.shape[1], start:stop] = rows.T
         start = stop
-    return batch.same_position(found)
+    return found
+
+
+def of_local_curvature(
+    batch: PerturbedBatch, jacobian: Tensor, groups: list[Tensor], loss: Loss, targets: Tensor
+) -> Tensor:
+    """The same at chosen positions, from `o_sens.output_jacobian` and `groups_by_curvature`.
+
+    The first sum above comes from the Jacobian, at all positions at once; the second, which is
+    zero between the positions of a group, from two backward passes per unit and group.
+    """
+    outputs = batch.outputs.detach().requires_grad_()
+    weights = _loss_slope(outputs, loss, targets).detach()
+    slopes = torch.autograd.grad(
+        (weights * batch.outputs).sum(), batch.deltas, create_graph=True, allow_unused=True,
+        materialize_grads=True,
+    )  # fmt: skip
+    bent = _at_positions(batch, slopes, groups)
+    return bent + of_piecewise_linear(batch, jacobian, loss, targets)
+
+
+def _at_positions(
+    batch: PerturbedBatch, slopes: tuple[Tensor, ...], groups: list[Tensor]
+) -> Tensor:
+    """Mean over positions of ∂(Σ_k slope)/∂δ between units at the same position, `(n, n)`; of the
+    positions of a group, the derivatives between them are taken to be zero."""
+    count, each = len(slopes[0]), batch.positions
+    rows = []
+    for slope in slopes:
+        n = slope.shape[1] // each
+        total = slope.new_zeros(n, batch.n, dtype=torch.float64)
+        for group in groups if slope.requires_grad else []:
+            weights = slope.new_zeros(n, 1, n, each)
+            for i in range(n):
+                weights[i, 0, i, group] = 1
+            parts = batched_vjp(slope, batch.deltas, weights.flatten(2).expand(n, count, n * each))
+            columns = [part.unflatten(2, (-1, each))[..., group].sum((1, 3), dtype=torch.float64) for part in parts]
+            total += torch.cat(columns, 1)
+        rows.append(total)
+    return torch.cat(rows) / each
 
 
 def _second(slope: Tensor, leaves: tuple[Tensor, ...], chunk: int) -> Tensor:

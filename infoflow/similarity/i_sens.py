@@ -6,26 +6,50 @@ import torch
 from torch import Tensor
 
 from infoflow.similarity.chain import Chain, Linear, forward
+from infoflow.similarity.entrance import Entrance
 from infoflow.similarity.factored import Factored, all_pairs
+from infoflow.similarity.locality import groups_by_input, one_by_one
 from infoflow.similarity.perturbed import PerturbedBatch
-from infoflow.similarity.vjp import jacobian, long_product, wide
+from infoflow.similarity.vjp import batched_vjp, jacobian, long_product, wide
 
 
-def sum_over_batch(batch: PerturbedBatch, *, entrance: bool) -> Tensor:
+def sum_over_batch(batch: PerturbedBatch, *, entrance: bool, apart: bool = False) -> Tensor:
     """Σ_k J_k J_kᵀ `(n, n)` over the samples of a batch; J_k has all inputs, flattened, as columns.
 
     One backward pass per unit, batched. Units that do not depend on the inputs have sensitivity 0.
-    With `entrance` the passes stop at the batch's `Entrance`, if it has one.
+    With `entrance` the passes stop at the batch's `Entrance`, if it has one. Of positions, the
+    mean; with `apart`, one pass for all positions of a group that shares no input.
     """
-    if entrance and batch.entrance is not None:
-        rows = torch.cat([jacobian(u, (batch.entrance.result,))[0] for u in batch.units])
-        return batch.entrance.products(rows, batch.n) / batch.positions
-    blocks = []
-    for units in batch.units:
-        rows = jacobian(units, batch.inputs)
-        blocks.append(torch.cat([part.flatten(2) for part in rows], 2).flatten(1))
-    matrix = batch.folded(wide(torch.cat(blocks)))
-    return long_product(matrix, matrix) / batch.positions
+    way_in = batch.entrance if entrance else None
+    leaves = batch.inputs if way_in is None else (way_in.result,)
+    if batch.chosen is None:
+        parts = [jacobian(units, leaves) for units in batch.units]
+        return _products(parts, way_in)
+    total = torch.zeros(batch.n, batch.n, dtype=torch.float64, device=batch.outputs.device)
+    for group in groups_by_input(batch) if apart else one_by_one(batch):
+        parts = [_together(h, batch.places[group], leaves) for h in batch.wholes]
+        total += _products(parts, way_in)
+    return total / batch.positions
+
+
+def _together(h: Tensor, positions: Tensor, leaves: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Per leaf ∂(Σ_p h_ip)/∂leaf `(units, batch, ...)`, h `(batch, units, all positions)`."""
+    n = h.shape[1]
+    if not h.requires_grad:
+        return tuple(leaf.new_zeros(n, *leaf.shape) for leaf in leaves)
+    weights = h.new_zeros(n, 1, n, h.shape[2])
+    for i in range(n):
+        weights[i, 0, i, positions] = 1
+    return batched_vjp(h, leaves, weights.expand(n, *h.shape))
+
+
+def _products(parts: list[tuple[Tensor, ...]], way_in: Entrance | None) -> Tensor:
+    """Σ J_x J_xᵀ from the sites' Jacobians `(units, batch, ...)`, per leaf."""
+    if way_in is not None:
+        return way_in.products(torch.cat([part for (part,) in parts]))
+    flat = [torch.cat([part.flatten(2) for part in rows], 2).flatten(1) for rows in parts]
+    matrix = wide(torch.cat(flat))
+    return long_product(matrix, matrix)
 
 
 def of_chain(chain: Chain, *, across: bool = True) -> Tensor:

@@ -19,6 +19,22 @@ from infoflow.site import Site
 
 
 @dataclass(frozen=True, eq=False)
+class Map:
+    """A layer's channels as images, before and after the perturbation was added to them.
+
+    Attributes:
+        before: Backward node of h.
+        after: Backward node of h + δ.
+        height, width: So that position y * width + x is at (y, x).
+    """
+
+    before: Any
+    after: Any
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
 class PerturbedBatch:
     """One batch, with its graph.
 
@@ -28,7 +44,10 @@ class PerturbedBatch:
             mean over positions (positions = 1), or each position that is asked for.
         deltas: Per site `(batch, units * positions)` zeros, leaves: h + δ at every site, the same
             at all its positions, or one for each that is asked for.
-        positions: How many are looked at one by one.
+        wholes: Per site, activations `(batch, units, all positions)`.
+        maps: Per site, its map; None where h is none, or was made in several calls.
+        chosen: `(p,)` the positions that are looked at one by one; None: their mean.
+        positions: How many these are, or 1.
         outputs: What the model returned, `(batch, ...)`.
         entrance: The one map through which alone the inputs act on the units, or None.
         largest: Numbers per sample in the largest tensor on the way, from the entrance on.
@@ -37,6 +56,9 @@ class PerturbedBatch:
     inputs: tuple[Tensor, ...]
     units: tuple[Tensor, ...]
     deltas: tuple[Tensor, ...]
+    wholes: tuple[Tensor, ...]
+    maps: tuple[Map | None, ...]
+    chosen: Tensor | None
     positions: int
     outputs: Tensor
     entrance: Entrance | None
@@ -67,6 +89,17 @@ class PerturbedBatch:
         return torch.einsum("ipjp->ij", pairs.reshape(shape)) / self.positions
 
     @property
+    def places(self) -> Tensor:
+        """The positions that are looked at one by one.
+
+        Raises:
+            ValueError: The mean over positions is asked for.
+        """
+        if self.chosen is None:
+            raise ValueError("no positions were chosen")
+        return self.chosen
+
+    @property
     def flat_outputs(self) -> Tensor:
         """`(batch, o)`."""
         return self.outputs.flatten(1) if self.outputs.ndim > 1 else self.outputs[:, None]
@@ -86,6 +119,7 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     )
     parts = dict(zip(request.sites, deltas, strict=True))
     seen: dict[Site, list[Tensor]] = {site: [] for site in request.sites}
+    maps: dict[Site, Map | None] = {}
 
     def add(site: Site) -> CallFunction:
         def hook(value: Any, _call: int) -> Any:
@@ -93,7 +127,9 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
             h = site.read(value)
             h = h if h.ndim == 3 else h[:, :, None]
             seen[site].append(h)
-            return site.add(value, _shift(parts[site], h, before, positions))
+            shifted = site.add(value, _shift(parts[site], h, before, positions))
+            maps[site] = None if site in maps else _map(site, value, shifted)
+            return shifted
 
         return hook
 
@@ -103,13 +139,17 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     with torch.enable_grad(), plain, tracing() as calls, hooks as check:
         outputs = output_tensor(rec.model(*rows))
         check()
-    units = tuple(_units(seen[site], positions) for site in request.sites)
+    wholes = tuple(torch.cat(seen[site], 2) for site in request.sites)
+    units = tuple(_units(h, positions) for h in wholes)
     entrance = find_entrance(leaves, units, calls)
     results = [call.result for call in calls]
     if entrance is not None:  # what comes before has no part in the derivatives
         results = results[next(i for i, r in enumerate(results) if r is entrance.result) :]
     largest = max(result.numel() for result in results) // count
-    return PerturbedBatch(leaves, units, deltas, each, outputs, entrance, largest)
+    found = tuple(maps[site] for site in request.sites)
+    return PerturbedBatch(
+        leaves, units, deltas, wholes, found, positions, each, outputs, entrance, largest
+    )
 
 
 def _shift(part: Tensor, h: Tensor, before: int, positions: Tensor | None) -> Tensor:
@@ -123,6 +163,12 @@ def _shift(part: Tensor, h: Tensor, before: int, positions: Tensor | None) -> Te
     return torch.zeros_like(h).index_copy(2, place, value.to(h.dtype))
 
 
-def _units(calls: list[Tensor], positions: Tensor | None) -> Tensor:
-    h = torch.cat(calls, 2)
+def _map(site: Site, value: Any, shifted: Any) -> Map | None:
+    h, after = site.tensor(value), site.tensor(shifted)
+    if h.ndim != 4 or site.unit_dim != 1 or site.heads is not None or site.basis is not None:
+        return None
+    return Map(h.grad_fn, after.grad_fn, h.shape[2], h.shape[3])
+
+
+def _units(h: Tensor, positions: Tensor | None) -> Tensor:
     return h.mean(2) if positions is None else h[:, :, positions.to(h.device)].flatten(1)

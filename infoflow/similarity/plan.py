@@ -10,11 +10,13 @@ from torch import Tensor
 from infoflow.similarity import probe
 from infoflow.similarity.chain import run_chain
 from infoflow.similarity.graph import is_piecewise_linear
+from infoflow.similarity.locality import groups_by_curvature, groups_by_input, one_by_one
 from infoflow.similarity.perturbed import PerturbedBatch, run_perturbed
 from infoflow.similarity.request import Request
 from infoflow.similarity.sums import chain_sums, general_sums
 
 _ROWS = 4
+_FEW = 6
 # Numbers in the largest batched derivative: 16 MiB in float32. Tensors beyond 32 MiB are mapped
 # afresh each time they are made, which took twice as long.
 _BUDGET = 2**22
@@ -33,6 +35,7 @@ class Plan:
             behind it.
         piecewise_linear: The outputs are piecewise linear in the units: the Hessian comes from
             the Jacobian of the outputs.
+        apart: Positions that have nothing to do with each other are differentiated together.
     """
 
     rows: int = 1
@@ -40,6 +43,7 @@ class Plan:
     chain: bool = False
     entrance: bool = False
     piecewise_linear: bool = False
+    apart: bool = False
 
 
 def make_plan(request: Request, *, fast: bool = True) -> Plan:
@@ -66,17 +70,40 @@ def make_plan(request: Request, *, fast: bool = True) -> Plan:
         sums = chain_sums(chain, request, index)
         if all(_is_exact(sums[base], base, request, batch, index) for base in sums):
             return Plan(chain=True, rows=rows)
+    widths = batch
+    if request.positions is not None:
+        request = replace(request, positions=request.positions[_few_positions(batch)])
+        batch = run_perturbed(request, index)
     general = Plan(
         entrance=batch.entrance is not None and _holds("i_sens", request, batch, index),
         piecewise_linear=is_piecewise_linear(batch.outputs, batch.deltas)
         and _holds("hess", request, batch, index),
+        apart=request.positions is not None and _are_apart(request, batch, index),
     )
-    return _sized(general, request, batch)
+    return _sized(general, request, widths)
+
+
+def _few_positions(batch: PerturbedBatch) -> Tensor:
+    """Some of the positions that would be differentiated together."""
+    by_curvature = groups_by_curvature(batch) or one_by_one(batch)
+    largest = [max(groups, key=len) for groups in (groups_by_input(batch), by_curvature)]
+    return torch.cat([group[:_FEW] for group in largest]).unique()
+
+
+def _are_apart(request: Request, batch: PerturbedBatch, index: slice) -> bool:
+    one = replace(request, bases=request.bases & {"i_sens", "hess"})
+    together = general_sums(batch, Plan(apart=True), one, index)
+    alone = general_sums(batch, Plan(chunk=batch.n), one, index)
+    v = probe.direction(batch.n, batch.deltas[0])
+    return all(
+        probe.agree(found, v, float(v.double() @ alone[base].double() @ v.double()))
+        for base, found in together.items()
+    )
 
 
 def _sized(plan: Plan, request: Request, batch: PerturbedBatch) -> Plan:
     """So many samples and units at a time that batched derivatives stay in the budget."""
-    units = max(delta.shape[1] for delta in batch.deltas)
+    units = max(delta.shape[1] for delta in batch.deltas) // batch.positions
     widths = (
         []
         if plan.entrance or "i_sens" not in request.bases
@@ -106,7 +133,7 @@ def _holds(base: str, request: Request, batch: PerturbedBatch, index: slice) -> 
     one = replace(request, bases=frozenset({base}))
     fast = Plan(entrance=True, piecewise_linear=True)
     # each position as a unit of its own: then one direction probes them all
-    batch = replace(batch, positions=1)
+    batch = replace(batch, positions=1, chosen=None)
     return _is_exact(general_sums(batch, fast, one, index)[base], base, request, batch, index)
 
 

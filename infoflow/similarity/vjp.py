@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from infoflow.similarity.graph import children_first
+
 
 def jacobian(outputs: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """∂(Σ_k outputs[k, i])/∂leaf for each output i; samples being independent, that is each
@@ -88,9 +90,18 @@ def batched_vjp(outputs: Tensor, leaves: Sequence[Tensor], weights: Tensor) -> t
             is_grads_batched=batched,
         )
 
-    try:
-        with quiet_batching():
-            return pull(weights, True)
-    except RuntimeError:  # an operation without a batching rule: row by row, same numbers
-        rows = [pull(weight, False) for weight in weights]
-        return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
+    if not _has_images(outputs):
+        try:
+            with quiet_batching():
+                return pull(weights, True)
+        except RuntimeError:  # an operation without a batching rule: row by row, same numbers
+            pass
+    rows = [pull(weight, False) for weight in weights]
+    return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
+
+
+def _has_images(outputs: Tensor) -> bool:
+    """Whether convolutions or poolings come before: torch does their batched backward passes row by
+    row and puts the rows together after each, which took 1.3 to 1.5 times as long."""
+    names = (node.name() for node in children_first(outputs.grad_fn))
+    return any(name.startswith(("Convolution", "MaxPool", "AvgPool")) for name in names)
