@@ -79,7 +79,10 @@ def _at_positions(
             for i in range(n):
                 weights[i, 0, i, group] = 1
             parts = batched_vjp(slope, batch.deltas, weights.flatten(2).expand(n, count, n * each))
-            columns = [part.unflatten(2, (-1, each))[..., group].sum((1, 3), dtype=torch.float64) for part in parts]
+            columns = [
+                part.unflatten(2, (-1, each))[..., group].sum((1, 3), dtype=torch.float64)
+                for part in parts
+            ]
             total += torch.cat(columns, 1)
         rows.append(total)
     return torch.cat(rows) / each
@@ -164,9 +167,13 @@ def _curvature(slope: Tensor, outputs: Tensor) -> Tensor:
 
 def _bends(chain: Chain, slope: Tensor) -> dict[int, Tensor]:
     """∂L/∂h ⊙ σ''(a) `(batch, units)` of the steps downstream of a site that have a curvature."""
-    bends = {}
-    for place in range(len(chain.steps) - 1, min(chain.places) - 1, -1):
-        step = chain.steps[place]
+    bends, steps = {}, chain.steps
+    downstream = range(min(chain.places), len(steps))
+    curved = [
+        p for p in downstream if not isinstance(s := steps[p], Linear) and s.curvature is not None
+    ]
+    for place in range(len(steps) - 1, min(curved, default=len(steps)) - 1, -1):
+        step = steps[place]
         if isinstance(step, Linear):
             slope = slope @ step.weight
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from infoflow.similarity.chain import Chain, Linear, forward
 from infoflow.similarity.entrance import Entrance
 from infoflow.similarity.factored import Factored, all_pairs
 from infoflow.similarity.locality import groups_by_input, one_by_one
+from infoflow.similarity.masks import countable, counted_products
 from infoflow.similarity.perturbed import PerturbedBatch
 from infoflow.similarity.vjp import batched_vjp, jacobian, long_product, wide
 
@@ -61,19 +64,40 @@ def of_chain(chain: Chain, *, across: bool = True) -> Tensor:
     start, done = Factored(chain.eye(chain.width)), 0
     if 0 not in chain.places and isinstance(first := chain.steps[0], Linear):
         start, done = Factored(_square_root(first.weight.T)), 1
+    if not across and _is_short(chain, done):
+        jacobians = _carried(chain, start, done)
+        varied = [jacobian for jacobian in jacobians if jacobian.outer is not None]
+        if varied and all(countable(jacobian) for jacobian in varied):
+            return _by_counts(jacobians, len(chain))
     n = sum(chain.size(place) for place in chain.places)
     total = chain.outputs.new_zeros(n, n, dtype=torch.float64)
     for part in chain.tiles(len(start.core)):
-        _add_tile(chain[part], start, done, across, total)
+        few = chain[part]
+        all_pairs(_carried(few, start, done), len(few), across=across, total=total)
     return total
 
 
-def _add_tile(chain: Chain, current: Factored, done: int, across: bool, total: Tensor) -> None:
+def _carried(chain: Chain, current: Factored, done: int) -> list[Factored]:
+    """Jᵀ of each site, carried on from the step that is done."""
     jacobians = {done: current}
     for place, step in enumerate(chain.steps[done : max(chain.places)], done + 1):
         current = jacobians[place] = forward(current, step)
-    wanted = [jacobians[place] for place in chain.places]
-    all_pairs(wanted, len(chain), across=across, total=total)
+    return [jacobians[place] for place in chain.places]
+
+
+def _is_short(chain: Chain, done: int) -> bool:
+    """Whether slopes come at two depths only, so that nothing is multiplied out for each sample."""
+    steps = chain.steps[done : max(chain.places)]
+    kinds = "".join("W" if isinstance(step, Linear) else "s" for step in steps)
+    return re.fullmatch("W*s*W*s*", kinds) is not None
+
+
+def _by_counts(jacobians: list[Factored], count: int) -> Tensor:
+    blocks = [
+        all_pairs([jacobian], count) if jacobian.outer is None else counted_products(jacobian)
+        for jacobian in jacobians
+    ]
+    return torch.block_diag(*blocks)
 
 
 def _square_root(matrix: Tensor) -> Tensor:

@@ -20,9 +20,10 @@ from infoflow.similarity.graph import allowed, children_first
 from infoflow.similarity.perturbed import PerturbedBatch
 
 _ELEMENTWISE = {
-    "Add", "Sub", "Neg", "Mul", "Div", "Pow", "Exp", "Sqrt", "Tanh", "Sigmoid", "LogSigmoid", "Relu",
-    "LeakyRelu", "PreluKernel", "Threshold", "Hardtanh", "Hardswish", "Hardsigmoid", "Gelu", "Silu",
-    "Mish", "Elu", "Softplus", "Clamp", "ClampMin", "ClampMax", "Abs", "Clone", "ToCopy", "Erf",
+    "Add", "Sub", "Neg", "Mul", "Div", "Pow", "Exp", "Sqrt", "Erf", "Abs", "Clone", "ToCopy",
+    "Relu", "LeakyRelu", "PreluKernel", "Elu", "Gelu", "Silu", "Mish", "Tanh", "Sigmoid",
+    "LogSigmoid", "Softplus", "Threshold", "Hardtanh", "Hardswish", "Hardsigmoid", "Clamp",
+    "ClampMin", "ClampMax",
 }  # fmt: skip
 _BATCH_NORMS = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}
 _POOLS = {"MaxPool2DWithIndices", "AvgPool2D"}

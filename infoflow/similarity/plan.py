@@ -17,6 +17,7 @@ from infoflow.similarity.sums import chain_sums, general_sums
 
 _ROWS = 4
 _FEW = 6
+_CHAIN_ROWS = 4096
 # Numbers in the largest batched derivative: 16 MiB in float32. Tensors beyond 32 MiB are mapped
 # afresh each time they are made, which took twice as long.
 _BUDGET = 2**22
@@ -28,7 +29,8 @@ class Plan:
     batched backward passes.
 
     Attributes:
-        rows: Samples at a time.
+        rows: Samples at a time; of a chain more than the recording's batch size, as what is held of
+            each is little and known.
         chunk: Units at a time, in the general Hessian.
         chain: The network is a chain of linear and elementwise steps: closed forms.
         entrance: The inputs act through one linear map or convolution only: `i_sens` stops
@@ -65,8 +67,8 @@ def make_plan(request: Request, *, fast: bool = True) -> Plan:
     request = replace(request, across=True)  # the probe looks at whole matrices
     chain = run_chain(request, index)
     if chain is not None:
-        held = (len(chain.steps) + batch.o + 1) * max(chain.widest, batch.o)
-        rows = max(4 * _BUDGET // held, 1)
+        held = (len(chain.steps) + batch.o + 1) * max(chain.widest, batch.o) + chain.width
+        rows = min(max(4 * _BUDGET // held, 1), _CHAIN_ROWS)
         sums = chain_sums(chain, request, index)
         if all(_is_exact(sums[base], base, request, batch, index) for base in sums):
             return Plan(chain=True, rows=rows)
