@@ -153,7 +153,7 @@ def _parse(
     for call in calls:
         stemming = [tensor for tensor in call.tensors if id(tensor) in known]
         if stemming:
-            step = _step(call, current) if _only(stemming, current) else None
+            step = read_step(call, current) if _only(stemming, current) else None
             if step is None:
                 return None
             steps += step
@@ -175,10 +175,12 @@ def _only(stemming: list[Tensor], current: Tensor) -> bool:
     return len(stemming) == 1 and stemming[0] is current
 
 
-def _step(call: Call, value: Tensor) -> list[Linear | Elementwise] | None:
+def read_step(call: Call, value: Tensor) -> list[Linear | Elementwise] | None:
     """What the call does to `value`; an empty list: nothing, None: something else."""
     if call.changed:  # the value before is gone, so its slope cannot be known
         return None
+    if not any(given is value for given in (*call.args, *call.kwargs.values())):
+        return None  # inside a list, where it cannot be replaced
     if call.result is value:
         return []
     if call.function is F.linear:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 # Backward nodes of functions that are linear, piecewise linear, or only move values about: their
 # second derivative is zero wherever it exists.
@@ -54,11 +55,18 @@ def is_piecewise_linear(outputs: Tensor, leaves: tuple[Tensor, ...]) -> bool:
     """
     if outputs.grad_fn is None:
         return True
-    goal, depends = leads_to(*leaves), set()
-    for node in children_first(outputs.grad_fn):
-        if goal(node) or any(following in depends for following, _ in node.next_functions):
-            depends.add(node)
+    depends = depending([outputs], leaves)
     return all(allowed(node, depends) for node in depends)
+
+
+def depending(ends: Iterable[Tensor | None], starts: Iterable[Tensor]) -> set[Any]:
+    """The backward nodes by which `ends` depend on `starts`, and those of the starts."""
+    found = {get_gradient_edge(start).node for start in starts}
+    for end in ends:
+        for node in children_first(None if end is None else end.grad_fn):
+            if any(following in found for following, _ in node.next_functions):
+                found.add(node)
+    return found
 
 
 def children_first(root: Any) -> list[Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from infoflow.similarity.carried import Carrier, read_carrier
 from infoflow.similarity.chain import Chain, Linear, forward
 from infoflow.similarity.factored import Factored, all_pairs, contracted
 from infoflow.similarity.locality import one_by_one
@@ -117,6 +118,57 @@ def of_piecewise_linear(
         weights = jacobian.reshape(n, *outputs.shape).to(outputs.dtype)
         heavy = wide(batched_vjp(slope, (outputs,), weights)[0].reshape(n, count, o))
     return long_product(batch.folded(heavy), batch.folded(wide(jacobian))) / batch.positions
+
+
+def carried(
+    batch: PerturbedBatch, loss: Loss, targets: Tensor, *, across: bool = True
+) -> tuple[Tensor, Tensor] | None:
+    """Σ_k J_kᵀ J_k and Σ_k ∂²L_k/∂δ∂δ by directions carried forward from the units to the outputs
+    (`Carrier`), where that can be done; else None."""
+    if batch.chosen is not None or batch.outputs.ndim != 2:
+        return None
+    groups = [batch.deltas] if across else [(delta,) for delta in batch.deltas]
+    carriers = [read_carrier(batch, group, [batch.outputs]) for group in groups]
+    if None in carriers:
+        return None
+    outputs = batch.outputs.detach().requires_grad_()
+    slope = _loss_slope(outputs, loss, targets)
+    curvature = _curvature(slope, outputs) if slope.requires_grad else None
+    found = [
+        _carried_sums(batch, group, carrier, slope.detach(), curvature)
+        for group, carrier in zip(groups, carriers, strict=True)
+        if carrier is not None
+    ]
+    return torch.block_diag(*[s for s, _ in found]), torch.block_diag(*[h for _, h in found])
+
+
+def _carried_sums(
+    batch: PerturbedBatch,
+    deltas: tuple[Tensor, ...],
+    carrier: Carrier,
+    slope: Tensor,
+    curvature: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    sizes = [delta.shape[1] for delta in deltas]
+    eye = torch.eye(sum(sizes), dtype=slope.dtype, device=slope.device)
+    starts = [part[:, None] for part in eye.split(sizes, 1)]
+    results = [bend.result for bend in carrier.bends]
+    downstream = torch.autograd.grad(
+        batch.outputs, results, slope, retain_graph=True, allow_unused=True, materialize_grads=True
+    ) if results else ()  # fmt: skip
+    weights = [g * b.curvature for g, b in zip(downstream, carrier.bends, strict=True)]
+    o_sens, total = eye.double().mul(0), eye.double().mul(0)
+    for rows in carrier.tiles(len(eye) * batch.largest):
+        slots = carrier.push(starts, rows)
+        y = slots[carrier.ends[0]].expand(-1, rows.stop - rows.start, -1)
+        o_sens += y.flatten(1) @ y.flatten(1).T
+        if curvature is not None:
+            total += torch.einsum("kij,rkj->rki", curvature[rows], y).flatten(1) @ y.flatten(1).T
+        for bend, weight in zip(carrier.bends, weights, strict=True):
+            a = slots[bend.slot]
+            some = weight[rows] if a.shape[1] > 1 else weight[rows].sum(0, keepdim=True)
+            total += (a * some).flatten(1) @ a.flatten(1).T
+    return o_sens, total
 
 
 def of_chain(

@@ -7,6 +7,7 @@ import re
 import torch
 from torch import Tensor
 
+from infoflow.similarity.carried import read_carrier
 from infoflow.similarity.chain import Chain, Linear, forward
 from infoflow.similarity.entrance import Entrance
 from infoflow.similarity.factored import Factored, all_pairs
@@ -33,6 +34,41 @@ def sum_over_batch(batch: PerturbedBatch, *, entrance: bool, apart: bool = False
         parts = [_together(h, batch.places[group], leaves) for h in batch.wholes]
         total += _products(parts, way_in)
     return total / batch.positions
+
+
+def carried(batch: PerturbedBatch, *, across: bool = True) -> Tensor | None:
+    """The same by directions carried forward from the entrance (`Carrier`), where that is a linear
+    layer and can be done; else None."""
+    way_in = batch.entrance
+    if way_in is None or way_in.padding is not None or batch.chosen is not None:
+        return None
+    carrier = read_carrier(batch, [way_in.result], batch.plain)
+    if carrier is None:
+        return None
+    start = _square_root(way_in.weight.T)[:, None]
+    if len(start) > 2 * batch.n:  # a backward pass per unit is less
+        return None
+    sizes = [units.shape[1] for units in batch.units]
+    total = start.new_zeros(sum(sizes), sum(sizes), dtype=torch.float64)
+    blocks = [row.split(sizes, 1) for row in total.split(sizes, 0)]
+    for rows in carrier.tiles(len(start) * max(sizes)):
+        slots = carrier.push([start], rows)
+        found = [slots[slot] for slot in carrier.ends]
+        for i, a in enumerate(found):
+            for j in range(i, len(found) if across else i + 1):
+                part = _paired(a, found[j], rows.stop - rows.start)
+                blocks[i][j].add_(part)
+                if i != j:
+                    blocks[j][i].add_(part.T)
+    return total
+
+
+def _paired(a: Tensor, b: Tensor, count: int) -> Tensor:
+    """Σ_k A_kᵀ B_k of `(rows, count or 1, columns)`; 1: the same for all."""
+    if a.shape[1] != b.shape[1]:
+        return a.sum(1).T @ b.sum(1)
+    part = a.flatten(0, 1).T @ b.flatten(0, 1)
+    return part * count if a.shape[1] == 1 else part
 
 
 def _together(h: Tensor, positions: Tensor, leaves: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -14,7 +14,7 @@ from infoflow._hooks import CallFunction, call_hooks
 from infoflow.record import output_tensor
 from infoflow.similarity.entrance import Entrance, find_entrance
 from infoflow.similarity.request import Request
-from infoflow.similarity.trace import tracing
+from infoflow.similarity.trace import Call, tracing
 from infoflow.site import Site
 
 
@@ -46,6 +46,8 @@ class PerturbedBatch:
             at all its positions, or one for each that is asked for.
         wholes: Per site, activations `(batch, units, all positions)`.
         maps: Per site, its map; None where h is none, or was made in several calls.
+        plain: Per site, h `(batch, units)` as the layer gave it; None where h is another tensor.
+        calls: What was called, in order.
         chosen: `(p,)` the positions that are looked at one by one; None: their mean.
         positions: How many these are, or 1.
         outputs: What the model returned, `(batch, ...)`.
@@ -58,6 +60,8 @@ class PerturbedBatch:
     deltas: tuple[Tensor, ...]
     wholes: tuple[Tensor, ...]
     maps: tuple[Map | None, ...]
+    plain: tuple[Tensor | None, ...]
+    calls: list[Call]
     chosen: Tensor | None
     positions: int
     outputs: Tensor
@@ -120,6 +124,7 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     parts = dict(zip(request.sites, deltas, strict=True))
     seen: dict[Site, list[Tensor]] = {site: [] for site in request.sites}
     maps: dict[Site, Map | None] = {}
+    plain: dict[Site, Tensor | None] = {}
 
     def add(site: Site) -> CallFunction:
         def hook(value: Any, _call: int) -> Any:
@@ -129,14 +134,15 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
             seen[site].append(h)
             shifted = site.add(value, _shift(parts[site], h, before, positions))
             maps[site] = None if site in maps else _map(site, value, shifted)
+            plain[site] = None if site in plain else _plain(site, value)
             return shifted
 
         return hook
 
     # of the attention kernels only the plain one can be differentiated twice
-    plain = sdpa_kernel(SDPBackend.MATH)
+    simple = sdpa_kernel(SDPBackend.MATH)
     hooks = call_hooks(rec.model, [(site, add(site)) for site in request.sites])
-    with torch.enable_grad(), plain, tracing() as calls, hooks as check:
+    with torch.enable_grad(), simple, tracing() as calls, hooks as check:
         outputs = output_tensor(rec.model(*rows))
         check()
     wholes = tuple(torch.cat(seen[site], 2) for site in request.sites)
@@ -146,9 +152,19 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     if entrance is not None:  # what comes before has no part in the derivatives
         results = results[next(i for i, r in enumerate(results) if r is entrance.result) :]
     largest = max(result.numel() for result in results) // count
-    found = tuple(maps[site] for site in request.sites)
     return PerturbedBatch(
-        leaves, units, deltas, wholes, found, positions, each, outputs, entrance, largest
+        inputs=leaves,
+        units=units,
+        deltas=deltas,
+        wholes=wholes,
+        maps=tuple(maps[site] for site in request.sites),
+        plain=tuple(plain[site] for site in request.sites),
+        calls=calls,
+        chosen=positions,
+        positions=each,
+        outputs=outputs,
+        entrance=entrance,
+        largest=largest,
     )
 
 
@@ -161,6 +177,11 @@ def _shift(part: Tensor, h: Tensor, before: int, positions: Tensor | None) -> Te
     place = (positions[own] - before).to(h.device)
     value = part.reshape(*h.shape[:2], len(positions))[:, :, own.to(h.device)]
     return torch.zeros_like(h).index_copy(2, place, value.to(h.dtype))
+
+
+def _plain(site: Site, value: Any) -> Tensor | None:
+    h, own = site.tensor(value), site.heads is None and site.basis is None
+    return h if own and h.ndim == 2 and site.unit_dim == 1 else None
 
 
 def _map(site: Site, value: Any, shifted: Any) -> Map | None:

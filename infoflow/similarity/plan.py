@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from infoflow.similarity import probe
+from infoflow.similarity import hess, i_sens, probe
 from infoflow.similarity.chain import run_chain
 from infoflow.similarity.graph import is_piecewise_linear
 from infoflow.similarity.locality import groups_by_curvature, groups_by_input, one_by_one
@@ -37,6 +37,7 @@ class Plan:
             behind it.
         piecewise_linear: The outputs are piecewise linear in the units: the Hessian comes from
             the Jacobian of the outputs.
+        carried: Directions are carried forward through linear maps, sums and elementwise functions.
         apart: Positions that have nothing to do with each other are differentiated together.
     """
 
@@ -45,6 +46,7 @@ class Plan:
     chain: bool = False
     entrance: bool = False
     piecewise_linear: bool = False
+    carried: bool = False
     apart: bool = False
 
 
@@ -80,9 +82,23 @@ def make_plan(request: Request, *, fast: bool = True) -> Plan:
         entrance=batch.entrance is not None and _holds("i_sens", request, batch, index),
         piecewise_linear=is_piecewise_linear(batch.outputs, batch.deltas)
         and _holds("hess", request, batch, index),
+        carried=_is_carried(request, batch, index),
         apart=request.positions is not None and _are_apart(request, batch, index),
     )
     return _sized(general, request, widths)
+
+
+def _is_carried(request: Request, batch: PerturbedBatch, index: slice) -> bool:
+    """Whether what is carried forward gives the exact results, where it can be done."""
+    found = {}
+    if "i_sens" in request.bases:
+        found["i_sens"] = i_sens.carried(batch)
+    if "hess" in request.bases:
+        both = hess.carried(batch, request.loss, request.labels(index))
+        found |= {} if both is None else {"o_sens": both[0], "hess": both[1]}
+    done = {base: total for base, total in found.items() if total is not None}
+    exact = (_is_exact(total, base, request, batch, index) for base, total in done.items())
+    return bool(done) and all(exact)
 
 
 def _few_positions(batch: PerturbedBatch) -> Tensor:
