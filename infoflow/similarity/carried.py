@@ -128,7 +128,8 @@ def _is_view(call: Call, known: list[Tensor]) -> bool:
 
 
 def _read(call: Call, known: list[Tensor]) -> Linear | Elementwise | Sum | None:
-    if call.changed or any(t.ndim != 2 for t in (*known, call.result)):
+    every = (*known, call.result)
+    if call.changed or any(t.ndim != 2 or t.dtype != known[0].dtype for t in every):
         return None
     signs = _ADDING.get(call.function) or _TAKING.get(call.function)
     if signs is not None:

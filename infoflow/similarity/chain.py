@@ -183,6 +183,8 @@ def read_step(call: Call, value: Tensor) -> list[Linear | Elementwise] | None:
         return None  # inside a list, where it cannot be replaced
     if call.result is value:
         return []
+    if call.result.dtype != value.dtype:  # products need one precision
+        return None
     if call.function is F.linear:
         args = list(call.args)
         plain = len(args) > 1 and args[0] is value and value.ndim == 2
