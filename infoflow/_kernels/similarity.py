@@ -16,14 +16,16 @@ from numba import njit
 from numba.extending import intrinsic
 
 
-@intrinsic
-def ones(_typing: Any, word: Any) -> Any:
-    """Number of bits that are set."""
+def _bits(_typing: Any, word: Any) -> Any:
+    """Number of bits that are set, as one instruction where the processor has it."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.ctpop(args[0])
 
     return word(word), generate
+
+
+ones: Any = intrinsic(_bits)
 
 
 @njit(cache=True)

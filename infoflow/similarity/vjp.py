@@ -93,7 +93,10 @@ def batched_vjp(outputs: Tensor, leaves: Sequence[Tensor], weights: Tensor) -> t
     if not _has_images(outputs):
         try:
             with quiet_batching():
-                return pull(weights, True)
+                found = pull(weights, True)
+            # zeros of a leaf that is not in the graph come once, and not per row
+            parts = zip(found, leaves, strict=True)
+            return tuple(part.expand(len(weights), *leaf.shape) for part, leaf in parts)
         except RuntimeError:  # an operation without a batching rule: row by row, same numbers
             pass
     rows = [pull(weight, False) for weight in weights]
