@@ -32,7 +32,7 @@ from torch.nn import functional as F
 import infoflow as ifl
 from infoflow import data, models, train
 from infoflow._hooks import evaluating
-from infoflow.similarity import plan, similarities, similarities_by_layer
+from infoflow.similarity import plan, similarities_by_layer
 from infoflow.similarity.plan import make_plan
 from infoflow.similarity.request import make_request
 
@@ -227,14 +227,19 @@ def sweep(kind: str, values: Sequence[int], rate: float) -> None:
 
 def one_point(width: int, samples: int) -> tuple[float, float]:
     torch.set_num_threads(1)
-    net = models.mlp(784, (width, width), seed=0).eval()
-    x = torch.rand(samples, 784, generator=torch.Generator().manual_seed(0))
-    rec = ifl.record(net, ["fc1", "fc2"], x, torch.arange(samples) % 10, loss=F.cross_entropy)
-    similarities(rec, "cov")  # what is loaded on first use does not count
+    # what is loaded on first use does not count
+    similarities_by_layer(recording_of((64, 64), 640), BASES)
+    rec = recording_of((width, width), samples)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     taken, _ = seconds(lambda: similarities_by_layer(rec, BASES), 2 if width < 512 else 1)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return taken, (after - before) / 1024
+
+
+def recording_of(hidden: tuple[int, int], samples: int) -> ifl.Recording:
+    net = models.mlp(784, hidden, seed=0).eval()
+    x = torch.rand(samples, 784, generator=torch.Generator().manual_seed(0))
+    return ifl.record(net, ["fc1", "fc2"], x, torch.arange(samples) % 10, loss=F.cross_entropy)
 
 
 def flops(width: int) -> float:

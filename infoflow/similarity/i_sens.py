@@ -17,7 +17,9 @@ from infoflow.similarity.perturbed import PerturbedBatch
 from infoflow.similarity.vjp import batched_vjp, jacobian, long_product, wide
 
 
-def sum_over_batch(batch: PerturbedBatch, *, entrance: bool, apart: bool = False) -> Tensor:
+def sum_over_batch(
+    batch: PerturbedBatch, *, entrance: bool, apart: bool = False, across: bool = True
+) -> Tensor:
     """Σ_k J_k J_kᵀ `(n, n)` over the samples of a batch; J_k has all inputs, flattened, as columns.
 
     One backward pass per unit, batched. Units that do not depend on the inputs have sensitivity 0.
@@ -28,11 +30,11 @@ def sum_over_batch(batch: PerturbedBatch, *, entrance: bool, apart: bool = False
     leaves = batch.inputs if way_in is None else (way_in.result,)
     if batch.chosen is None:
         parts = [jacobian(units, leaves) for units in batch.units]
-        return _products(parts, way_in)
+        return _products(parts, way_in, across)
     total = torch.zeros(batch.n, batch.n, dtype=torch.float64, device=batch.outputs.device)
     for group in groups_by_input(batch) if apart else one_by_one(batch):
         parts = [_together(h, batch.places[group], leaves) for h in batch.wholes]
-        total += _products(parts, way_in)
+        total += _products(parts, way_in, across)
     return total / batch.positions
 
 
@@ -82,8 +84,10 @@ def _together(h: Tensor, positions: Tensor, leaves: tuple[Tensor, ...]) -> tuple
     return batched_vjp(h, leaves, weights.expand(n, *h.shape))
 
 
-def _products(parts: list[tuple[Tensor, ...]], way_in: Entrance | None) -> Tensor:
+def _products(parts: list[tuple[Tensor, ...]], way_in: Entrance | None, across: bool) -> Tensor:
     """Σ J_x J_xᵀ from the sites' Jacobians `(units, batch, ...)`, per leaf."""
+    if not across:
+        return torch.block_diag(*[_products([rows], way_in, True) for rows in parts])
     if way_in is not None:
         return way_in.products(torch.cat([part for (part,) in parts]))
     flat = [torch.cat([part.flatten(2) for part in rows], 2).flatten(1) for rows in parts]

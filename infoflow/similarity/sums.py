@@ -40,7 +40,9 @@ def general_sums(
     if "i_sens" in request.bases:
         found = i_sens.carried(batch, across=request.across) if plan.carried else None
         if found is None:
-            found = i_sens.sum_over_batch(batch, entrance=plan.entrance, apart=plan.apart)
+            found = i_sens.sum_over_batch(
+                batch, entrance=plan.entrance, apart=plan.apart, across=request.across
+            )
         sums["i_sens"] = found
     if request.bases & {"o_sens", "hess"}:
         sums |= _downstream(batch, plan, request, index)

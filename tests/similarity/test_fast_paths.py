@@ -221,11 +221,14 @@ def test_layers_one_by_one_in_one_pass_are_the_diagonal_blocks(make):
 
 @pytest.mark.parametrize("act", [nn.ReLU, nn.GELU])
 def test_float32_is_within_2e_5_of_float64(act):
-    net, (x, y) = nets.mlp(act, inputs=30, width=40, outputs=10), data(300, 30, classes=10)
+    net, (x, y) = nets.mlp(act, inputs=30, width=40, outputs=10), data(600, 30, classes=10)
     exact = similarities(recording(net, ["2", "5"], x, y))
     rec = recording(net.float(), ["2", "5"], x.float(), y)
     assert plan_of(rec).chain
     assert_same(similarities(rec), exact, rtol=2e-5)
+    for layer, found in similarities_by_layer(rec).items():
+        block = np.ix_(rec.units.indices(layer), rec.units.indices(layer))
+        assert_same(found, {name: matrix[block] for name, matrix in exact.items()}, rtol=2e-5)
 
 
 def test_a_leaf_outside_the_graph_has_a_zero_for_every_row():

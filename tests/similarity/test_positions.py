@@ -143,6 +143,27 @@ def test_layers_together_share_their_positions():
         assert fast[measure] == pytest.approx(matrix, rel=1e-10, abs=1e-14)
 
 
+@pytest.mark.parametrize("act", [nn.ReLU, nn.GELU])
+def test_float32_is_within_2e_5_of_float64(act):
+    net = conv_net(act=act)
+    exact = similarities_by_layer(recording(net, "2", "5"), positions="each")
+    (x, y), sites = data(), [ifl.Site("2", unit_dim=1), ifl.Site("5", unit_dim=1)]
+    rec = ifl.record(net.float(), sites, x.float(), y, loss=F.cross_entropy)
+    for layer, found in similarities_by_layer(rec, positions="each").items():
+        for measure, matrix in found.items():
+            assert abs(matrix - exact[layer][measure]).max() <= 2e-5 * exact[layer][measure].max()
+
+
+def test_maps_cut_off_from_the_input_have_no_sensitivity():
+    class Constant(nn.Module):
+        def forward(self, x):
+            return torch.ones_like(x[:, :, :4, :4]).repeat(1, 2, 1, 1)
+
+    net = nn.Sequential(Constant(), nn.Flatten(), nn.Linear(32, 3)).double()
+    found = similarities(recording(net, "0"), positions="each")
+    assert not found["i_sens"].any() and not found["cov"].any() and found["o_sens"].all()
+
+
 def test_no_two_of_a_group_meet_and_none_is_left_out():
     generator = torch.Generator().manual_seed(0)
     meet = torch.rand(30, 30, generator=generator) < 0.2
