@@ -97,7 +97,7 @@ def compare_networks(mnist: data.Dataset, x: Tensor, y: Tensor) -> None:
 def only_the_entrance() -> Iterator[None]:
     """Without the closed forms of chains, and without carrying directions forward."""
     no_chain = patch.object(plan, "run_chain", return_value=None)
-    with no_chain, patch.object(plan, "_is_carried", return_value=False):
+    with no_chain, patch.object(plan, "_carried", return_value=set()):
         yield
 
 

@@ -47,7 +47,8 @@ class PerturbedBatch:
         wholes: Per site, activations `(batch, units, all positions)`.
         maps: Per site, its map; None where h is none, or was made in several calls.
         plain: Per site, h `(batch, units)` as the layer gave it; None where h is another tensor.
-        calls: What was called, in order.
+        calls: What was called, in order; none where a site or the outputs are more than features,
+            as then nothing is read off them and what they hold would only take memory.
         chosen: `(p,)` the positions that are looked at one by one; None: their mean.
         positions: How many these are, or 1.
         outputs: What the model returned, `(batch, ...)`.
@@ -152,6 +153,7 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     if entrance is not None:  # what comes before has no part in the derivatives
         results = results[next(i for i, r in enumerate(results) if r is entrance.result) :]
     largest = max(result.numel() for result in results) // count
+    flat = outputs.ndim == 2 and all(h is not None for h in plain.values())
     return PerturbedBatch(
         inputs=leaves,
         units=units,
@@ -159,7 +161,7 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
         wholes=wholes,
         maps=tuple(maps[site] for site in request.sites),
         plain=tuple(plain[site] for site in request.sites),
-        calls=calls,
+        calls=calls if flat else [],
         chosen=positions,
         positions=each,
         outputs=outputs,

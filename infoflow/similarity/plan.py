@@ -78,18 +78,20 @@ def make_plan(request: Request, *, fast: bool = True) -> Plan:
     if request.positions is not None:
         request = replace(request, positions=request.positions[_few_positions(batch)])
         batch = run_perturbed(request, index)
+    carried = _carried(request, batch, index)
     general = Plan(
         entrance=batch.entrance is not None and _holds("i_sens", request, batch, index),
         piecewise_linear=is_piecewise_linear(batch.outputs, batch.deltas)
         and _holds("hess", request, batch, index),
-        carried=_is_carried(request, batch, index),
+        carried=bool(carried),
         apart=request.positions is not None and _are_apart(request, batch, index),
     )
-    return _sized(general, request, widths)
+    unit_by_unit = request.bases - carried - ({"hess"} if general.piecewise_linear else set())
+    return _sized(general, request, widths, by_output=not unit_by_unit & {"i_sens", "hess"})
 
 
-def _is_carried(request: Request, batch: PerturbedBatch, index: slice) -> bool:
-    """Whether what is carried forward gives the exact results, where it can be done."""
+def _carried(request: Request, batch: PerturbedBatch, index: slice) -> set[str]:
+    """The measures that can be carried forward, if that gives the exact results; else none."""
     found = {}
     if "i_sens" in request.bases:
         found["i_sens"] = i_sens.carried(batch)
@@ -98,7 +100,7 @@ def _is_carried(request: Request, batch: PerturbedBatch, index: slice) -> bool:
         found |= {} if both is None else {"o_sens": both[0], "hess": both[1]}
     done = {base: total for base, total in found.items() if total is not None}
     exact = (_is_exact(total, base, request, batch, index) for base, total in done.items())
-    return bool(done) and all(exact)
+    return set(done) if all(exact) else set()
 
 
 def _few_positions(batch: PerturbedBatch) -> Tensor:
@@ -119,9 +121,11 @@ def _are_apart(request: Request, batch: PerturbedBatch, index: slice) -> bool:
     )
 
 
-def _sized(plan: Plan, request: Request, batch: PerturbedBatch) -> Plan:
-    """So many samples and units at a time that batched derivatives stay in the budget."""
+def _sized(plan: Plan, request: Request, batch: PerturbedBatch, *, by_output: bool = False) -> Plan:
+    """So many samples and units at a time that batched derivatives stay in the budget: one for each
+    unit, or with `by_output` for each output only."""
     units = max(delta.shape[1] for delta in batch.deltas) // batch.positions
+    units = batch.o if by_output else units
     widths = (
         []
         if plan.entrance or "i_sens" not in request.bases
