@@ -43,7 +43,7 @@ def counted_products(jacobian: Factored) -> Tensor:
 
 
 def _is_mask(values: Tensor) -> bool:
-    return bool(((values == 0) | (values == 1)).all())
+    return torch.equal(values, (values != 0).to(values.dtype))
 
 
 def _words(mask: Tensor) -> np.ndarray:

@@ -15,7 +15,7 @@ from infoflow.similarity.factored import Factored, all_pairs
 from infoflow.similarity.masks import counted_products
 from infoflow.similarity.plan import make_plan
 from infoflow.similarity.request import make_request
-from infoflow.similarity.vjp import batched_vjp
+from infoflow.similarity.vjp import batched_vjp, through_images
 from tests import oracles_similarity as oracle
 from tests.similarity import networks as nets
 
@@ -236,6 +236,17 @@ def test_a_leaf_outside_the_graph_has_a_zero_for_every_row():
     found, none = batched_vjp(leaf * 2, (leaf, other), torch.ones(5, 4, 2))
     assert found.shape == (5, 4, 2) and (found == 2).all()
     assert none.shape == (5, 4, 3) and not none.any()
+
+
+def test_rows_go_one_by_one_only_where_images_come_between():
+    x = torch.ones(2, 1, 6, 6, requires_grad=True, dtype=torch.float64)
+    net = nets.conv_net().eval()
+    first = net[0](x)
+    features = net[1:7](first)
+    y = net[7](features)
+    assert through_images(y, (x,)) and through_images(features, (x,))
+    assert through_images(features, (first,)) and through_images(y, (x, features))
+    assert not through_images(y, (features,)) and not through_images(net[1:3](first), (first,))
 
 
 @pytest.mark.parametrize("counts", [(3, 4), (65, 7), (130, 9)])
