@@ -95,6 +95,8 @@ def all_pairs(
         `(n, n)` float64, n columns in all.
     """
     jacobians = [jacobian.multiplied_out() for jacobian in jacobians]
+    if weight is not None:  # both sides of it need these, so they are computed once
+        jacobians = [replace(jacobian, core=jacobian.left(), scale=None) for jacobian in jacobians]
     weighed = [_weighted(jacobian, weight) for jacobian in jacobians]
     sizes = [jacobian.columns for jacobian in jacobians]
     if total is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -54,6 +56,7 @@ def _words(mask: Tensor) -> np.ndarray:
     return np.ascontiguousarray(padded.view(np.uint64).T)
 
 
+@cache
 def _counts_words() -> bool:
     """Whether the processor counts the bits of many words at once; else counting is slower."""
     from llvmlite.binding import get_host_cpu_features
