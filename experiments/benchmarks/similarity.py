@@ -256,13 +256,22 @@ def matmul_rate() -> float:
 
 
 def seconds(function: Callable[[], Any], times: int) -> tuple[float, Any]:
-    """Least processor time of so many runs after a first one (0: of that alone), and the result."""
-    best, result = float("inf"), function() if times else None
-    for _ in range(max(times, 1)):
-        start = time.process_time()
-        result = function()
-        best = min(best, time.process_time() - start)
-    return best, result
+    """Least processor time of so many runs after a first one, or of as many as go into a second
+    (0 times: of the first run alone), and the result."""
+    spent, first = timed(function)
+    if not times:
+        return spent, first
+    best, total, done = float("inf"), 0.0, 0
+    while done < times or total < 1:
+        spent, _ = timed(function)
+        best, total, done = min(best, spent), total + spent, done + 1
+    return best, first
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.process_time()
+    result = function()
+    return time.process_time() - start, result
 
 
 if __name__ == "__main__":
