@@ -88,11 +88,6 @@ class PerturbedBatch:
         """`(n * positions, ...)` as `(n, -1)`: so products of two sum over equal positions."""
         return rows.reshape(self.n, -1)
 
-    def same_position(self, pairs: Tensor) -> Tensor:
-        """`(n * positions, n * positions)` to `(n, n)`: the mean over equal positions."""
-        shape = (self.n, self.positions, self.n, self.positions)
-        return torch.einsum("ipjp->ij", pairs.reshape(shape)) / self.positions
-
     @property
     def places(self) -> Tensor:
         """The positions that are looked at one by one.

@@ -124,8 +124,9 @@ def _are_apart(request: Request, batch: PerturbedBatch, index: slice) -> bool:
 def _sized(plan: Plan, request: Request, batch: PerturbedBatch, *, by_output: bool = False) -> Plan:
     """So many samples and units at a time that batched derivatives stay in the budget: one for each
     unit, or with `by_output` for each output only."""
-    units = max(delta.shape[1] for delta in batch.deltas) // batch.positions
-    units = batch.o if by_output else units
+    columns = max(delta.shape[1] for delta in batch.deltas)
+    outputs = min(batch.o, columns)  # `o_sens` takes the fewer of them
+    units = outputs if by_output else max(columns // batch.positions, outputs)
     widths = (
         []
         if plan.entrance or "i_sens" not in request.bases
