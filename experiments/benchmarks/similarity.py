@@ -1,10 +1,10 @@
-"""Time and accuracy of `infoflow.similarity` against two plain ways to compute the same numbers.
+"""Time and accuracy of `infoflow.similarity` against plain ways to compute the same numbers.
 
-    python experiments/benchmarks/similarity.py            # some minutes
-    python experiments/benchmarks/similarity.py --quick    # about one minute, shorter sweeps
+    python experiments/benchmarks/similarity.py                        # some minutes
+    python experiments/benchmarks/similarity.py --part networks        # one part only
 
-Prints ratios from one run on one thread, of processor time: other work on the machine then hardly
-matters. What came out stands in similarity.md beside this file.
+Prints ratios from one run on one thread, of processor time: other work on the machine then matters
+less. What came out stands in similarity.md beside this file.
 """
 
 from __future__ import annotations
@@ -13,60 +13,129 @@ import argparse
 import multiprocessing
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
-from similarity_baselines import one_unit_at_a_time, with_torch_func
+from similarity_baselines import (
+    one_channel_and_position_at_a_time,
+    one_unit_at_a_time,
+    with_torch_func,
+)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import infoflow as ifl
 from infoflow import data, models, train
 from infoflow._hooks import evaluating
-from infoflow.similarity import similarities, similarities_by_layer
+from infoflow.similarity import plan, similarities_by_layer
 from infoflow.similarity.plan import make_plan
 from infoflow.similarity.request import make_request
 
 BASES = ("cov", "i_sens", "o_sens", "hess")
 
 
+PARTS = ("networks", "more samples", "positions", "accuracy", "width", "samples")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--part", choices=PARTS, action="append")
     parser.add_argument("--data-dir", help="folder with the four MNIST files")
     args = parser.parse_args()
+    parts = args.part or PARTS
     torch.set_num_threads(1)
     rate = matmul_rate()
     print(f"matmul: {rate / 1e9:.0f} GFlop/s, float32, one thread\n")
-    mnist = data.load_mnist(args.data_dir)
-    compare_with_baselines(mnist, 2_000 if args.quick else 10_000)
-    print_accuracy()
-    sweep("width", [64, 128, 256] if args.quick else [64, 128, 256, 512, 1024, 2048], rate)
-    sweep("samples", [2_000, 10_000] if args.quick else [2_000, 10_000, 60_000], rate)
+    if {"networks", "more samples", "positions"} & set(parts):
+        mnist = data.load_mnist(args.data_dir)
+        x, y = mnist.train_x.reshape(-1, 784), mnist.train_y
+        if "networks" in parts or "more samples" in parts:
+            print(
+                "network                   samples |  ours s | per unit | torch.func | short cuts"
+            )
+        if "networks" in parts:
+            compare_networks(mnist, x[:2000], y[:2000])
+        if "more samples" in parts:
+            fc = ["fc1", "fc2"]
+            one_network("MNIST 784-64-64-10 ReLU", trained(mnist), fc, x[:10_000], y[:10_000])
+        if "positions" in parts:
+            compare_positions(x[:300].reshape(-1, 1, 28, 28), y[:300])
+    if "accuracy" in parts:
+        print_accuracy()
+    if "width" in parts:
+        sweep("width", [64, 128, 256, 512, 1024, 2048], rate)
+    if "samples" in parts:
+        sweep("samples", [2_000, 10_000, 60_000], rate)
 
 
-def compare_with_baselines(mnist: data.Dataset, most: int) -> None:
+def compare_networks(mnist: data.Dataset, x: Tensor, y: Tensor) -> None:
     digits = data.load_digits()
     all_x = torch.cat([digits.train_x, digits.test_x])
     all_y = torch.cat([digits.train_y, digits.test_y])
-    x, y = mnist.train_x.reshape(-1, 784), mnist.train_y
-    relu = trained(mnist)
     gelu = models.mlp(784, activation=nn.GELU, seed=0)
-    images = x.reshape(-1, 1, 28, 28)
+    images = x[:1000].reshape(-1, 1, 28, 28)
     fc, channels = ["fc1", "fc2"], ["1", "4"]
-    print("network                   samples |  ours s | per unit | torch.func | short cuts")
-    one_network("MNIST 784-64-64-10 ReLU", relu, fc, x[:2000], y[:2000])
-    if most > 2000:
-        one_network("MNIST 784-64-64-10 ReLU", relu, fc, x[:most], y[:most])
-    one_network("MNIST 784-64-64-10 GELU", gelu, fc, x[:2000], y[:2000])
+    one_network("MNIST 784-64-64-10 ReLU", trained(mnist), fc, x, y)
+    one_network("MNIST 784-64-64-10 GELU", gelu, fc, x, y)
+    with only_the_entrance():
+        one_network("the same, Gram trick only", gelu, fc, x, y)
     one_network("digits 64-64-64-10 ReLU", trained(digits), fc, all_x, all_y)
-    one_network("MNIST residual GELU", residual(), ["0", "1"], x[:2000], y[:2000])
-    one_network("MNIST conv 8-16 ReLU", conv(nn.ReLU), channels, images[:1000], y[:1000])
-    one_network("MNIST conv 8-16 GELU", conv(nn.GELU), channels, images[:1000], y[:1000])
+    one_network("MNIST residual GELU", residual(), ["0", "1"], x, y)
+    with only_the_entrance():
+        one_network("the same, Gram trick only", residual(), ["0", "1"], x, y)
+    one_network("MNIST conv 8-16 ReLU", conv(nn.ReLU), channels, images, y[:1000])
+    one_network("MNIST conv 8-16 GELU", conv(nn.GELU), channels, images, y[:1000])
     print()
+
+
+@contextmanager
+def only_the_entrance() -> Iterator[None]:
+    """Without the closed forms of chains, and without carrying directions forward."""
+    no_chain = patch.object(plan, "run_chain", return_value=None)
+    with no_chain, patch.object(plan, "_carried", return_value=set()):
+        yield
+
+
+def compare_positions(x: Tensor, y: Tensor) -> None:
+    """Convolutions with their positions one by one, as the script of the 2022 paper has them."""
+    print("network                   samples | positions |  ours s | per unit and position")
+    for act in (nn.ReLU, nn.GELU):
+        one_choice(act, 32, x, y)
+        one_choice(act, 128, x[:100], y[:100])
+    print()
+
+
+def one_choice(act: Callable[[], nn.Module], count: int, x: Tensor, y: Tensor) -> None:
+    net, layers, places = conv(act).eval(), ["1", "4"], {}
+    sites = [ifl.Site(layer, unit_dim=1) for layer in layers]
+    rec = ifl.record(net, sites, x, y, loss=F.cross_entropy)
+    for layer in layers:
+        request = make_request(rec, [layer], frozenset({"cov"}), across=False, positions=count)
+        places[layer] = request.positions
+    ours, found = seconds(lambda: similarities_by_layer(rec, BASES, positions=count), 2)
+    loop, plain = seconds(lambda: one_channel_and_position_at_a_time(net, layers, x, y, places), 0)
+    name = f"MNIST conv 8-16 {act.__name__}"
+    check(name, found, plain, len(x))
+    print(f"{name:26}{len(x):7} | {count:9} | {ours:7.3f} | {loop / ours:7.1f}x")
+
+
+def check(
+    name: str,
+    found: dict[str, dict[str, np.ndarray]],
+    plain: dict[tuple[str, str], Tensor],
+    count: int,
+) -> None:
+    for (layer, measure), total in plain.items():
+        if measure != "cov":  # the plain covariance is not centred
+            expected = np.abs(total.double().numpy()) / count
+            worst = np.abs(found[layer][measure] - expected).max() / expected.max()
+            if worst > 1e-3:  # float32 sums of the plain loop are themselves off by 2e-4
+                raise RuntimeError(f"{name}: {measure} of {layer} is off by {worst:.1e}")
 
 
 def one_network(name: str, net: nn.Sequential, layers: list[str], x: Tensor, y: Tensor) -> None:
@@ -74,16 +143,11 @@ def one_network(name: str, net: nn.Sequential, layers: list[str], x: Tensor, y: 
     sites = [ifl.Site(layer, unit_dim=1) for layer in layers]
     rec = ifl.record(net, sites, x, y, loss=F.cross_entropy)
     ours, found = seconds(lambda: similarities_by_layer(rec, BASES), 5)
-    unit, plain = seconds(lambda: one_unit_at_a_time(net, layers, x, y), 1)
+    unit, plain = seconds(lambda: one_unit_at_a_time(net, layers, x, y), 2)
     few = 400  # the time of torch.func grows with the samples; 400 of them stand for all
     func, _ = seconds(lambda: with_torch_func(net, layers, x[:few], y[:few]), 1)
     func *= len(x) / few
-    for (layer, measure), total in plain.items():
-        if measure != "cov":  # the plain covariance is not centred
-            expected = np.abs(total.double().numpy()) / len(x)
-            worst = np.abs(found[layer][measure] - expected).max() / expected.max()
-            if worst > 1e-3:  # float32 sums of the plain loop are themselves off by 2e-4
-                raise RuntimeError(f"{name}: {measure} of {layer} is off by {worst:.1e}")
+    check(name, found, plain, len(x))
     print(
         f"{name:26}{len(x):7} | {ours:7.3f} | {unit / ours:7.1f}x | {func / ours:9.1f}x | "
         f"{', '.join(short_cuts(rec)) or 'none'}"
@@ -120,8 +184,9 @@ def conv(act: Callable[[], nn.Module]) -> nn.Sequential:
 def short_cuts(rec: ifl.Recording) -> list[str]:
     with evaluating(rec.model):
         request = make_request(rec, rec.units.layers, frozenset(BASES[1:]), across=False)
-        plan = make_plan(request)
-    return [name for name in ("chain", "entrance", "piecewise_linear") if getattr(plan, name)]
+        taken = make_plan(request)
+    names = ("chain", "entrance", "piecewise_linear", "carried", "apart")
+    return [name for name in names if getattr(taken, name)]
 
 
 def print_accuracy() -> None:
@@ -162,14 +227,19 @@ def sweep(kind: str, values: Sequence[int], rate: float) -> None:
 
 def one_point(width: int, samples: int) -> tuple[float, float]:
     torch.set_num_threads(1)
-    net = models.mlp(784, (width, width), seed=0).eval()
-    x = torch.rand(samples, 784, generator=torch.Generator().manual_seed(0))
-    rec = ifl.record(net, ["fc1", "fc2"], x, torch.arange(samples) % 10, loss=F.cross_entropy)
-    similarities(rec, "cov")  # what is loaded on first use does not count
+    # what is loaded on first use does not count
+    similarities_by_layer(recording_of((64, 64), 640), BASES)
+    rec = recording_of((width, width), samples)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     taken, _ = seconds(lambda: similarities_by_layer(rec, BASES), 2 if width < 512 else 1)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return taken, (after - before) / 1024
+
+
+def recording_of(hidden: tuple[int, int], samples: int) -> ifl.Recording:
+    net = models.mlp(784, hidden, seed=0).eval()
+    x = torch.rand(samples, 784, generator=torch.Generator().manual_seed(0))
+    return ifl.record(net, ["fc1", "fc2"], x, torch.arange(samples) % 10, loss=F.cross_entropy)
 
 
 def flops(width: int) -> float:
@@ -186,13 +256,22 @@ def matmul_rate() -> float:
 
 
 def seconds(function: Callable[[], Any], times: int) -> tuple[float, Any]:
-    """Least processor time of so many runs, and the result."""
-    best, result = float("inf"), function()
-    for _ in range(times):
-        start = time.process_time()
-        result = function()
-        best = min(best, time.process_time() - start)
-    return best, result
+    """Least processor time of so many runs after a first one, or of as many as go into a second
+    (0 times: of the first run alone), and the result."""
+    spent, first = timed(function)
+    if not times:
+        return spent, first
+    best, total, done = float("inf"), 0.0, 0
+    while done < times or total < 1:
+        spent, _ = timed(function)
+        best, total, done = min(best, spent), total + spent, done + 1
+    return best, first
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.process_time()
+    result = function()
+    return time.process_time() - start, result
 
 
 if __name__ == "__main__":

@@ -52,6 +52,60 @@ def _one_batch(
     )
 
 
+def one_channel_and_position_at_a_time(
+    net: nn.Sequential,
+    layers: Sequence[str],
+    x: Tensor,
+    y: Tensor,
+    positions: dict[str, Tensor],
+    batch_size: int = 200,
+) -> Found:
+    """The same loop for channels whose positions are looked at one by one, as the script of the
+    2022 paper does for convolutions: one backward pass per channel and position (per output for
+    `o_sens`), and the mean over the positions."""
+    found: Found = {}
+    for measure in ("cov", "i_sens", "o_sens", "hess"):
+        for rows, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
+            rows = rows.clone().requires_grad_()
+            hidden, outputs = run_maps(net, layers, rows)
+            loss = F.cross_entropy(outputs, labels, reduction="sum")
+            for layer in layers:
+                where = positions[layer]
+                part = _one_batch_of_maps(measure, rows, hidden[layer], where, outputs, loss)
+                total = found.get((layer, measure), torch.zeros(()))
+                found[layer, measure] = total + part / len(where)
+    return found
+
+
+def _one_batch_of_maps(
+    measure: str, rows: Tensor, hidden: Tensor, where: Tensor, outputs: Tensor, loss: Tensor
+) -> Tensor:
+    if measure == "cov":
+        some = hidden.detach().flatten(2)[:, :, where]
+        return torch.einsum("kip,kjp->ij", some, some)
+    if measure == "i_sens":
+        return sum(
+            (
+                torch.einsum("...i,...j->ij", jacobian, jacobian)
+                for jacobian in (_jacobian(hidden.flatten(2)[:, :, p], rows) for p in where)
+            ),
+            start=torch.zeros(()),
+        )
+    if measure == "o_sens":
+        channels = hidden.shape[1]
+        whole = _jacobian(outputs, hidden).reshape(len(rows), channels, -1, outputs.shape[1])
+        some = whole[:, :, where].permute(0, 2, 3, 1)
+        return torch.einsum("...i,...j->ij", some, some)
+    (slope,) = torch.autograd.grad(loss, hidden, create_graph=True)
+    total = slope.sum(0).flatten(1)
+    found = torch.zeros(len(total), len(total))
+    for p in where:
+        for i in range(len(total)):
+            (row,) = torch.autograd.grad(total[i, p], hidden, retain_graph=True)
+            found[i] += row.flatten(2)[:, :, p].sum(0)
+    return found
+
+
 def _jacobian(outputs: Tensor, leaf: Tensor) -> Tensor:
     jacobian = leaf.new_zeros(len(leaf), leaf[0].numel(), outputs.shape[1])
     for i in range(outputs.shape[1]):
@@ -111,3 +165,15 @@ def run(
             shift = added[name]
             x = x + shift.reshape(*shift.shape, *(1,) * (x.ndim - 2))
     return hidden, added, x
+
+
+def run_maps(
+    net: nn.Sequential, layers: Sequence[str], x: Tensor
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Each layer's whole map `(batch, channels, height, width)`, and the outputs."""
+    hidden = {}
+    for name, child in net.named_children():
+        x = child(x)
+        if name in layers:
+            hidden[name] = x
+    return hidden, x

@@ -153,7 +153,7 @@ def _parse(
     for call in calls:
         stemming = [tensor for tensor in call.tensors if id(tensor) in known]
         if stemming:
-            step = _step(call, current) if _only(stemming, current) else None
+            step = read_step(call, current) if _only(stemming, current) else None
             if step is None:
                 return None
             steps += step
@@ -175,12 +175,16 @@ def _only(stemming: list[Tensor], current: Tensor) -> bool:
     return len(stemming) == 1 and stemming[0] is current
 
 
-def _step(call: Call, value: Tensor) -> list[Linear | Elementwise] | None:
+def read_step(call: Call, value: Tensor) -> list[Linear | Elementwise] | None:
     """What the call does to `value`; an empty list: nothing, None: something else."""
     if call.changed:  # the value before is gone, so its slope cannot be known
         return None
+    if not any(given is value for given in (*call.args, *call.kwargs.values())):
+        return None  # inside a list, where it cannot be replaced
     if call.result is value:
         return []
+    if call.result.dtype != value.dtype:  # products need one precision
+        return None
     if call.function is F.linear:
         args = list(call.args)
         plain = len(args) > 1 and args[0] is value and value.ndim == 2
@@ -195,8 +199,7 @@ def _step(call: Call, value: Tensor) -> list[Linear | Elementwise] | None:
 
 
 def _elementwise(call: Call, value: Tensor) -> Elementwise | None:
-    generator = torch.Generator(value.device).manual_seed(0)
-    v = torch.rand(value.shape, generator=generator, dtype=value.dtype, device=value.device)
+    v = _direction(value)
     with torch.enable_grad():
         leaf = value.detach().requires_grad_()
         result = call.replay(value, leaf)
@@ -206,9 +209,21 @@ def _elementwise(call: Call, value: Tensor) -> Elementwise | None:
         (slope,) = torch.autograd.grad(result, leaf, ones, create_graph=True)
         pushed = _gradient(slope, ones, v)  # J v: the slope is Jᵀ1, linear in the ones
         curvature = _gradient(slope, leaf, torch.ones_like(v))
-    if not torch.allclose(pushed, slope * v, rtol=1e-4, atol=1e-6):
+    expected = slope * v
+    if not (torch.equal(pushed, expected) or torch.allclose(pushed, expected, 1e-4, 1e-6)):
         return None
     return Elementwise(slope.detach().flatten(1), curvature.flatten(1) if curvature.any() else None)
+
+
+def _direction(value: Tensor) -> Tensor:
+    """Random and shaped as `value`: a number per sample times one per unit, as those are soon drawn
+    and a matrix that takes all such products to zero is zero."""
+    generator = torch.Generator(value.device).manual_seed(0)
+    samples, units = len(value), value[0].numel()
+    both = torch.rand(
+        samples + units, generator=generator, dtype=value.dtype, device=value.device
+    ).add(0.5)
+    return torch.outer(both[:samples], both[samples:]).reshape(value.shape)
 
 
 def _gradient(output: Tensor, leaf: Tensor, weight: Tensor) -> Tensor:

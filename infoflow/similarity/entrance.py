@@ -33,8 +33,9 @@ class Entrance:
     weight: Tensor
     padding: tuple[int, int] | None = None
 
-    def products(self, rows: Tensor, n: int) -> Tensor:
-        """Σ J_x J_xᵀ `(n, n)` from J_a `(n * positions, batch, ...)`; of the positions, the sum."""
+    def products(self, rows: Tensor) -> Tensor:
+        """Σ J_x J_xᵀ `(n, n)` from J_a `(n, batch, ...)`."""
+        n = len(rows)
         if self.padding is None:
             kernel = wide(self.weight) @ wide(self.weight).T
             flat = wide(rows)

@@ -11,20 +11,24 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Factored:
-    """J_k = C_k diag(s_k) R for each sample k of a batch.
+    """J_k = C_k diag(s_k) R diag(t_k) for each sample k of a batch.
 
     Attributes:
         core: C, `(rows, m)` if the same for every sample, else `(batch, rows, m)`.
         scale: s, `(batch, m)`; None: ones.
         right: R, `(m, columns)`, the same for every sample; None: the identity.
+        outer: t, `(batch, columns)`; None: ones.
     """
 
     core: Tensor
     scale: Tensor | None = None
     right: Tensor | None = None
+    outer: Tensor | None = None
 
     def times(self, matrix: Tensor) -> Factored:
         """J_k M, with `matrix` M the same for every sample."""
+        if self.outer is not None:
+            return Factored(self.full(), right=matrix)
         if self.right is not None:
             return replace(self, right=self.right @ matrix)
         if self.core.ndim == 2 and self.scale is None:
@@ -34,7 +38,7 @@ class Factored:
     def scaled(self, slopes: Tensor) -> Factored:
         """J_k diag(slopes_k), with `slopes` `(batch, columns)`."""
         if self.right is not None:
-            return Factored(self.full() * slopes[:, None])
+            return replace(self, outer=slopes if self.outer is None else self.outer * slopes)
         if self.core.ndim == 2:
             return replace(self, scale=slopes if self.scale is None else self.scale * slopes)
         return replace(self, core=self.core * slopes[:, None])
@@ -42,7 +46,13 @@ class Factored:
     def __getitem__(self, rows: slice) -> Factored:
         """Some of the samples."""
         core = self.core if self.core.ndim == 2 else self.core[rows]
-        return replace(self, core=core, scale=None if self.scale is None else self.scale[rows])
+        scale = None if self.scale is None else self.scale[rows]
+        outer = None if self.outer is None else self.outer[rows]
+        return replace(self, core=core, scale=scale, outer=outer)
+
+    def multiplied_out(self) -> Factored:
+        """The same without t."""
+        return self if self.outer is None else Factored(self.full())
 
     @property
     def columns(self) -> int:
@@ -52,7 +62,7 @@ class Factored:
     @property
     def constant(self) -> bool:
         """The same for every sample."""
-        return self.core.ndim == 2 and self.scale is None
+        return self.core.ndim == 2 and self.scale is None and self.outer is None
 
     def left(self) -> Tensor:
         """C_k diag(s_k): `(rows, m)` or `(batch, rows, m)`."""
@@ -60,7 +70,8 @@ class Factored:
 
     def full(self) -> Tensor:
         """J_k: `(rows, columns)` or `(batch, rows, columns)`."""
-        return self.left() if self.right is None else _product(self.left(), self.right)
+        whole = self.left() if self.right is None else _product(self.left(), self.right)
+        return whole if self.outer is None else whole * self.outer[:, None]
 
 
 def all_pairs(
@@ -83,6 +94,9 @@ def all_pairs(
     Returns:
         `(n, n)` float64, n columns in all.
     """
+    jacobians = [jacobian.multiplied_out() for jacobian in jacobians]
+    if weight is not None:  # both sides of it need these, so they are computed once
+        jacobians = [replace(jacobian, core=jacobian.left(), scale=None) for jacobian in jacobians]
     weighed = [_weighted(jacobian, weight) for jacobian in jacobians]
     sizes = [jacobian.columns for jacobian in jacobians]
     if total is None:
@@ -90,7 +104,8 @@ def all_pairs(
     blocks = [row.split(sizes, 1) for row in total.split(sizes, 0)]
     for i, a in enumerate(weighed):
         for j in range(i, len(jacobians) if across else i + 1):
-            block = _outward(_inner(a, jacobians[j], batch), a, jacobians[j])
+            inner = _inner(a, jacobians[j], batch, symmetric=i == j)
+            block = _outward(inner, a, jacobians[j])
             blocks[i][j].add_(block)
             if i != j:
                 blocks[j][i].add_(block.T)
@@ -111,7 +126,7 @@ def _weighted(a: Factored, weight: Tensor | None) -> Factored:
     return replace(a, core=core)
 
 
-def _inner(a: Factored, b: Factored, batch: int) -> Tensor:
+def _inner(a: Factored, b: Factored, batch: int, *, symmetric: bool) -> Tensor:
     """Σ_k of the two without their right factors."""
     if a.core.ndim == 2 and b.core.ndim == 2:
         both = a.core.T @ b.core
@@ -124,18 +139,17 @@ def _inner(a: Factored, b: Factored, batch: int) -> Tensor:
         return a.core.T @ b.left().sum(0)
     if b.constant:
         return a.left().sum(0).T @ b.core
-    if a is b:
-        return _symmetric(_stacked(a.left()))
-    return _stacked(a.left()).T @ _stacked(b.left())
+    left, right = _stacked(a.left()), _stacked(b.left())
+    return _half_known(left, right) if symmetric else left.T @ right
 
 
-def _symmetric(rows: Tensor) -> Tensor:
-    """RᵀR, without computing the quarter that is known by symmetry."""
-    half = rows.shape[1] // 2
+def _half_known(left: Tensor, right: Tensor) -> Tensor:
+    """A symmetric LᵀR, without computing the quarter that is known by symmetry."""
+    half = left.shape[1] // 2
     if half < 32:
-        return rows.T @ rows
-    upper = rows[:, :half].T @ rows
-    lower = rows[:, half:].T @ rows[:, half:]
+        return left.T @ right
+    upper = left[:, :half].T @ right
+    lower = left[:, half:].T @ right[:, half:]
     return torch.cat([upper, torch.cat([upper[:, half:].T, lower], 1)])
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 # Backward nodes of functions that are linear, piecewise linear, or only move values about: their
 # second derivative is zero wherever it exists.
@@ -54,12 +55,22 @@ def is_piecewise_linear(outputs: Tensor, leaves: tuple[Tensor, ...]) -> bool:
     """
     if outputs.grad_fn is None:
         return True
-    depends = _dependence(outputs.grad_fn, leads_to(*leaves))
-    return all(_allowed(node, depends) for node, does in depends.items() if does)
+    depends = depending([outputs], leaves)
+    return all(allowed(node, depends) for node in depends)
 
 
-def _dependence(root: Any, goal: Callable[[Any], bool]) -> dict[Any, bool]:
-    """For each node under `root`, whether it leads to the goal."""
+def depending(ends: Iterable[Tensor | None], starts: Iterable[Tensor]) -> set[Any]:
+    """The backward nodes by which `ends` depend on `starts`, and those of the starts."""
+    found = {get_gradient_edge(start).node for start in starts}
+    for end in ends:
+        for node in children_first(None if end is None else end.grad_fn):
+            if any(following in found for following, _ in node.next_functions):
+                found.add(node)
+    return found
+
+
+def children_first(root: Any) -> list[Any]:
+    """Every backward node under `root`, after all those that it leads to."""
     order, stack, seen = [], [(root, False)], set()
     while stack:
         node, done = stack.pop()
@@ -69,19 +80,17 @@ def _dependence(root: Any, goal: Callable[[Any], bool]) -> dict[Any, bool]:
             seen.add(node)
             stack.append((node, True))
             stack += [(following, False) for following, _ in node.next_functions]
-    depends: dict[Any, bool] = {}
-    for node in order:  # children first
-        under = any(depends.get(following, False) for following, _ in node.next_functions)
-        depends[node] = goal(node) or under
-    return depends
+    return order
 
 
-def _allowed(node: Any, depends: dict[Any, bool]) -> bool:
+def allowed(node: Any, depends: Container[Any]) -> bool:
+    """Whether what a node does is piecewise linear in those of its inputs that depend on the
+    leaves, which are those in `depends`."""
     name = node.name().rstrip("0123456789").removesuffix("Backward")
     if name.endswith("AccumulateGrad"):
         return True
     inputs = [following for following, _ in node.next_functions]
-    dependent = [i for i, following in enumerate(inputs) if depends.get(following, False)]
+    dependent = [i for i, following in enumerate(inputs) if following in depends]
     if name in _PIECEWISE_LINEAR:
         return True
     if name in _BILINEAR:

@@ -13,8 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from infoflow.similarity.carried import Carrier, read_carrier
 from infoflow.similarity.chain import Chain, Linear, forward
 from infoflow.similarity.factored import Factored, all_pairs, contracted
+from infoflow.similarity.locality import one_by_one
 from infoflow.similarity.per_sample_loss import Loss, per_sample_loss
 from infoflow.similarity.perturbed import PerturbedBatch
 from infoflow.similarity.vjp import batched_vjp, long_product, wide
@@ -25,14 +27,15 @@ def sum_over_batch(
 ) -> Tensor:
     """Σ_k ∂²L_k/∂δ∂δ `(n, n)` of any network, by two backward passes per unit, `chunk` units at
     a time."""
-    found = torch.zeros(batch.columns, batch.columns, dtype=torch.float64)
-    found = found.to(batch.outputs.device)
+    found = torch.zeros(batch.n, batch.n, dtype=torch.float64, device=batch.outputs.device)
     if not batch.outputs.requires_grad:
-        return batch.same_position(found)
+        return found
     total = per_sample_loss(loss, batch.outputs, targets).sum()
     slopes = torch.autograd.grad(
         total, batch.deltas, create_graph=True, allow_unused=True, materialize_grads=True
     )
+    if batch.chosen is not None:
+        return _at_positions(batch, slopes, one_by_one(batch))
     start = 0
     for site, slope in enumerate(slopes):
         stop = start + slope.shape[1]
@@ -41,7 +44,49 @@ def sum_over_batch(
         found[start:stop, start : start + rows.shape[1]] = rows
         found[start : start + rows.shape[1], start:stop] = rows.T
         start = stop
-    return batch.same_position(found)
+    return found
+
+
+def of_local_curvature(
+    batch: PerturbedBatch, jacobian: Tensor, groups: list[Tensor], loss: Loss, targets: Tensor
+) -> Tensor:
+    """The same at chosen positions, from `o_sens.output_jacobian` and `groups_by_curvature`.
+
+    The first sum above comes from the Jacobian, at all positions at once; the second, which is
+    zero between the positions of a group, from two backward passes per unit and group.
+    """
+    outputs = batch.outputs.detach().requires_grad_()
+    weights = _loss_slope(outputs, loss, targets).detach()
+    slopes = torch.autograd.grad(
+        (weights * batch.outputs).sum(), batch.deltas, create_graph=True, allow_unused=True,
+        materialize_grads=True,
+    )  # fmt: skip
+    bent = _at_positions(batch, slopes, groups)
+    return bent + of_piecewise_linear(batch, jacobian, loss, targets)
+
+
+def _at_positions(
+    batch: PerturbedBatch, slopes: tuple[Tensor, ...], groups: list[Tensor]
+) -> Tensor:
+    """Mean over positions of ∂(Σ_k slope)/∂δ between units at the same position, `(n, n)`; of the
+    positions of a group, the derivatives between them are taken to be zero."""
+    count, each = len(slopes[0]), batch.positions
+    rows = []
+    for slope in slopes:
+        n = slope.shape[1] // each
+        total = slope.new_zeros(n, batch.n, dtype=torch.float64)
+        for group in groups if slope.requires_grad else []:
+            weights = slope.new_zeros(n, 1, n, each)
+            for i in range(n):
+                weights[i, 0, i, group] = 1
+            parts = batched_vjp(slope, batch.deltas, weights.flatten(2).expand(n, count, n * each))
+            columns = [
+                part.unflatten(2, (-1, each))[..., group].sum((1, 3), dtype=torch.float64)
+                for part in parts
+            ]
+            total += torch.cat(columns, 1)
+        rows.append(total)
+    return torch.cat(rows) / each
 
 
 def _second(slope: Tensor, leaves: tuple[Tensor, ...], chunk: int) -> Tensor:
@@ -73,6 +118,57 @@ def of_piecewise_linear(
         weights = jacobian.reshape(n, *outputs.shape).to(outputs.dtype)
         heavy = wide(batched_vjp(slope, (outputs,), weights)[0].reshape(n, count, o))
     return long_product(batch.folded(heavy), batch.folded(wide(jacobian))) / batch.positions
+
+
+def carried(
+    batch: PerturbedBatch, loss: Loss, targets: Tensor, *, across: bool = True
+) -> tuple[Tensor, Tensor] | None:
+    """Σ_k J_kᵀ J_k and Σ_k ∂²L_k/∂δ∂δ by directions carried forward from the units to the outputs
+    (`Carrier`), where that can be done; else None."""
+    if batch.chosen is not None or batch.outputs.ndim != 2:
+        return None
+    groups = [batch.deltas] if across else [(delta,) for delta in batch.deltas]
+    carriers = [read_carrier(batch, group, [batch.outputs]) for group in groups]
+    if None in carriers:
+        return None
+    outputs = batch.outputs.detach().requires_grad_()
+    slope = _loss_slope(outputs, loss, targets)
+    curvature = _curvature(slope, outputs) if slope.requires_grad else None
+    found = [
+        _carried_sums(batch, group, carrier, slope.detach(), curvature)
+        for group, carrier in zip(groups, carriers, strict=True)
+        if carrier is not None
+    ]
+    return torch.block_diag(*[s for s, _ in found]), torch.block_diag(*[h for _, h in found])
+
+
+def _carried_sums(
+    batch: PerturbedBatch,
+    deltas: tuple[Tensor, ...],
+    carrier: Carrier,
+    slope: Tensor,
+    curvature: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    sizes = [delta.shape[1] for delta in deltas]
+    eye = torch.eye(sum(sizes), dtype=slope.dtype, device=slope.device)
+    starts = [part[:, None] for part in eye.split(sizes, 1)]
+    results = [bend.result for bend in carrier.bends]
+    downstream = torch.autograd.grad(
+        batch.outputs, results, slope, retain_graph=True, allow_unused=True, materialize_grads=True
+    ) if results else ()  # fmt: skip
+    weights = [g * b.curvature for g, b in zip(downstream, carrier.bends, strict=True)]
+    o_sens, total = eye.double().mul(0), eye.double().mul(0)
+    for rows in carrier.tiles(len(eye) * batch.largest):
+        slots = carrier.push(starts, rows)
+        y = slots[carrier.ends[0]].expand(-1, rows.stop - rows.start, -1)
+        o_sens += y.flatten(1) @ y.flatten(1).T
+        if curvature is not None:
+            total += torch.einsum("kij,rkj->rki", curvature[rows], y).flatten(1) @ y.flatten(1).T
+        for bend, weight in zip(carrier.bends, weights, strict=True):
+            a = slots[bend.slot]
+            some = weight[rows] if a.shape[1] > 1 else weight[rows].sum(0, keepdim=True)
+            total += (a * some).flatten(1) @ a.flatten(1).T
+    return o_sens, total
 
 
 def of_chain(
@@ -123,9 +219,13 @@ def _curvature(slope: Tensor, outputs: Tensor) -> Tensor:
 
 def _bends(chain: Chain, slope: Tensor) -> dict[int, Tensor]:
     """∂L/∂h ⊙ σ''(a) `(batch, units)` of the steps downstream of a site that have a curvature."""
-    bends = {}
-    for place in range(len(chain.steps) - 1, min(chain.places) - 1, -1):
-        step = chain.steps[place]
+    bends, steps = {}, chain.steps
+    downstream = range(min(chain.places), len(steps))
+    curved = [
+        p for p in downstream if not isinstance(s := steps[p], Linear) and s.curvature is not None
+    ]
+    for place in range(len(steps) - 1, min(curved, default=len(steps)) - 1, -1):
+        step = steps[place]
         if isinstance(step, Linear):
             slope = slope @ step.weight
         else:

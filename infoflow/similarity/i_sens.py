@@ -2,30 +2,97 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor
 
+from infoflow.similarity.carried import read_carrier
 from infoflow.similarity.chain import Chain, Linear, forward
+from infoflow.similarity.entrance import Entrance
 from infoflow.similarity.factored import Factored, all_pairs
+from infoflow.similarity.locality import groups_by_input, one_by_one
+from infoflow.similarity.masks import countable, counted_products
 from infoflow.similarity.perturbed import PerturbedBatch
-from infoflow.similarity.vjp import jacobian, long_product, wide
+from infoflow.similarity.vjp import batched_vjp, jacobian, long_product, wide
 
 
-def sum_over_batch(batch: PerturbedBatch, *, entrance: bool) -> Tensor:
+def sum_over_batch(
+    batch: PerturbedBatch, *, entrance: bool, apart: bool = False, across: bool = True
+) -> Tensor:
     """Σ_k J_k J_kᵀ `(n, n)` over the samples of a batch; J_k has all inputs, flattened, as columns.
 
     One backward pass per unit, batched. Units that do not depend on the inputs have sensitivity 0.
-    With `entrance` the passes stop at the batch's `Entrance`, if it has one.
+    With `entrance` the passes stop at the batch's `Entrance`, if it has one. Of positions, the
+    mean; with `apart`, one pass for all positions of a group that shares no input.
     """
-    if entrance and batch.entrance is not None:
-        rows = torch.cat([jacobian(u, (batch.entrance.result,))[0] for u in batch.units])
-        return batch.entrance.products(rows, batch.n) / batch.positions
-    blocks = []
-    for units in batch.units:
-        rows = jacobian(units, batch.inputs)
-        blocks.append(torch.cat([part.flatten(2) for part in rows], 2).flatten(1))
-    matrix = batch.folded(wide(torch.cat(blocks)))
-    return long_product(matrix, matrix) / batch.positions
+    way_in = batch.entrance if entrance else None
+    leaves = batch.inputs if way_in is None else (way_in.result,)
+    if batch.chosen is None:
+        parts = [jacobian(units, leaves) for units in batch.units]
+        return _products(parts, way_in, across)
+    total = torch.zeros(batch.n, batch.n, dtype=torch.float64, device=batch.outputs.device)
+    for group in groups_by_input(batch) if apart else one_by_one(batch):
+        parts = [_together(h, batch.places[group], leaves) for h in batch.wholes]
+        total += _products(parts, way_in, across)
+    return total / batch.positions
+
+
+def carried(batch: PerturbedBatch, *, across: bool = True) -> Tensor | None:
+    """The same by directions carried forward from the entrance (`Carrier`), where that is a linear
+    layer and can be done; else None."""
+    way_in = batch.entrance
+    if way_in is None or way_in.padding is not None or batch.chosen is not None:
+        return None
+    carrier = read_carrier(batch, [way_in.result], batch.plain)
+    if carrier is None:
+        return None
+    start = _square_root(way_in.weight.T)[:, None]
+    if len(start) > 2 * batch.n:  # a backward pass per unit is less
+        return None
+    sizes = [units.shape[1] for units in batch.units]
+    total = start.new_zeros(sum(sizes), sum(sizes), dtype=torch.float64)
+    blocks = [row.split(sizes, 1) for row in total.split(sizes, 0)]
+    for rows in carrier.tiles(len(start) * max(sizes)):
+        slots = carrier.push([start], rows)
+        found = [slots[slot] for slot in carrier.ends]
+        for i, a in enumerate(found):
+            for j in range(i, len(found) if across else i + 1):
+                part = _paired(a, found[j], rows.stop - rows.start)
+                blocks[i][j].add_(part)
+                if i != j:
+                    blocks[j][i].add_(part.T)
+    return total
+
+
+def _paired(a: Tensor, b: Tensor, count: int) -> Tensor:
+    """Σ_k A_kᵀ B_k of `(rows, count or 1, columns)`; 1: the same for all."""
+    if a.shape[1] != b.shape[1]:
+        return a.sum(1).T @ b.sum(1)
+    part = a.flatten(0, 1).T @ b.flatten(0, 1)
+    return part * count if a.shape[1] == 1 else part
+
+
+def _together(h: Tensor, positions: Tensor, leaves: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Per leaf ∂(Σ_p h_ip)/∂leaf `(units, batch, ...)`, h `(batch, units, all positions)`."""
+    n = h.shape[1]
+    if not h.requires_grad:
+        return tuple(leaf.new_zeros(n, *leaf.shape) for leaf in leaves)
+    weights = h.new_zeros(n, 1, n, h.shape[2])
+    for i in range(n):
+        weights[i, 0, i, positions] = 1
+    return batched_vjp(h, leaves, weights.expand(n, *h.shape))
+
+
+def _products(parts: list[tuple[Tensor, ...]], way_in: Entrance | None, across: bool) -> Tensor:
+    """Σ J_x J_xᵀ from the sites' Jacobians `(units, batch, ...)`, per leaf."""
+    if not across:
+        return torch.block_diag(*[_products([rows], way_in, True) for rows in parts])
+    if way_in is not None:
+        return way_in.products(torch.cat([part for (part,) in parts]))
+    flat = [torch.cat([part.flatten(2) for part in rows], 2).flatten(1) for rows in parts]
+    matrix = wide(torch.cat(flat))
+    return long_product(matrix, matrix)
 
 
 def of_chain(chain: Chain, *, across: bool = True) -> Tensor:
@@ -37,19 +104,40 @@ def of_chain(chain: Chain, *, across: bool = True) -> Tensor:
     start, done = Factored(chain.eye(chain.width)), 0
     if 0 not in chain.places and isinstance(first := chain.steps[0], Linear):
         start, done = Factored(_square_root(first.weight.T)), 1
+    if not across and _is_short(chain, done):
+        jacobians = _carried(chain, start, done)
+        varied = [jacobian for jacobian in jacobians if jacobian.outer is not None]
+        if varied and all(countable(jacobian) for jacobian in varied):
+            return _by_counts(jacobians, len(chain))
     n = sum(chain.size(place) for place in chain.places)
     total = chain.outputs.new_zeros(n, n, dtype=torch.float64)
     for part in chain.tiles(len(start.core)):
-        _add_tile(chain[part], start, done, across, total)
+        few = chain[part]
+        all_pairs(_carried(few, start, done), len(few), across=across, total=total)
     return total
 
 
-def _add_tile(chain: Chain, current: Factored, done: int, across: bool, total: Tensor) -> None:
+def _carried(chain: Chain, current: Factored, done: int) -> list[Factored]:
+    """Jᵀ of each site, carried on from the step that is done."""
     jacobians = {done: current}
     for place, step in enumerate(chain.steps[done : max(chain.places)], done + 1):
         current = jacobians[place] = forward(current, step)
-    wanted = [jacobians[place] for place in chain.places]
-    all_pairs(wanted, len(chain), across=across, total=total)
+    return [jacobians[place] for place in chain.places]
+
+
+def _is_short(chain: Chain, done: int) -> bool:
+    """Whether slopes come at two depths only, so that nothing is multiplied out for each sample."""
+    steps = chain.steps[done : max(chain.places)]
+    kinds = "".join("W" if isinstance(step, Linear) else "s" for step in steps)
+    return re.fullmatch("W*s*W*s*", kinds) is not None
+
+
+def _by_counts(jacobians: list[Factored], count: int) -> Tensor:
+    blocks = [
+        all_pairs([jacobian], count) if jacobian.outer is None else counted_products(jacobian)
+        for jacobian in jacobians
+    ]
+    return torch.block_diag(*blocks)
 
 
 def _square_root(matrix: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def chain_jacobians(chain: Chain) -> list[Factored]:
     jacobians = {len(chain.steps): current}
     for place in range(len(chain.steps) - 1, min(chain.places) - 1, -1):
         current = jacobians[place] = backward(current, chain.steps[place])
-    return [jacobians[place] for place in chain.places]
+    return [jacobians[place].multiplied_out() for place in chain.places]
 
 
 def of_chain(jacobians: list[Factored], count: int, *, across: bool = True) -> Tensor:

@@ -14,8 +14,24 @@ from infoflow._hooks import CallFunction, call_hooks
 from infoflow.record import output_tensor
 from infoflow.similarity.entrance import Entrance, find_entrance
 from infoflow.similarity.request import Request
-from infoflow.similarity.trace import tracing
+from infoflow.similarity.trace import Call, tracing
 from infoflow.site import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """A layer's channels as images, before and after the perturbation was added to them.
+
+    Attributes:
+        before: Backward node of h.
+        after: Backward node of h + δ.
+        height, width: So that position y * width + x is at (y, x).
+    """
+
+    before: Any
+    after: Any
+    height: int
+    width: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +44,13 @@ class PerturbedBatch:
             mean over positions (positions = 1), or each position that is asked for.
         deltas: Per site `(batch, units * positions)` zeros, leaves: h + δ at every site, the same
             at all its positions, or one for each that is asked for.
-        positions: How many are looked at one by one.
+        wholes: Per site, activations `(batch, units, all positions)`.
+        maps: Per site, its map; None where h is none, or was made in several calls.
+        plain: Per site, h `(batch, units)` as the layer gave it; None where h is another tensor.
+        calls: What was called, in order; none where a site or the outputs are more than features,
+            as then nothing is read off them and what they hold would only take memory.
+        chosen: `(p,)` the positions that are looked at one by one; None: their mean.
+        positions: How many these are, or 1.
         outputs: What the model returned, `(batch, ...)`.
         entrance: The one map through which alone the inputs act on the units, or None.
         largest: Numbers per sample in the largest tensor on the way, from the entrance on.
@@ -37,6 +59,11 @@ class PerturbedBatch:
     inputs: tuple[Tensor, ...]
     units: tuple[Tensor, ...]
     deltas: tuple[Tensor, ...]
+    wholes: tuple[Tensor, ...]
+    maps: tuple[Map | None, ...]
+    plain: tuple[Tensor | None, ...]
+    calls: list[Call]
+    chosen: Tensor | None
     positions: int
     outputs: Tensor
     entrance: Entrance | None
@@ -61,10 +88,16 @@ class PerturbedBatch:
         """`(n * positions, ...)` as `(n, -1)`: so products of two sum over equal positions."""
         return rows.reshape(self.n, -1)
 
-    def same_position(self, pairs: Tensor) -> Tensor:
-        """`(n * positions, n * positions)` to `(n, n)`: the mean over equal positions."""
-        shape = (self.n, self.positions, self.n, self.positions)
-        return torch.einsum("ipjp->ij", pairs.reshape(shape)) / self.positions
+    @property
+    def places(self) -> Tensor:
+        """The positions that are looked at one by one.
+
+        Raises:
+            ValueError: The mean over positions is asked for.
+        """
+        if self.chosen is None:
+            raise ValueError("no positions were chosen")
+        return self.chosen
 
     @property
     def flat_outputs(self) -> Tensor:
@@ -86,6 +119,8 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     )
     parts = dict(zip(request.sites, deltas, strict=True))
     seen: dict[Site, list[Tensor]] = {site: [] for site in request.sites}
+    maps: dict[Site, Map | None] = {}
+    plain: dict[Site, Tensor | None] = {}
 
     def add(site: Site) -> CallFunction:
         def hook(value: Any, _call: int) -> Any:
@@ -93,23 +128,41 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
             h = site.read(value)
             h = h if h.ndim == 3 else h[:, :, None]
             seen[site].append(h)
-            return site.add(value, _shift(parts[site], h, before, positions))
+            shifted = site.add(value, _shift(parts[site], h, before, positions))
+            maps[site] = None if site in maps else _map(site, value, shifted)
+            plain[site] = None if site in plain else _plain(site, value)
+            return shifted
 
         return hook
 
     # of the attention kernels only the plain one can be differentiated twice
-    plain = sdpa_kernel(SDPBackend.MATH)
+    simple = sdpa_kernel(SDPBackend.MATH)
     hooks = call_hooks(rec.model, [(site, add(site)) for site in request.sites])
-    with torch.enable_grad(), plain, tracing() as calls, hooks as check:
+    with torch.enable_grad(), simple, tracing() as calls, hooks as check:
         outputs = output_tensor(rec.model(*rows))
         check()
-    units = tuple(_units(seen[site], positions) for site in request.sites)
+    wholes = tuple(torch.cat(seen[site], 2) for site in request.sites)
+    units = tuple(_units(h, positions) for h in wholes)
     entrance = find_entrance(leaves, units, calls)
     results = [call.result for call in calls]
     if entrance is not None:  # what comes before has no part in the derivatives
         results = results[next(i for i, r in enumerate(results) if r is entrance.result) :]
     largest = max(result.numel() for result in results) // count
-    return PerturbedBatch(leaves, units, deltas, each, outputs, entrance, largest)
+    flat = outputs.ndim == 2 and all(h is not None for h in plain.values())
+    return PerturbedBatch(
+        inputs=leaves,
+        units=units,
+        deltas=deltas,
+        wholes=wholes,
+        maps=tuple(maps[site] for site in request.sites),
+        plain=tuple(plain[site] for site in request.sites),
+        calls=calls if flat else [],
+        chosen=positions,
+        positions=each,
+        outputs=outputs,
+        entrance=entrance,
+        largest=largest,
+    )
 
 
 def _shift(part: Tensor, h: Tensor, before: int, positions: Tensor | None) -> Tensor:
@@ -123,6 +176,17 @@ def _shift(part: Tensor, h: Tensor, before: int, positions: Tensor | None) -> Te
     return torch.zeros_like(h).index_copy(2, place, value.to(h.dtype))
 
 
-def _units(calls: list[Tensor], positions: Tensor | None) -> Tensor:
-    h = torch.cat(calls, 2)
+def _plain(site: Site, value: Any) -> Tensor | None:
+    h, own = site.tensor(value), site.heads is None and site.basis is None
+    return h if own and h.ndim == 2 and site.unit_dim == 1 else None
+
+
+def _map(site: Site, value: Any, shifted: Any) -> Map | None:
+    h, after = site.tensor(value), site.tensor(shifted)
+    if h.ndim != 4 or site.unit_dim != 1 or site.heads is not None or site.basis is not None:
+        return None
+    return Map(h.grad_fn, after.grad_fn, h.shape[2], h.shape[3])
+
+
+def _units(h: Tensor, positions: Tensor | None) -> Tensor:
     return h.mean(2) if positions is None else h[:, :, positions.to(h.device)].flatten(1)

@@ -136,8 +136,10 @@ def _chosen_positions(
         )
     count = next(iter(counts.values()))
     if positions == "each":
-        return torch.arange(count)
+        positions = count
     if isinstance(positions, str) or positions < 1:
         raise ValueError(f"expected positions 'mean', 'each' or a number >= 1, got {positions!r}")
+    if count == 1:  # which is the mean
+        return None
     few = np.random.default_rng(seed).choice(count, min(positions, count), replace=False)
     return torch.from_numpy(np.sort(few))

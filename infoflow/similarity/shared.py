@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from infoflow._hooks import evaluating
@@ -225,30 +226,47 @@ def _streamed(request: Request, fast: bool, progress: bool) -> dict[str, np.ndar
     rec, n = request.rec, request.n
     if not request.bases:
         return {}
-    covariance = CovarianceSum(n, 1 if request.positions is None else len(request.positions))
+    sizes = [n] if request.across else [len(rec.units.indices(s.name)) for s in request.sites]
+    positions = 1 if request.positions is None else len(request.positions)
+    covariances = [CovarianceSum(size, positions) for size in sizes]
     sums = {base: MeanOfSamples(n) for base in sorted(request.bases - {"cov"})}
     with evaluating(rec.model):
         plan = make_plan(request, fast=fast) if sums else None
         for index in show_progress(_slices(rec, plan), progress, "similarity"):
             if "cov" in request.bases:
-                covariance.update(request.activations(index))
+                parts = request.activations(index).split(sizes, 2)
+                for covariance, units in zip(covariances, parts, strict=True):
+                    covariance.update(units)
             if plan is not None:
-                for base, total in _sums(request, plan, index).items():
-                    sums[base].update(total, index.stop - index.start)
+                for part, totals in _sums(request, plan, index):
+                    for base, total in totals.items():
+                        sums[base].update(total, part.stop - part.start)
     matrices = {base: total.matrix() for base, total in sums.items()}
-    return matrices | ({"cov": covariance.matrix()} if "cov" in request.bases else {})
+    if "cov" in request.bases:
+        blocks = [torch.from_numpy(covariance.matrix()) for covariance in covariances]
+        matrices["cov"] = torch.block_diag(*blocks).numpy()
+    return matrices
 
 
 def _slices(rec: Recording, plan: Plan | None) -> list[slice]:
-    rows = rec.batch_size if plan is None else min(plan.rows, rec.batch_size)
-    return [slice(k, min(k + rows, len(rec))) for k in range(0, len(rec), rows)]
+    if plan is None:
+        return list(rec.batches())
+    rows = plan.rows if plan.chain else min(plan.rows, rec.batch_size)
+    return _split(slice(0, len(rec)), rows)
 
 
-def _sums(request: Request, plan: Plan, index: slice) -> dict[str, Tensor]:
+def _split(index: slice, rows: int) -> list[slice]:
+    starts = range(index.start, index.stop, rows)
+    return [slice(k, min(k + rows, index.stop)) for k in starts]
+
+
+def _sums(request: Request, plan: Plan, index: slice) -> Iterator[tuple[slice, dict[str, Tensor]]]:
     chain = run_chain(request, index) if plan.chain else None
     if chain is not None:
-        return chain_sums(chain, request, index)
-    return general_sums(run_perturbed(request, index), plan, request, index)
+        yield index, chain_sums(chain, request, index)
+        return
+    for part in _split(index, request.rec.batch_size):
+        yield part, general_sums(run_perturbed(request, part), plan, request, part)
 
 
 def _magnitude(base: str, matrix: np.ndarray) -> np.ndarray:

@@ -9,11 +9,13 @@ from torch.nn import functional as F
 
 import infoflow as ifl
 from infoflow._hooks import evaluating
-from infoflow.similarity import similarities, similarities_by_layer
+from infoflow.similarity import i_sens, masks, similarities, similarities_by_layer
 from infoflow.similarity.chain import run_chain
 from infoflow.similarity.factored import Factored, all_pairs
+from infoflow.similarity.masks import counted_products
 from infoflow.similarity.plan import make_plan
 from infoflow.similarity.request import make_request
+from infoflow.similarity.vjp import batched_vjp, through_images
 from tests import oracles_similarity as oracle
 from tests.similarity import networks as nets
 
@@ -219,11 +221,65 @@ def test_layers_one_by_one_in_one_pass_are_the_diagonal_blocks(make):
 
 @pytest.mark.parametrize("act", [nn.ReLU, nn.GELU])
 def test_float32_is_within_2e_5_of_float64(act):
-    net, (x, y) = nets.mlp(act, inputs=30, width=40, outputs=10), data(300, 30, classes=10)
+    net, (x, y) = nets.mlp(act, inputs=30, width=40, outputs=10), data(600, 30, classes=10)
     exact = similarities(recording(net, ["2", "5"], x, y))
     rec = recording(net.float(), ["2", "5"], x.float(), y)
     assert plan_of(rec).chain
     assert_same(similarities(rec), exact, rtol=2e-5)
+    for layer, found in similarities_by_layer(rec).items():
+        block = np.ix_(rec.units.indices(layer), rec.units.indices(layer))
+        assert_same(found, {name: matrix[block] for name, matrix in exact.items()}, rtol=2e-5)
+
+
+def test_a_leaf_outside_the_graph_has_a_zero_for_every_row():
+    leaf, other = torch.ones(4, 2, requires_grad=True), torch.ones(4, 3, requires_grad=True)
+    found, none = batched_vjp(leaf * 2, (leaf, other), torch.ones(5, 4, 2))
+    assert found.shape == (5, 4, 2) and (found == 2).all()
+    assert none.shape == (5, 4, 3) and not none.any()
+
+
+def test_rows_go_one_by_one_only_where_images_come_between():
+    x = torch.ones(2, 1, 6, 6, requires_grad=True, dtype=torch.float64)
+    net = nets.conv_net().eval()
+    first = net[0](x)
+    features = net[1:7](first)
+    y = net[7](features)
+    assert through_images(y, (x,)) and through_images(features, (x,))
+    assert through_images(features, (first,)) and through_images(y, (x, features))
+    assert not through_images(y, (features,)) and not through_images(net[1:3](first), (first,))
+
+
+@pytest.mark.parametrize("counts", [(3, 4), (65, 7), (130, 9)])
+@pytest.mark.parametrize("on", [0.0, 0.6, 1.0])
+def test_counting_bits_gives_the_products_of_masked_matrices(counts, on):
+    (samples, n), m = counts, 11
+    generator = torch.Generator().manual_seed(0)
+
+    def rand(*shape):
+        return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+    s, t = (rand(samples, size) < on for size in (m, n))
+    jacobian = Factored(rand(5, m) - 0.5, s.double(), rand(m, n) - 0.5, t.double())
+    expected = all_pairs([jacobian], samples)
+    assert torch.allclose(counted_products(jacobian), expected, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("act", [nn.ReLU, nn.LeakyReLU, nn.Tanh])
+def test_slopes_are_counted_where_they_are_0_and_1_and_worth_it(act, monkeypatch):
+    net, (x, y) = nets.mlp(act), data(60, 5)
+    rec = recording(net, ["2", "3", "5"], x, y)
+    counted = []
+    monkeypatch.setattr(masks, "_counts_words", lambda: True)
+    monkeypatch.setattr(
+        i_sens, "counted_products", lambda j: counted.append(j) or counted_products(j)
+    )
+    usual = similarities_by_layer(rec, "i_sens")
+    assert not counted  # so few samples are not worth it
+    monkeypatch.setattr(masks, "_FEWEST", 4)
+    found = similarities_by_layer(rec, "i_sens")
+    assert bool(counted) == (act is nn.ReLU)
+    for layer in ("2", "3", "5"):
+        assert_same(found[layer], usual[layer])
 
 
 @pytest.mark.parametrize("widths", [(3, 4), (70, 4), (70, 81)])
@@ -240,6 +296,9 @@ def test_factored_jacobians_multiply_like_whole_ones(widths):
         Factored(rand(5, 2, m)),
         Factored(rand(2, m), scale=rand(5, m), right=rand(m, n)),
         Factored(rand(5, 2, m), right=rand(m, n)),
+        Factored(rand(2, m), scale=rand(5, m), right=rand(m, n), outer=rand(5, n)),
+        Factored(rand(2, m), right=rand(m, n)).scaled(rand(5, n)).times(rand(n, m)),
+        Factored(rand(2, m), right=rand(m, n)).scaled(rand(5, n)).scaled(rand(5, n)),
     ]
     weight = rand(5, 2, 2)
     weight = weight + weight.mT
