@@ -10,7 +10,7 @@ from infoflow.partition import Partition
 from infoflow.record import Recording, record
 from infoflow.report import report
 from infoflow.search import ModuleScore, SearchResult, search
-from infoflow.similarity import similarities, similarity
+from infoflow.similarity import similarities, similarities_by_layer, similarity
 from infoflow.units import Site, UnitSpace
 
 __version__ = "0.1.0"
@@ -39,6 +39,7 @@ __all__ = [
     "report",
     "search",
     "similarities",
+    "similarities_by_layer",
     "similarity",
     "unit_flow",
 ]

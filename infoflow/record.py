@@ -75,8 +75,10 @@ class Recording:
         return torch.cat(blocks, 1).numpy()
 
     def rows(self, index: Tensor | np.ndarray | slice) -> tuple[Tensor, ...]:
-        """The model's arguments for those samples, on the device."""
-        return tuple(x[index].to(self.device) for x in self.inputs)
+        """The model's arguments for those samples, on the device: copies, since a model may work
+        in place on what it is given."""
+        view = isinstance(index, slice)
+        return tuple(x[index].to(self.device, copy=view) for x in self.inputs)
 
     def check_current(self) -> None:
         """Raises:
@@ -165,7 +167,7 @@ def record(
         tensors, targets = collect(inputs, targets)
         check_data(model, tensors, targets)
         with torch.no_grad():
-            resolved = _dry_run(model, sites, tuple(x[:2].to(where) for x in tensors))
+            resolved = _dry_run(model, sites, tuple(x[:2].to(where, copy=True) for x in tensors))
             kept, outputs = _run(model, resolved, tensors, batch_size, where, progress)
     for name, values in kept.items():
         _check_finite(name, values)
@@ -281,7 +283,7 @@ def _run(
     starts = show_progress(range(0, len(tensors[0]), batch_size), progress, "record")
     with call_hooks(model, [keep(site) for site in sites]) as check:
         for start in starts:
-            value = model(*(x[start : start + batch_size].to(device) for x in tensors))
+            value = model(*(x[start : start + batch_size].to(device, copy=True) for x in tensors))
             check()
             outputs.append(output_tensor(value).detach().cpu().clone())
             for site in sites:

@@ -256,3 +256,25 @@ def test_a_layer_name_with_a_typing_error_leaves_no_hook_behind():
     with pytest.raises(KeyError):
         ifl.record(net, ["fc1", "fc9"], normal(4, 4))
     assert state_of(net) == before
+
+
+def test_a_model_that_works_in_place_on_its_inputs_leaves_them_as_they_were():
+    class Shift(nn.Module):
+        def forward(self, x):
+            return x.add_(1.0)
+
+    torch.manual_seed(0)
+    net = nn.Sequential(Shift(), nn.Linear(4, 3), nn.ReLU(inplace=True), nn.Linear(3, 2))
+    x, y = torch.randn(30, 4), torch.randint(2, (30,))
+    before = x.clone()
+    rec = ifl.record(net, ["2"], x, y, loss=nn.functional.cross_entropy, batch_size=7)
+    same = nn.Sequential(*net[1:])
+    expected = ifl.record(same, ["1"], before + 1, y, loss=nn.functional.cross_entropy)
+    torch.testing.assert_close(rec["2"], expected["1"])
+    for name in ("cov", "i_sens", "o_sens", "hess"):
+        for fast in (True, False):
+            found = ifl.similarity(rec, name, fast=fast)
+            np.testing.assert_allclose(found, ifl.similarity(expected, name), rtol=1e-5)
+    ifl.counterfactual(rec, {"2": [0]}, observe="2")
+    assert torch.equal(x, before)
+    assert torch.equal(rec.inputs[0], before)

@@ -107,6 +107,16 @@ class PerturbedBatch:
 
 def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     """Run the model on those rows, with every site's activation h replaced by h + δ, δ = 0."""
+    try:
+        return _run_perturbed(request, index, aside=False)
+    except RuntimeError as error:
+        if "leaf Variable" not in str(error):
+            raise
+        # the model works in place on its arguments, which autograd allows on copies only
+        return _run_perturbed(request, index, aside=True)
+
+
+def _run_perturbed(request: Request, index: slice, *, aside: bool) -> PerturbedBatch:
     rec, positions = request.rec, request.positions
     rows = [x.detach().clone() for x in rec.rows(index)]
     leaves = tuple(x.requires_grad_() for x in rows if x.is_floating_point())
@@ -139,7 +149,7 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     simple = sdpa_kernel(SDPBackend.MATH)
     hooks = call_hooks(rec.model, [(site, add(site)) for site in request.sites])
     with torch.enable_grad(), simple, tracing() as calls, hooks as check:
-        outputs = output_tensor(rec.model(*rows))
+        outputs = output_tensor(rec.model(*([x.clone() for x in rows] if aside else rows)))
         check()
     wholes = tuple(torch.cat(seen[site], 2) for site in request.sites)
     units = tuple(_units(h, positions) for h in wholes)
