@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def proxies(
-    rec: Recording, *, weighting: Weighting = "pairs", meter: ExchangeMeter | None = None
+    rec: Recording, *, weighting: Weighting = "ncut", meter: ExchangeMeter | None = None
 ) -> tuple[dict[str, Proxy], dict[str, str]]:
     """Every proxy that the recording allows, and why the others are missing.
 
@@ -102,7 +102,7 @@ def proxy_table(
     proxies: Mapping[str, Callable[[Partition], float]],
     partitions: Iterable[PartitionLike],
     meter: ExchangeMeter,
-    weighting: Weighting = "pairs",
+    weighting: Weighting = "ncut",
 ) -> pd.DataFrame:
     """Every proxy beside the true exchange, and how well it ranks these partitions.
 
