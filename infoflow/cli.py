@@ -26,7 +26,7 @@ class Effort:
 
     n_modules: int = 2
     """Modules that the causal search looks for."""
-    weighting: Weighting = "pairs"
+    weighting: Weighting = "ncut"
     """What the exchange is divided by."""
     budget: int = 400
     """Partitions that the search measures."""

@@ -132,13 +132,14 @@ def test_all_partitions_divide_the_same_units(comparison):
 def test_same_size_chance_has_the_same_sizes_and_its_p_value_is_counted(rec, comparison):
     meter = ExchangeMeter(rec, donors=12, contexts=12).fresh()
     used = ~comparison.labels[CAUSAL].unused
-    chance = Chance(meter, used, "pairs", samples=8, same_size=39, seed=0)
+    weighting = comparison.weighting
+    chance = Chance(meter, used, weighting, samples=8, same_size=39, seed=0)
     for name in (CAUSAL, "halves"):
         partition = comparison.labels[name]
         drawn = chance.sized(partition)
         assert {tuple(sorted(p.sizes)) for p in drawn} == {tuple(sorted(partition.sizes))}
-        values = meter.values(drawn, "pairs")[:, 0]
-        expected = (1 + (values <= meter(partition, "pairs").weighted).sum()) / 40
+        values = meter.values(drawn, weighting)[:, 0]
+        expected = (1 + (values <= meter(partition, weighting).weighted).sum()) / 40
         assert comparison.partitions.loc[name, "p_same_size"] == pytest.approx(expected)
 
 

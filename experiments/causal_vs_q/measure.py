@@ -12,6 +12,7 @@ import infoflow as ifl
 from experiments.causal_vs_q.networks import Network, networks
 from infoflow.agreement import element_similarity
 from infoflow.compare import CAUSAL, Comparison
+from infoflow.exchange.weighting import Weighting
 from infoflow.partition import Partition
 from infoflow.search import SearchResult
 
@@ -30,13 +31,21 @@ REDRAWN = "plain"
 Row = dict[str, Any]
 
 
-def measure(family: str, seed: int, *, budget: int = 400, max_epochs: int = 500) -> list[Row]:
+def measure(
+    family: str,
+    seed: int,
+    *,
+    budget: int = 400,
+    max_epochs: int = 500,
+    weighting: Weighting = "pairs",
+) -> list[Row]:
     """Rows of all networks of one family and seed; `table` says which table each belongs to.
 
     Args:
         family, seed: As for `networks`.
         budget: Of every search.
         max_epochs: Of training the perceptrons.
+        weighting: Of the exchange.
     """
     torch.set_num_threads(1)
     rows = []
@@ -47,14 +56,18 @@ def measure(family: str, seed: int, *, budget: int = 400, max_epochs: int = 500)
             "accuracy": network.accuracy,
             "unused": int(network.rec.units.unused.sum()),
         }
-        rows += [{**facts, **row} for row in network_rows(network, family, seed, budget)]
+        rows += [{**facts, **row} for row in network_rows(network, family, seed, budget, weighting)]
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
 
 
-def network_rows(network: Network, family: str, seed: int, budget: int) -> Iterator[Row]:
+def network_rows(
+    network: Network, family: str, seed: int, budget: int, weighting: Weighting
+) -> Iterator[Row]:
     """Rows of one network."""
     planted = {} if network.planted is None else {"planted": network.planted}
-    found = ifl.compare(network.rec, partitions=planted, budget=budget, seed=seed)
+    found = ifl.compare(
+        network.rec, partitions=planted, budget=budget, weighting=weighting, seed=seed
+    )
     yield from _rows("partitions", found.partitions.reset_index())
     yield from _rows("correlations", found.correlations_by)
     yield from _rows("layers", found.layers)
@@ -62,9 +75,9 @@ def network_rows(network: Network, family: str, seed: int, budget: int) -> Itera
     yield from _common_cause(found, seed)
     if family in ("digits", "mnist"):
         if network.setting in IN_OTHER_BASES:
-            yield from _bases(network, seed, budget)
+            yield from _bases(network, seed, budget, weighting)
         if network.setting == REDRAWN:
-            yield from _redrawn(found, seed, budget)
+            yield from _redrawn(found, seed, budget, weighting)
 
 
 def _rows(table: str, frame: Any) -> Iterator[Row]:
@@ -91,22 +104,29 @@ def _common_cause(found: Comparison, seed: int) -> Iterator[Row]:
                 yield {"table": "common_cause", "source": name, "sent": sent, "shared": shared}
 
 
-def _bases(network: Network, seed: int, budget: int) -> Iterator[Row]:
+def _bases(network: Network, seed: int, budget: int, weighting: Weighting) -> Iterator[Row]:
     """The causal score of the same search in each basis, without starts from similarities."""
     for basis in BASES:
         rec = network.rec if basis == "neurons" else network.again(basis)
-        best = ifl.search(rec, method="annealing", budget=budget, samples=40, seed=seed)
+        best = ifl.search(
+            rec, method="annealing", weighting=weighting, budget=budget, samples=40, seed=seed
+        )
         yield {"table": "basis", "basis": basis, **_score(best)}
 
 
-def _redrawn(found: Comparison, seed: int, budget: int) -> Iterator[Row]:
+def _redrawn(found: Comparison, seed: int, budget: int, weighting: Weighting) -> Iterator[Row]:
     """The same search with other donors, contexts and random numbers, and with other bins."""
     first = found.searches["annealing"].partition
     others: list[dict[str, Any]] = [{"seed": 1000 * draw + seed} for draw in (1, 2, 3)]
     others += [{"seed": 1000 + seed, "bins": bins} for bins in (5, 20)]
     for options in others:
         again = ifl.search(
-            found.rec, method="annealing", budget=budget, samples=40, **{"bins": 10, **options}
+            found.rec,
+            method="annealing",
+            weighting=weighting,
+            budget=budget,
+            samples=40,
+            **{"bins": 10, **options},
         )
         yield {
             "table": "stability",

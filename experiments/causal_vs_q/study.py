@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from experiments.causal_vs_q.measure import TABLES, measure
 from infoflow.data import load_mnist
+from infoflow.exchange.weighting import Weighting
 from infoflow.study import save_table
 from infoflow.study.table import Table
 from infoflow.sweep import Sweep, load_sweep, sweep
@@ -35,6 +36,8 @@ class Study:
     """Seeds of each family; MNIST, conv and transformer stop at 5."""
     budget: int = 400
     """Partitions that each search measures."""
+    weighting: Weighting = "pairs"
+    """Of the exchange. The study's own, whatever the package's default is by now."""
     data_dir: Path | None = None
     """Folder of the four MNIST files; by default the environment variable INFOFLOW_DATA."""
     max_epochs: int = 500
@@ -75,7 +78,11 @@ def run(study: Study) -> Sweep:
         measure,
         tasks(study.families, study.seeds),
         study.out / "sweep",
-        fixed={"budget": study.budget, "max_epochs": study.max_epochs},
+        fixed={
+            "budget": study.budget,
+            "max_epochs": study.max_epochs,
+            "weighting": study.weighting,
+        },
         workers=study.workers,
         scheduler=study.scheduler,
         progress=study.progress,

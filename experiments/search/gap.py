@@ -128,7 +128,7 @@ def save(name: str, rows: list[dict]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=["enumerated", "digits"], required=True)
-    parser.add_argument("--weighting", choices=WEIGHTINGS, default="pairs")
+    parser.add_argument("--weighting", choices=WEIGHTINGS, default="ncut")
     parser.add_argument("--networks", type=int, default=None)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--budget", type=int, default=None)

@@ -34,7 +34,7 @@ def compare(
     rec: Recording,
     *,
     n_modules: int = 2,
-    weighting: Weighting = "pairs",
+    weighting: Weighting = "ncut",
     given_context: bool = True,
     partitions: Mapping[str, PartitionLike] | None = None,
     methods: Sequence[Method] = ("genetic", "annealing"),

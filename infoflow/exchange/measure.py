@@ -20,7 +20,7 @@ def exchange(
     rec: Recording,
     partition: PartitionLike,
     *,
-    weighting: Weighting = "pairs",
+    weighting: Weighting = "ncut",
     given_context: bool = True,
     donors: int = 200,
     contexts: int = 100,

@@ -115,7 +115,7 @@ def hierarchy(
     rec: Recording,
     *,
     n_modules: int | range | None = 2,
-    weighting: Weighting = "pairs",
+    weighting: Weighting = "ncut",
     alpha: float = 0.05,
     smallest: int = 4,
     deepest: int = 6,

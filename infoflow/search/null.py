@@ -62,7 +62,7 @@ def shuffled_units(
     meter: ExchangeMeter,
     partition: PartitionLike,
     *,
-    weighting: Weighting = "pairs",
+    weighting: Weighting = "ncut",
     n: int = 99,
     seed: int = 0,
 ) -> NullDistribution:

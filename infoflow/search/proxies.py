@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def proxies(
     rec: Recording,
     *,
-    weighting: Weighting = "pairs",
+    weighting: Weighting = "ncut",
     meter: ExchangeMeter | None = None,
     similarities: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[dict[str, Proxy], dict[str, str]]:
@@ -108,7 +108,7 @@ def proxy_table(
     proxies: Mapping[str, Callable[[Partition], float]],
     partitions: Iterable[PartitionLike],
     meter: ExchangeMeter,
-    weighting: Weighting = "pairs",
+    weighting: Weighting = "ncut",
 ) -> pd.DataFrame:
     """Every proxy beside the true exchange, and how well it ranks these partitions.
 

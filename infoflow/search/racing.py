@@ -16,7 +16,7 @@ def race(
     rec: Recording,
     partitions: Iterable[PartitionLike],
     *,
-    weighting: Weighting = "pairs",
+    weighting: Weighting = "ncut",
     rounds: Sequence[tuple[int, int]] = ((15, 15), (40, 30), (100, 60)),
     keep: float = 0.25,
     seed: int = 0,

@@ -166,7 +166,7 @@ def module_score(
     rec: Recording,
     partition: PartitionLike,
     *,
-    weighting: Weighting = "pairs",
+    weighting: Weighting = "ncut",
     samples: int = 50,
     tolerance: float | None = None,
     seed: int = 0,

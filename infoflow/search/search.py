@@ -38,7 +38,7 @@ def search(
     *,
     n_modules: int | range | None = 2,
     method: Method = "genetic",
-    weighting: Weighting = "pairs",
+    weighting: Weighting = "ncut",
     given_context: bool = True,
     budget: int = 500,
     samples: int = 50,

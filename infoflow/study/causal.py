@@ -29,7 +29,7 @@ def measure_causal(
     *,
     measures: Sequence[str] | None = None,
     n_modules: int = 2,
-    weighting: Weighting = "pairs",
+    weighting: Weighting = "ncut",
     budget: int = 400,
     samples: int = 40,
     donors: int = 60,

@@ -118,7 +118,7 @@ def test_a_search_killed_by_the_system_goes_on_bit_for_bit(rec, tmp_path, method
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"weighting": "ncut"}, "weighting was 'pairs', is 'ncut'"),
+        ({"weighting": "pairs"}, "weighting was 'ncut', is 'pairs'"),
         ({"donors": 11}, "donors was"),
         ({"seed": 4}, "seed was 3, is 4"),
         ({"n_modules": 3}, "n_modules was"),

@@ -99,8 +99,8 @@ def test_the_table_ranks_a_proxy_that_is_the_truth_first(rec):
     meter = ExchangeMeter(rec, donors=15, contexts=15)
     rng = np.random.default_rng(0)
     some = [TRACKS, *(ifl.Partition(rng.permutation(TRACKS.labels)) for _ in range(12))]
-    exact = {"truth": lambda p: meter.values([p], "pairs")[0, 0]}
-    opposite = {"opposite": lambda p: -meter.values([p], "pairs")[0, 0]}
+    exact = {"truth": lambda p: meter.values([p], "ncut")[0, 0]}
+    opposite = {"opposite": lambda p: -meter.values([p], "ncut")[0, 0]}
     table = proxy_table({**opposite, **proxies(rec, meter=meter)[0], **exact}, some, meter)
     assert table.loc["truth"].tolist() == pytest.approx([1.0, 0.0])
     assert table.loc["opposite", "spearman"] == pytest.approx(-1.0)

@@ -1,6 +1,6 @@
 """The tables of the search page: gap per method, and against the label-uniform GA.
 
-python experiments/search/table.py
+python experiments/search/gap_table.py
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ HERE = Path(__file__).parent
 
 
 def ratio_interval(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of mean(theirs) / mean(ours), runs drawn anew on both sides.
+    """95 % bootstrap interval of mean(theirs) / mean(ours), runs drawn anew on both sides; inf
+    where ours are 0.
 
     Examples:
         >>> ratio_interval(np.array([1.0, 1.0]), np.array([4.0, 4.0]))
@@ -23,8 +24,9 @@ def ratio_interval(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> tuple
     """
     rng = np.random.default_rng(seed)
     means = [rng.choice(x, (10_000, len(x))).mean(1) for x in (ours, theirs)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = np.nanpercentile(means[1] / means[0], [2.5, 97.5], method="inverted_cdf")
+    times = np.full(len(means[0]), np.inf)
+    np.divide(means[1], means[0], out=times, where=means[0] > 0)
+    low, high = np.percentile(times, [2.5, 97.5], method="inverted_cdf")
     return float(low), float(high)
 
 
@@ -37,10 +39,13 @@ def main() -> None:
         for name, runs in rows.groupby("method", sort=False):
             ends = runs[last].to_numpy()
             marks = "  ".join(f"{runs[c].mean():.3f}" for c in rows if c.startswith("gap_"))
-            low, high = ratio_interval(ends, theirs)
-            times = theirs.mean() / ends.mean() if ends.mean() else np.inf
             reached = f"{runs['to_optimum'].notna().sum():3} reached it"
-            print(f"{name:18} {marks}  {reached}  {times:.1f} times [{low:.1f}, {high:.1f}]")
+            against = ""
+            if theirs.any():
+                low, high = ratio_interval(ends, theirs)
+                times = theirs.mean() / ends.mean() if ends.any() else np.inf
+                against = f"{times:.1f} times [{low:.1f}, {high:.1f}]"
+            print(f"{name:18} {marks}  {reached}  {against}")
             if len(ends) <= 10:
                 print(f"{'':18} {np.sort(ends).round(4).tolist()}")
 
