@@ -1,0 +1,59 @@
+"""Do the searches end where enumeration does? Networks of 8 to 14 units, two and three modules.
+
+python experiments/search/exact.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+import infoflow as ifl
+from experiments.search.networks import tracks
+from infoflow.exchange import ExchangeMeter
+
+METHODS = ("genetic", "annealing", "screened")
+SIZES = ((2, 2), (2, 3), (3, 3), (3, 4))
+THREE_UP_TO = 10  # units: 9,330 partitions into three; 14 units have 788,970
+
+
+def main() -> None:
+    """One row a network, number of modules and method."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", type=int, default=5)
+    parser.add_argument("--budget", type=int, default=1500)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "exact.csv")
+    given = parser.parse_args()
+    agreed = total = 0
+    with given.out.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["units", "n_modules", "seed", "method", "value", "least", "agrees"])
+        for sizes in SIZES:
+            for seed in range(given.networks):
+                for k in (2, 3) if 2 * sum(sizes) <= THREE_UP_TO else (2,):
+                    for row in _rows(sizes, seed, k, given.budget):
+                        table.writerow(row)
+                        agreed, total = agreed + row[-1], total + 1
+            print(f"up to {2 * sum(sizes)} units: {agreed} of {total} searches agree", flush=True)
+
+
+def _rows(sizes: tuple[int, ...], seed: int, k: int, budget: int) -> list[list[Any]]:
+    rec, _ = tracks(sizes, seed, cross=0.3)
+    meter = ExchangeMeter(rec, donors=30, contexts=30, seed=seed)
+    truth = ifl.search(rec, n_modules=k, method="exhaustive", samples=2, meter=meter)
+    least = truth.trail[:, 2].min()
+    rows: list[list[Any]] = []
+    for method in METHODS:
+        found = ifl.search(
+            rec, n_modules=k, method=method, budget=budget, samples=2, seed=seed, meter=meter
+        )
+        value = found.trail[:, 2].min()
+        agrees = found.partition == truth.partition
+        rows.append([2 * sum(sizes), k, seed, method, value, least, int(agrees)])
+    return rows
+
+
+if __name__ == "__main__":
+    main()
