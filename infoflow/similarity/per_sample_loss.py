@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from infoflow.similarity.vjp import quiet_batching
 
@@ -27,14 +28,18 @@ def per_sample_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
         `(batch,)`, with its graph to `outputs`.
 
     Raises:
-        ValueError: The loss gives several numbers for one sample, or its value for a batch is
-            neither the mean nor the sum over samples (then no per-sample loss is implied by it).
+        ValueError: The loss gives several numbers for one sample, or one that is not finite; or
+            its value for a batch is neither the mean nor the sum over samples (then no per-sample
+            loss is implied by it).
 
     Examples:
         >>> y = torch.tensor([[1.0], [3.0]], requires_grad=True)
         >>> per_sample_loss(torch.nn.functional.mse_loss, y, torch.zeros(2, 1)).tolist()
         [1.0, 9.0]
     """
+    known = _known(loss, outputs, targets)
+    if known is not None:
+        return known
     first = _check_single(loss(outputs[:1], targets[:1]), len(outputs))
     try:
         with quiet_batching():
@@ -51,6 +56,20 @@ def per_sample_loss(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
         values = torch.stack(singles)
     _check_batch(loss(outputs, targets).detach(), values.detach())
     return values
+
+
+def _known(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor | None:
+    """The two usual losses, which torch gives for each sample: what a batch of one gives, without
+    a pass for the check. None for all others, and for targets that `cross_entropy` ignores."""
+    if not outputs.requires_grad or not len(outputs):
+        return None
+    if loss is F.mse_loss and outputs.shape == targets.shape:
+        each = F.mse_loss(outputs, targets, reduction="none")
+        return each.reshape(len(outputs), -1).mean(1)
+    classes = targets.ndim == 1 and not targets.is_floating_point() and outputs.ndim == 2
+    if loss is F.cross_entropy and classes and bool((targets >= 0).all()):
+        return F.cross_entropy(outputs, targets, reduction="none")
+    return None
 
 
 def _check_single(value: Tensor, batch: int) -> Tensor:
@@ -78,6 +97,12 @@ def _check_batch(whole: Tensor, singles: Tensor) -> None:
     wide, singles = whole.double(), singles.double()
     # low-precision losses round at 1e-2; a reduction by another rule is off by far more
     close = 0.02 if whole.dtype in (torch.float16, torch.bfloat16) else 1e-3
+    if not bool(singles.isfinite().all()):
+        bad = (~singles.isfinite()).nonzero().ravel()[:5].tolist()
+        raise ValueError(
+            f"the loss of single samples is not finite (rows {bad} of the batch); targets that the "
+            "loss ignores, as cross_entropy does -100, have no loss: leave such samples out"
+        )
     readings = (singles,) if wide.numel() > 1 else (singles.mean(), singles.sum())
     scale = float(singles.abs().mean()) * close + 1e-9
     if not any(torch.allclose(wide.reshape(r.shape), r, rtol=close, atol=scale) for r in readings):

@@ -83,3 +83,29 @@ def test_without_loss_and_targets_the_default_is_the_six_other_measures():
     assert list(similarities(rec)) == [
         "cov", "cov_norm", "i_sens", "i_sens_norm", "o_sens", "o_sens_norm"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "mse_loss"])
+def test_losses_that_torch_gives_sample_by_sample_are_those_of_batches_of_one(name):
+    torch.manual_seed(0)
+    y = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    t = torch.randint(3, (5,)) if name == "cross_entropy" else torch.randn(5, 3).double()
+    known = getattr(F, name)
+
+    def unknown(outputs, targets):
+        return known(outputs, targets)
+
+    for make in (known, unknown):
+        values = per_sample_loss(make, y, t)
+        (slope,) = torch.autograd.grad(values.sum(), y, create_graph=True)
+        (turned,) = torch.autograd.grad((slope**2).sum(), y)
+        if make is known:
+            expected = values, slope, turned
+    for found, wanted in zip((values, slope, turned), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_samples_that_cross_entropy_ignores_have_no_loss_of_their_own():
+    y = torch.randn(4, 3, requires_grad=True)
+    with pytest.raises(ValueError, match=r"not finite \(rows \[2\]"):
+        per_sample_loss(F.cross_entropy, y, torch.tensor([0, 1, -100, 2]))
