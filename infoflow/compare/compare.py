@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -110,46 +111,39 @@ def compare(
     )
     for name, given in (partitions or {}).items():
         labels[name] = meter.checked(given).without(~used)
+    wanted: dict[str, Any] = {
+        "n_modules": n_modules,
+        "weighting": weighting,
+        "budget": budget,
+        "seed": seed,
+        "meter": meter,
+    }
+    starts = [p for p in labels.values() if p.n_modules >= 2]
     searches = {
         method: search(
-            rec,
-            n_modules=n_modules,
-            method=method,
-            weighting=weighting,
-            budget=budget,
-            samples=samples,
-            starts=[p for p in labels.values() if p.n_modules >= 2],
-            seed=seed,
-            meter=meter,
-            progress=progress,
+            rec, method=method, starts=starts, samples=samples, progress=progress, **wanted
         )
         for method in methods
     }
     best = min(searches.values(), key=lambda found: found.trail[:, 2].min())
-    # one that begins at the graphs' optima could only leave them, and would make Q look bad
-    unseeded = search(
-        rec,
-        n_modules=n_modules,
-        method="annealing",
-        weighting=weighting,
-        budget=budget,
-        samples=2,
-        seeds=(),
-        seed=seed,
-        meter=meter,
-    )
     labels |= _causal(searches, best)
     drawn = islice(random_partitions(used, n_modules, seed + 7), 3)
     labels |= {f"random {number + 1}": p for number, p in enumerate(drawn)}
     judge = meter.fresh()
     chance = Chance(judge, used, weighting, samples=samples, same_size=same_size, seed=seed)
     table = partition_table(labels, found.all, chance, progress=progress)
-    measurable = {name: p for name, p in labels.items() if p.n_modules >= 2}
-    agree = agreement_matrix(measurable)
+    agree = agreement_matrix({name: p for name, p in labels.items() if p.n_modules >= 2})
     table["agreement_with_causal"] = agree[CAUSAL].reindex(table.index)
+    # one that begins at the graphs' optima could only leave them, and would make Q look bad
+    unseeded = search(rec, method="annealing", seeds=(), samples=2, **wanted)
     guesses = _proxies(found, meter, weighting) if proxies else {}
-    chosen = common_partitions(measurable, unseeded.visited[2:], chance, n_modules, seed)
-    common = common_set(chosen, found.all, guesses, chance, progress)
+    common = common_set(
+        common_partitions(labels, unseeded.visited[2:], chance, n_modules, seed),
+        found.all,
+        guesses,
+        chance,
+        progress,
+    )
     predictors = {name: f"q_{name}" for name in found.all}
     predictors |= {name: f"proxy_{name}" for name in guesses}
     tracked = correlations(common, predictors, seed=seed)

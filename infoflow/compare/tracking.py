@@ -53,6 +53,8 @@ def common_partitions(
     rng = np.random.default_rng(seed)
     chosen: dict[Partition, Place] = {}
     for name, partition in labels.items():
+        if partition.n_modules < 2:
+            continue
         for share in SHARES:
             place = Place("around optima", name, share)
             chosen.setdefault(perturbed(partition, share, rng), place)
