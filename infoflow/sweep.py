@@ -55,6 +55,17 @@ class Sweep:
 
         return pd.DataFrame(self.rows)
 
+    def check(self) -> None:
+        """Raises:
+        RuntimeError: Tasks failed; their settings and errors are in it.
+        """
+        if self.failures:
+            listed = "\n".join(f"failed: {f.settings}\n{f.error}" for f in self.failures)
+            raise RuntimeError(
+                f"{len(self.failures)} of {self.tasks} tasks failed; run the same again to try "
+                f"them again\n{listed}"
+            )
+
     def __repr__(self) -> str:
         return (
             f"Sweep({self.done} of {self.tasks} tasks done, {len(self.failures)} failed, "

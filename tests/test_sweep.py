@@ -64,6 +64,8 @@ def test_a_task_that_raises_is_listed_and_the_others_go_on(tmp_path: Path, worke
     assert failure.settings == {"x": 3} and "three is too much" in failure.error
     (listed,) = (tmp_path / "s" / "failed").iterdir()
     assert json.loads(listed.read_text())["settings"] == {"x": 3}
+    with pytest.raises(RuntimeError, match="(?s)1 of 5 tasks failed.*three is too much"):
+        found.check()
 
 
 def test_a_worker_that_dies_fails_its_task_alone(tmp_path: Path) -> None:

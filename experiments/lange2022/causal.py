@@ -143,12 +143,9 @@ def main() -> None:
     try:
         found = run(study)
         print(found)
-        for failure in found.failures:
-            print(f"failed: {failure.settings}\n{failure.error}", file=sys.stderr)
-        if found.failures:
-            sys.exit("error: some tasks failed; the same command tries them again")
+        found.check()
         print(*finish(study.out, study.study), sep="\n")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         sys.exit(f"error: {error}")
 
 

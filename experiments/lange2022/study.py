@@ -98,11 +98,8 @@ def main() -> None:
     try:
         found = run(study)
         print(found)
-        for failure in found.failures:
-            print(f"failed: {failure.settings}\n{failure.error}", file=sys.stderr)
-        if found.failures:
-            sys.exit("error: some tasks failed; the same command tries them again")
+        found.check()
         if study.shard == Study.shard:
             print(*finish(study.out), sep="\n")
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
         sys.exit(f"error: {error}")

@@ -64,8 +64,9 @@ def search(
     contexts before it is reported.
 
     Args:
-        rec: A recording; units that never change, and units that neither send nor receive
-            anything detectable, are left out: no exchange depends on where they are.
+        rec: A recording; units that never change, and units that send and receive nothing
+            detectable or next to nothing (`Traffic.silent`), are left out: hardly any exchange
+            depends on where they are.
         n_modules: A number from 2 to that of used units, a `range`, or None: 2 to 8. Partitions
             into different numbers of modules are compared by value ÷ mean of random partitions
             into as many, so the score chooses; of equals the finer one.
