@@ -64,7 +64,7 @@ def test_a_task_that_raises_is_listed_and_the_others_go_on(tmp_path: Path, worke
     assert failure.settings == {"x": 3} and "three is too much" in failure.error
     (listed,) = (tmp_path / "s" / "failed").iterdir()
     assert json.loads(listed.read_text())["settings"] == {"x": 3}
-    with pytest.raises(RuntimeError, match="(?s)1 of 5 tasks failed.*three is too much"):
+    with pytest.raises(RuntimeError, match=r"(?s)1 of 5 tasks failed.*three is too much"):
         found.check()
 
 
