@@ -13,9 +13,9 @@ import torch
 from torch.nn.functional import cross_entropy
 from tyro.conf import Positional
 
-from infoflow.compare import Comparison, compare
-from infoflow.exchange.weighting import Weighting
-from infoflow.record import Recording, record
+from infoflow.comparing import Comparison, compare
+from infoflow.exchanges.weighting import Weighting
+from infoflow.recording import Recording, record
 from infoflow.results import prepare_folder, save_run
 from infoflow.units import Site
 
@@ -209,7 +209,7 @@ def _analysed(
         progress=True,
     )
     path = save_run(found, folder, config, title=title, about=about)
-    from infoflow.report import finding
+    from infoflow.reporting import finding
 
     _say(finding(found))
     _say(f"report: {path.resolve().as_uri()}")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from infoflow.partition import Partition
-from infoflow.similarity import UPSTREAM
+from infoflow.unit_similarity import UPSTREAM
 
 if TYPE_CHECKING:
-    from infoflow.compare import Comparison
-    from infoflow.exchange import Exchange
-    from infoflow.search import SearchResult
+    from infoflow.comparing import Comparison
+    from infoflow.exchanges import Exchange
+    from infoflow.searching import SearchResult
     from infoflow.units import UnitSpace
 
 # Colour-blind safe (Okabe & Ito); upstream measures blue, downstream orange, causal green.

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from infoflow.compare import Comparison
+from infoflow.comparing import Comparison
 
 CONFIG = "config.json"
 
@@ -56,7 +56,7 @@ def save_run(
     Returns:
         Path of the report.
     """
-    from infoflow.report import figures, write_report
+    from infoflow.reporting import figures, write_report
 
     folder = Path(folder)
     (folder / "tables").mkdir(exist_ok=True)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from infoflow.agreement import (
+from infoflow.agreements import (
     MEASURES,
     agreement,
     agreement_matrix,

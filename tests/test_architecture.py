@@ -1,6 +1,7 @@
 """The house rules that a machine can check."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,14 @@ STAGES = (
     ("basis", "partition", "_kernels"),
     ("site", "units"),
     ("data", "models", "_hooks", "_inputs", "_safety"),
-    ("train", "record", "checkpoint", "stacked"),
-    ("intervene", "similarity", "modularity", "agreement"),
+    ("train", "recording", "checkpoint", "stacked"),
+    ("interventions", "unit_similarity", "clustering", "agreements"),
     ("information",),
-    ("exchange",),
-    ("search", "oracle"),
+    ("exchanges",),
+    ("searching", "oracle"),
     ("toys",),
-    ("compare",),
-    ("plot", "report"),
+    ("comparing",),
+    ("plot", "reporting"),
     ("results",),
     ("_pools", "sweep"),
     ("study",),
@@ -60,6 +61,15 @@ def test_imports_run_downward_only():
             if ours and _stage_of(imported) > _stage_of(name):
                 wrong.append(f"{path.relative_to(PACKAGE)} imports {imported}")
     assert wrong == []
+
+
+def test_no_public_name_hides_a_file_or_folder_beside_it():
+    hidden = []
+    for init in sorted(PACKAGE.rglob("__init__.py")):
+        package = ".".join(("infoflow", *init.parent.relative_to(PACKAGE).parts))
+        names = set(getattr(importlib.import_module(package), "__all__", ()))
+        hidden += [f"{package}.{p.stem}" for p in init.parent.iterdir() if p.stem in names]
+    assert hidden == []
 
 
 def test_every_public_name_exists_and_is_documented():

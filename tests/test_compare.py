@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import infoflow as ifl
-from infoflow.compare import CAUSAL
-from infoflow.compare.ranks import Stratum, rank_correlation
-from infoflow.compare.table import Chance, layer_flows
-from infoflow.compare.tracking import correlations, perturbed
-from infoflow.exchange import ExchangeMeter
-from infoflow.report import finding, report_tables
+from infoflow.comparing import CAUSAL
+from infoflow.comparing.ranks import Stratum, rank_correlation
+from infoflow.comparing.table import Chance, layer_flows
+from infoflow.comparing.tracking import correlations, perturbed
+from infoflow.exchanges import ExchangeMeter
+from infoflow.reporting import finding, report_tables
 from infoflow.results import prepare_folder, save_run
 from infoflow.toys.trained import ducks_and_shadows
 

@@ -9,10 +9,10 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow import toys
-from infoflow.exchange import ExchangeMeter
-from infoflow.exchange.traffic import Traffic
-from infoflow.exchange.weighting import WEIGHTINGS, weigh
-from infoflow.search import module_score
+from infoflow.exchanges import ExchangeMeter
+from infoflow.exchanges.traffic import Traffic
+from infoflow.exchanges.weighting import WEIGHTINGS, weigh
+from infoflow.searching import module_score
 
 EXACT = {"donors": "all", "contexts": "all", "bins": "unique"}
 

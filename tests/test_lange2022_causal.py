@@ -15,7 +15,7 @@ from experiments.lange2022.causal import BUDGETS, measure_causal_networks
 from experiments.lange2022.measure import measure_networks
 from experiments.lange2022.rows import load_rows, with_percent
 from experiments.lange2022.settings import Setting, table_1
-from infoflow.similarity import MEASURES
+from infoflow.unit_similarity import MEASURES
 
 TOP = Path(__file__).parent.parent
 RESULTS = TOP / "experiments" / "lange2022" / "results" / "mnist"

@@ -17,10 +17,10 @@ from experiments.lange2022.rows import ROWS, load_rows, save_rows
 from experiments.lange2022.rows import agreement as study_agreement
 from experiments.lange2022.settings import table_1, tasks
 from experiments.lange2022.study import Study, finish, main, run
-from infoflow.agreement import agreement
-from infoflow.similarity import MEASURES
+from infoflow.agreements import agreement
 from infoflow.study import decode, pairs
 from infoflow.train import TrainConfig, train
+from infoflow.unit_similarity import MEASURES
 
 TOP = Path(__file__).parent.parent
 RESULTS = TOP / "experiments" / "lange2022" / "results" / "mnist"

@@ -48,7 +48,7 @@ def test_links_lead_somewhere():
 
 
 def test_the_measures_in_the_table_are_those_of_the_package():
-    from infoflow.similarity import MEASURES
+    from infoflow.unit_similarity import MEASURES
 
     rows = re.findall(r"^\| `(\w+)` \|.*(?:up|down)stream \|$", README, re.M)
     assert {name for row in rows for name in (row, f"{row}_norm")} == set(MEASURES)

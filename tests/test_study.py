@@ -16,12 +16,12 @@ from torch.nn.functional import cross_entropy
 
 import infoflow as ifl
 from infoflow import study
-from infoflow.exchange import ExchangeMeter
+from infoflow.exchanges import ExchangeMeter
 from infoflow.partition import Partition
-from infoflow.record import Recording
-from infoflow.similarity import MEASURES
+from infoflow.recording import Recording
 from infoflow.study.style import ORDER, layout_of
 from infoflow.study.text import LETTERS, decode_matrix
+from infoflow.unit_similarity import MEASURES
 
 NUMBERS = ["q_star", "n_effective", "n_modules", "q_default", "q_spectral", "q_monte_carlo"]
 

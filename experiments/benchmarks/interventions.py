@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import infoflow as ifl
-from infoflow.intervene import resample, resample_each
+from infoflow.interventions import resample, resample_each
 from infoflow.models import isolated_rng, mlp
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from experiments.benchmarks import modularity_peers as peers
-from infoflow.agreement import element_null, element_similarity
-from infoflow.modularity import find_modules, modularity_matrix, monte_carlo
+from infoflow.agreements import element_null, element_similarity
+from infoflow.clustering import find_modules, modularity_matrix, monte_carlo
 from infoflow.partition import Partition
 from tests import oracles_modularity as naive
 
@@ -51,9 +51,9 @@ def make_matrices(file: Path, data_dir: str | None) -> None:
     from torch.nn.functional import cross_entropy
 
     from infoflow.data import load
-    from infoflow.record import record
-    from infoflow.similarity import similarities_by_layer
+    from infoflow.recording import record
     from infoflow.train import TrainConfig, train
+    from infoflow.unit_similarity import similarities_by_layer
 
     found = {}
     for name in ("digits", "mnist"):

@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 import infoflow as ifl
-from infoflow.exchange import ExchangeMeter
+from infoflow.exchanges import ExchangeMeter
 from infoflow.models import isolated_rng
-from infoflow.search.annealing import annealing, climbing
-from infoflow.search.genetic import genetic
-from infoflow.search.ledger import Ledger
-from infoflow.search.sampling import sampling
-from infoflow.search.space import Space
-from infoflow.search.surrogate import flow_proxy, screened
+from infoflow.searching.annealing import annealing, climbing
+from infoflow.searching.genetic import genetic
+from infoflow.searching.ledger import Ledger
+from infoflow.searching.sampling import sampling
+from infoflow.searching.space import Space
+from infoflow.searching.surrogate import flow_proxy, screened
 
 
 def perceptron(samples: int = 12_000) -> ifl.Recording:

@@ -1,4 +1,4 @@
-"""Time and accuracy of `infoflow.similarity` against plain ways to compute the same numbers.
+"""Time and accuracy of `infoflow.unit_similarity` against plain ways to compute the same numbers.
 
     python experiments/benchmarks/similarity.py                        # some minutes
     python experiments/benchmarks/similarity.py --part networks        # one part only
@@ -32,9 +32,9 @@ from torch.nn import functional as F
 import infoflow as ifl
 from infoflow import data, models, train
 from infoflow._hooks import evaluating
-from infoflow.similarity import plan, similarities_by_layer
-from infoflow.similarity.plan import make_plan
-from infoflow.similarity.request import make_request
+from infoflow.unit_similarity import plan, similarities_by_layer
+from infoflow.unit_similarity.plan import make_plan
+from infoflow.unit_similarity.request import make_request
 
 BASES = ("cov", "i_sens", "o_sens", "hess")
 

@@ -1,5 +1,5 @@
 """Two plain ways to compute the four base measures of each layer of an `nn.Sequential`, against
-which `infoflow.similarity.similarities_by_layer` is timed. Sums over samples, in float32."""
+which `infoflow.unit_similarity.similarities_by_layer` is timed. Sums over samples, in float32."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from experiments.causal_vs_q.measure import TABLES
-from infoflow.compare import CAUSAL
-from infoflow.similarity import DOWNSTREAM, MEASURES, UPSTREAM
+from infoflow.comparing import CAUSAL
 from infoflow.study import Estimate, estimate
+from infoflow.unit_similarity import DOWNSTREAM, MEASURES, UPSTREAM
 
 Table = Any
 """A DataFrame or a Series: type checkers cannot follow what pandas returns."""

@@ -15,7 +15,7 @@ from experiments.causal_vs_q import analysis
 from experiments.causal_vs_q.analysis import Rows, known, load_rows, mean_of
 from experiments.causal_vs_q.page import KINDS, page
 from infoflow.plot import CAUSAL_COLOR, CHANCE_COLOR, DOWNSTREAM_COLOR, KIND_COLORS, UPSTREAM_COLOR
-from infoflow.similarity import MEASURES, UPSTREAM
+from infoflow.unit_similarity import MEASURES, UPSTREAM
 
 SETTINGS = ("untrained", "plain", "dropout 0.2", "dropout 0.5", "L1", "L2")
 

@@ -10,11 +10,11 @@ import torch
 
 import infoflow as ifl
 from experiments.causal_vs_q.networks import Network, networks
-from infoflow.agreement import element_similarity
-from infoflow.compare import CAUSAL, Comparison
-from infoflow.exchange.weighting import Weighting
+from infoflow.agreements import element_similarity
+from infoflow.comparing import CAUSAL, Comparison
+from infoflow.exchanges.weighting import Weighting
 from infoflow.partition import Partition
-from infoflow.search import SearchResult
+from infoflow.searching import SearchResult
 
 TABLES = (
     "partitions",

@@ -16,7 +16,7 @@ from infoflow.basis import BasisLike
 from infoflow.data import Dataset, load
 from infoflow.models import isolated_rng, mlp
 from infoflow.partition import Partition
-from infoflow.record import Recording, record
+from infoflow.recording import Recording, record
 from infoflow.stacked import train_stacked
 from infoflow.toys.trained import ducks_and_shadows, retina, sum_and_product
 from infoflow.train import Seeds, TrainConfig

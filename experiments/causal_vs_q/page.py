@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.causal_vs_q import analysis
 from experiments.causal_vs_q.analysis import Rows, known
-from infoflow.similarity import MEASURES
+from infoflow.unit_similarity import MEASURES
 
 KINDS = ("around optima", "same sizes", "random", "search trail")
 

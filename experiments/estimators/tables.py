@@ -10,7 +10,7 @@ import infoflow as ifl
 from infoflow.data import Dataset
 from infoflow.information.donors import table_flow
 from infoflow.information.tables import code_tables, fit_target, normal_codes
-from infoflow.record import Recording
+from infoflow.recording import Recording
 from infoflow.train import TrainConfig, train
 
 

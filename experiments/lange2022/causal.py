@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy
 from experiments.lange2022.networks import LAYERS, LEAST_ACCURACY, task_networks
 from experiments.lange2022.settings import tasks
 from infoflow.data import load_mnist
-from infoflow.exchange.weighting import Weighting
-from infoflow.record import record
+from infoflow.exchanges.weighting import Weighting
+from infoflow.recording import record
 from infoflow.study import measure_causal, network_facts, save_figure
 from infoflow.sweep import Sweep, sweep
 

@@ -15,9 +15,8 @@ import pandas as pd
 from experiments.lange2022.claims import EDGE, FAMILIES
 from experiments.lange2022.figures import FAMILIES as DRAWN
 from experiments.lange2022.rows import NETWORK, clusterable, with_percent
-from infoflow.agreement import element_similarity
+from infoflow.agreements import element_similarity
 from infoflow.partition import Partition
-from infoflow.similarity import MEASURES
 from infoflow.study import (
     Estimate,
     against_strength,
@@ -34,6 +33,7 @@ from infoflow.study import (
 from infoflow.study.causal import CAUSAL
 from infoflow.study.table import Table
 from infoflow.sweep import load_sweep
+from infoflow.unit_similarity import MEASURES
 
 CAUSAL_ROWS = "causal.csv.gz"
 WEIGHTINGS = ("pairs", "conductance")

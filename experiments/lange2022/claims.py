@@ -8,9 +8,9 @@ from typing import Literal
 
 from experiments.lange2022.networks import LEAST_ACCURACY
 from experiments.lange2022.rows import NETWORK, agreement, clusterable
-from infoflow.similarity import DOWNSTREAM, MEASURES, UPSTREAM
 from infoflow.study.effects import Estimate, estimate, strong_minus_weak
 from infoflow.study.table import Table
+from infoflow.unit_similarity import DOWNSTREAM, MEASURES, UPSTREAM
 
 FAMILIES = ("l2", "l1", "dropout")
 EDGE = 3  # settings at each end of a family that stand for weak and strong regularisation

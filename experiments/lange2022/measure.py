@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from experiments.lange2022.networks import LAYERS, task_networks
 from infoflow.data import Dataset
-from infoflow.record import record
+from infoflow.recording import record
 from infoflow.study.measure import measure_modularity, network_facts
 from infoflow.train import TrainResult
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from experiments.lange2022.networks import LAYERS, LEAST_ACCURACY
 from experiments.lange2022.settings import percent, table_1
-from infoflow.similarity import MEASURES
 from infoflow.study.table import Table, agreement_table, load_table, save_table
 from infoflow.sweep import load_sweep
+from infoflow.unit_similarity import MEASURES
 
 ROWS = "rows.csv.gz"
 NETWORK = ["family", "seed", "dropout", "l1", "l2"]

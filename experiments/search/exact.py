@@ -12,7 +12,7 @@ from typing import Any
 
 import infoflow as ifl
 from experiments.search.networks import tracks
-from infoflow.exchange import ExchangeMeter
+from infoflow.exchanges import ExchangeMeter
 
 METHODS = ("genetic", "annealing", "screened")
 SIZES = ((2, 2), (2, 3), (3, 3), (3, 4))

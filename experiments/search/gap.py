@@ -19,15 +19,15 @@ import torch
 from networks import digits_network, tracks
 
 import infoflow as ifl
-from infoflow.exchange import ExchangeMeter
-from infoflow.exchange.weighting import WEIGHTINGS, Weighting
-from infoflow.search.annealing import annealing, climbing
-from infoflow.search.genetic import genetic
-from infoflow.search.ledger import Ledger
-from infoflow.search.sampling import random_partitions, sampling
-from infoflow.search.seeds import seeded
-from infoflow.search.space import Space
-from infoflow.search.surrogate import flow_proxy, screened
+from infoflow.exchanges import ExchangeMeter
+from infoflow.exchanges.weighting import WEIGHTINGS, Weighting
+from infoflow.searching.annealing import annealing, climbing
+from infoflow.searching.genetic import genetic
+from infoflow.searching.ledger import Ledger
+from infoflow.searching.sampling import random_partitions, sampling
+from infoflow.searching.seeds import seeded
+from infoflow.searching.space import Space
+from infoflow.searching.surrogate import flow_proxy, screened
 
 HERE = Path(__file__).parent
 METHODS = (

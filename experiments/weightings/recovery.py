@@ -26,8 +26,8 @@ import torch
 from torch import nn
 
 import infoflow as ifl
-from infoflow.exchange import ExchangeMeter
-from infoflow.exchange.weighting import WEIGHTINGS, Weighting
+from infoflow.exchanges import ExchangeMeter
+from infoflow.exchanges.weighting import WEIGHTINGS, Weighting
 
 HERE = Path(__file__).parent
 SIZES = {"equal": (7, 7), "unequal": (3, 11)}

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 import infoflow as ifl
-from infoflow.exchange import ExchangeMeter
-from infoflow.exchange.weighting import Weighting
+from infoflow.exchanges import ExchangeMeter
+from infoflow.exchanges.weighting import Weighting
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "search"))

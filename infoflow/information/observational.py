@@ -15,7 +15,7 @@ from infoflow.information.mutual import (
     joint_counts,
 )
 from infoflow.information.targets import Pool, Target, fit_target, normal_codes
-from infoflow.record import Recording
+from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 
 

@@ -14,7 +14,7 @@ from infoflow.information.entropy import miller_madow_bits
 from infoflow.information.mutual import Correction, check_correction
 from infoflow.information.tables import Pool, code_tables, draw_rows, fit_target, normal_codes
 from infoflow.information.targets import disjoint
-from infoflow.record import Recording
+from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from infoflow.information.tables import (
     normal_values,
     read_codes,
 )
-from infoflow.intervene import resample
-from infoflow.record import Recording
+from infoflow.interventions import resample
+from infoflow.recording import Recording
 
 
 @dataclass(frozen=True, eq=False)

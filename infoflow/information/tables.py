@@ -22,8 +22,8 @@ from infoflow.information.targets import (
     normal_values,
     pooled,
 )
-from infoflow.intervene import resample
-from infoflow.record import Recording
+from infoflow.interventions import resample
+from infoflow.recording import Recording
 
 __all__ = [
     "CodeTable",

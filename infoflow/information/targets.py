@@ -20,7 +20,7 @@ from infoflow.information.binning import (
     fit_unit_bins,
     unique_codes,
 )
-from infoflow.record import Recording
+from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 
 Pool = Literal["mean", "max", "positions"]

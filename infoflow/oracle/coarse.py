@@ -19,7 +19,7 @@ from infoflow.oracle.exact import (
     query,
 )
 from infoflow.partition import Partition
-from infoflow.record import Recording
+from infoflow.recording import Recording
 
 if TYPE_CHECKING:
     import pandas as pd

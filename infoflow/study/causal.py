@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from infoflow.agreement import element_similarity
-from infoflow.exchange import Exchange, ExchangeMeter
-from infoflow.exchange.weighting import Weighting
-from infoflow.modularity import find_modules
+from infoflow.agreements import element_similarity
+from infoflow.clustering import find_modules
+from infoflow.exchanges import Exchange, ExchangeMeter
+from infoflow.exchanges.weighting import Weighting
 from infoflow.partition import Partition
-from infoflow.record import Recording
-from infoflow.search import ModuleScore, search
-from infoflow.search.sampling import random_partitions
-from infoflow.search.score import score_against
-from infoflow.similarity import similarities
+from infoflow.recording import Recording
+from infoflow.searching import ModuleScore, search
+from infoflow.searching.sampling import random_partitions
+from infoflow.searching.score import score_against
 from infoflow.study.text import encode
+from infoflow.unit_similarity import similarities
 
 CAUSAL = "causal"
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from infoflow.modularity import Modules, find_modules
-from infoflow.record import Recording
-from infoflow.similarity import similarities
+from infoflow.clustering import Modules, find_modules
+from infoflow.recording import Recording
 from infoflow.study.text import encode, encode_matrix
+from infoflow.unit_similarity import similarities
 
 NEAR_ZERO = 1e-3  # "sparsity is the fraction of weights in [-1e-3, 1e-3]" (figure S1)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from infoflow.agreement import element_similarity
-from infoflow.similarity import MEASURES
+from infoflow.agreements import element_similarity
 from infoflow.study.text import decode
+from infoflow.unit_similarity import MEASURES
 
 Table = Any
 """A DataFrame or a Series: type checkers cannot follow what pandas returns."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from infoflow.partition import Partition
-from infoflow.record import Recording, record
+from infoflow.recording import Recording, record
 
 if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from infoflow.models import isolated_rng, mlp
 from infoflow.partition import Partition
-from infoflow.record import Recording, record
+from infoflow.recording import Recording, record
 from infoflow.toys.system import listed
 from infoflow.units import unknown_name
 

@@ -1,0 +1,41 @@
+"""Modularity: Q of a partition, and the partitions with the largest Q."""
+
+from infoflow.clustering.bound import cheap_bound
+from infoflow.clustering.certificate import certify
+from infoflow.clustering.co_membership import Consensus, consensus
+from infoflow.clustering.find import find_modules
+from infoflow.clustering.matrix import ModularityMatrix, modularity_matrix
+from infoflow.clustering.metropolis import monte_carlo
+from infoflow.clustering.modules import Modules, Trace
+from infoflow.clustering.nested import ModuleTree, nested_modules
+from infoflow.clustering.q import modularity
+from infoflow.clustering.refinement import refine
+from infoflow.clustering.significances import Significance, significance
+from infoflow.clustering.soft import SoftModules, soft_modules
+from infoflow.clustering.spectral import greedy_spectral
+from infoflow.clustering.transfers import Alignment, alignment, transfer
+
+__all__ = [
+    "Alignment",
+    "Consensus",
+    "ModularityMatrix",
+    "ModuleTree",
+    "Modules",
+    "Significance",
+    "SoftModules",
+    "Trace",
+    "alignment",
+    "certify",
+    "cheap_bound",
+    "consensus",
+    "find_modules",
+    "greedy_spectral",
+    "modularity",
+    "modularity_matrix",
+    "monte_carlo",
+    "nested_modules",
+    "refine",
+    "significance",
+    "soft_modules",
+    "transfer",
+]

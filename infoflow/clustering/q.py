@@ -1,0 +1,83 @@
+"""Q: how much more similarity lies within the modules of a partition than its null expects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from infoflow.clustering.matrix import Null, modularity_matrix
+from infoflow.partition import Partition
+
+PartitionLike = Partition | Sequence[int] | np.ndarray
+
+
+def modularity(
+    S: Any,
+    partition: PartitionLike,
+    *,
+    resolution: float = 1.0,
+    null: Null | np.ndarray = "degree",
+) -> float:
+    """Q(Ã, P) = Tr(PᵀÃP) − γ Tr(PᵀÃ1 1ᵀÃP) (Lange et al. 2022, eq. 6).
+
+    Units that the partition leaves unused (-1) are taken out of S first, as the paper does with
+    all-zero rows: Q is then that of the remaining units.
+
+    Args:
+        S: `(n, n)` symmetric similarities; the diagonal is ignored.
+        partition: A `Partition`, `(n,)` integer labels, or a soft assignment: `(n, c)` floats, at
+            least 0, each row summing to 1.
+        resolution: γ, see `modularity_matrix`.
+        null: See `modularity_matrix`.
+
+    Raises:
+        ValueError: A bad matrix (see `modularity_matrix`), a partition of another length, or soft
+            rows that do not sum to 1.
+
+    Examples:
+        >>> S = np.kron(np.eye(2), np.ones((2, 2)))  # two pairs, nothing between them
+        >>> modularity(S, [0, 0, 1, 1]), modularity(S, [0, 0, 0, 0])
+        (0.5, 0.0)
+        >>> modularity(S, np.full((4, 2), 0.5))
+        0.0
+    """
+    n = len(S)
+    soft = None if isinstance(partition, Partition) else np.asarray(partition)
+    if soft is not None and soft.ndim == 2:
+        return _soft(S, soft, resolution, null)
+    labels = as_partition(partition, n).labels
+    kept = np.flatnonzero(labels >= 0)
+    if len(kept) < n:
+        S = np.asarray(S)[np.ix_(kept, kept)]
+        null = null if isinstance(null, str) else np.asarray(null)[np.ix_(kept, kept)]
+    B = modularity_matrix(S, resolution=resolution, null=null)
+    return B.q(labels[kept][B.used])
+
+
+def as_partition(partition: PartitionLike, n: int) -> Partition:
+    """`partition` as a `Partition` of `n` units.
+
+    Raises:
+        ValueError: It has another length.
+    """
+    made = partition if isinstance(partition, Partition) else Partition(np.asarray(partition))
+    if len(made) != n:
+        raise ValueError(f"expected a partition of {n} units, got one of {len(made)}")
+    return made
+
+
+def _soft(S: Any, P: np.ndarray, resolution: float, null: Null | np.ndarray) -> float:
+    if P.shape[0] != len(S):
+        raise ValueError(f"expected a soft assignment of {len(S)} units, got shape {P.shape}")
+    off = np.abs(P.sum(axis=1) - 1)
+    if not np.isfinite(P).all() or (P < 0).any() or (off > 1e-6).any():
+        raise ValueError(
+            "expected a soft assignment with entries of at least 0 and rows that sum to 1, got "
+            f"row {int(np.argmax(off))} with sum {P[np.argmax(off)].sum():.6g}; divide each row "
+            "by its sum"
+        )
+    B = modularity_matrix(S, resolution=resolution, null=null)
+    used = P[B.used].astype(np.float64)
+    return float((used * (B.values @ used)).sum())

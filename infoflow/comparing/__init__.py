@@ -1,0 +1,7 @@
+"""The causal score beside Q*: partitions of one network side by side."""
+
+from infoflow.comparing.comparison import CAUSAL, Comparison
+from infoflow.comparing.run import compare
+from infoflow.comparing.tracking import KINDS
+
+__all__ = ["CAUSAL", "KINDS", "Comparison", "compare"]

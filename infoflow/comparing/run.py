@@ -1,0 +1,206 @@
+"""compare(): all partitions of interest, measured the same ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from infoflow.agreements import agreement_matrix
+from infoflow.comparing.comparison import CAUSAL, Comparison
+from infoflow.comparing.optima import QMethod, layer_modules
+from infoflow.comparing.sources import Graphs, graphs, q_partitions
+from infoflow.comparing.table import Chance, layer_table, partition_table
+from infoflow.comparing.tracking import (
+    common_partitions,
+    common_set,
+    correlations,
+    correlations_by,
+)
+from infoflow.exchanges import ExchangeMeter, PartitionLike
+from infoflow.exchanges.weighting import Weighting
+from infoflow.information.binning import Bins, Coding
+from infoflow.partition import Partition
+from infoflow.recording import Recording
+from infoflow.searching import SearchResult, search
+from infoflow.searching.proxy_table import proxies as all_proxies
+from infoflow.searching.run import Method
+from infoflow.searching.sampling import random_partitions
+from infoflow.searching.surrogate import Proxy
+
+
+def compare(
+    rec: Recording,
+    *,
+    n_modules: int = 2,
+    weighting: Weighting = "ncut",
+    given_context: bool = True,
+    partitions: Mapping[str, PartitionLike] | None = None,
+    methods: Sequence[Method] = ("genetic", "annealing"),
+    budget: int = 400,
+    samples: int = 40,
+    same_size: int = 39,
+    proxies: bool = True,
+    donors: int = 60,
+    contexts: int = 40,
+    bins: Bins = 10,
+    coding: Coding = "units",
+    q_method: QMethod = "default",
+    seed: int = 0,
+    progress: bool = False,
+) -> Comparison:
+    """Ask whether Q would have told who talks to whom.
+
+    Partitions come from maximising Q under each similarity measure, of the graph of weights and of
+    the unit flows (all recorded layers together; with as many modules as Q likes, and with
+    `n_modules`), from normalised cuts of these two graphs, from causal searches that start from
+    all of these and from random ones, from chance, and from the caller. Each is given its Q under
+    every measure, its exchange, its module score, and how it stands among random partitions of
+    the same module sizes. All divide the same units: those that change over the data, and send or
+    receive anything detectable.
+
+    Then Q of every graph, and every other proxy, is correlated with -exchange over a common set of
+    partitions of all qualities.
+
+    Args:
+        rec: A recording. Without targets and loss the Hessian is left out, with integer inputs
+            the input sensitivity is.
+        n_modules: Modules of the causal search and of the random partitions.
+        weighting, given_context: Weighting of the exchange, and of which exchange.
+        partitions: Further partitions to set beside, by name (a planted one, say).
+        methods: Of the causal search; that which ends lowest is the causal best.
+        budget, samples: As for `search`, for each method.
+        same_size: Random partitions of the same module sizes to set each partition beside; its
+            p-value cannot be smaller than 1 / (1 + same_size).
+        proxies: Also correlate the cut of the unit flows, the normalised cut of the weights and
+            the ranks of Hessian and Jacobian interfaces.
+        donors, contexts, bins, coding: As for `exchange`; the same draws serve all partitions.
+        q_method: Method of `find_modules`.
+        seed: Seed of everything.
+        progress: Show progress bars.
+
+    Returns:
+        A `Comparison`.
+
+    Raises:
+        ValueError: Fewer than two used units, no method, or as `search` and `exchange`.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> rec = ifl.record(net, ["0", "2"], torch.randn(60, 4))
+        >>> cmp = ifl.compare(rec, budget=20, samples=10, donors=10, contexts=10)
+        >>> "causal search" in cmp.partitions.index, "hess" in cmp.skipped
+        (True, True)
+    """
+    meter = ExchangeMeter(
+        rec,
+        donors=donors,
+        contexts=contexts,
+        bins=bins,
+        coding=coding,
+        seed=seed,
+        given_context=given_context,
+    )
+    used = _divided(rec, meter, methods, same_size, n_modules)
+    found = graphs(rec, meter, progress=progress)
+    labels, modules = q_partitions(
+        found, used, n_modules=n_modules, method=q_method, seed=seed, progress=progress
+    )
+    for name, given in (partitions or {}).items():
+        labels[name] = meter.checked(given).without(~used)
+    wanted: dict[str, Any] = {
+        "n_modules": n_modules,
+        "weighting": weighting,
+        "budget": budget,
+        "seed": seed,
+        "meter": meter,
+    }
+    starts = [p for p in labels.values() if p.n_modules >= 2]
+    searches = {
+        method: search(
+            rec, method=method, starts=starts, samples=samples, progress=progress, **wanted
+        )
+        for method in methods
+    }
+    best = min(searches.values(), key=lambda found: found.trail[:, 2].min())
+    labels |= _causal(searches, best)
+    drawn = islice(random_partitions(used, n_modules, seed + 7), 3)
+    labels |= {f"random {number + 1}": p for number, p in enumerate(drawn)}
+    judge = meter.fresh()
+    chance = Chance(judge, used, weighting, samples=samples, same_size=same_size, seed=seed)
+    table = partition_table(labels, found.all, chance, progress=progress)
+    agree = agreement_matrix({name: p for name, p in labels.items() if p.n_modules >= 2})
+    table["agreement_with_causal"] = agree[CAUSAL].reindex(table.index)
+    # one that begins at the graphs' optima could only leave them, and would make Q look bad
+    unseeded = search(rec, method="annealing", seeds=(), samples=2, **wanted)
+    guesses = _proxies(found, meter, weighting) if proxies else {}
+    common = common_set(
+        common_partitions(labels, unseeded.visited[2:], chance, n_modules, seed),
+        found.all,
+        guesses,
+        chance,
+        progress,
+    )
+    predictors = {name: f"q_{name}" for name in found.all}
+    predictors |= {name: f"proxy_{name}" for name in guesses}
+    tracked = correlations(common, predictors, seed=seed)
+    tracked.insert(0, "is_q", [name in found.all for name in tracked.index])
+    return Comparison(
+        rec=rec,
+        partitions=table,
+        correlations=tracked,
+        correlations_by=correlations_by(
+            common, predictors, list(found.similarities), rec.units.layers, seed=seed
+        ),
+        agreement=agree,
+        layers=layer_modules(rec, found.similarities, modules, method=q_method, seed=seed),
+        layer_to_layer=layer_table(labels, judge),
+        common=common,
+        labels=labels,
+        modules=modules,
+        similarities=found.similarities,
+        graphs=found.others,
+        search=best,
+        searches=searches,
+        weighting=weighting,
+        skipped=found.skipped,
+    )
+
+
+def _divided(
+    rec: Recording,
+    meter: ExchangeMeter,
+    methods: Sequence[Method],
+    same_size: int,
+    n_modules: int,
+) -> np.ndarray:
+    """`(n,)` bool: units that all partitions divide."""
+    if not methods or same_size < 2:
+        raise ValueError(
+            f"expected at least one method and same_size >= 2, got methods={methods!r} and "
+            f"same_size={same_size}"
+        )
+    used = ~rec.units.unused
+    if used.sum() < 2:
+        raise ValueError(
+            f"only {int(used.sum())} of {len(used)} recorded units ever change over the data: "
+            "there is nothing to divide into modules; check the inputs, or record other layers"
+        )
+    heard = used & ~meter.traffic.silent
+    return heard if heard.sum() >= max(n_modules, 2) else used
+
+
+def _causal(searches: Mapping[str, SearchResult], best: SearchResult) -> dict[str, Partition]:
+    each = {f"causal {method}": found.partition for method, found in searches.items()}
+    return {CAUSAL: best.partition} | (each if len(each) > 1 else {})
+
+
+def _proxies(found: Graphs, meter: ExchangeMeter, weighting: Weighting) -> dict[str, Proxy]:
+    """What is cheap and not Q of one of the graphs."""
+    guesses, _ = all_proxies(
+        meter.rec, weighting=weighting, meter=meter, similarities=found.similarities
+    )
+    return {name: proxy for name, proxy in guesses.items() if not name.startswith("q_")}

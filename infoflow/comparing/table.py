@@ -1,0 +1,174 @@
+"""One row a partition: what it exchanges, and how that compares with chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from infoflow.comparing.optima import q_under
+from infoflow.exchanges import ExchangeMeter
+from infoflow.exchanges.weighting import Weighting
+from infoflow.partition import Partition
+from infoflow.recording import show_progress
+from infoflow.searching.sampling import random_partitions
+from infoflow.searching.score import score_against
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIMPLE_WEIGHTINGS: tuple[Weighting, ...] = (
+    "min_size",
+    "pairs",
+    "min_entropy",
+    "cut_connections",
+    "conductance",
+    "ncut",
+)
+"""Weightings that divide by a number known beforehand; the null of equal sizes has columns of its
+own."""
+
+
+class Chance:
+    """What random partitions of the same units exchange, measured once for each shape.
+
+    Args:
+        meter: Measures.
+        used: `(n,)` bool; units that are divided.
+        weighting: Of the exchange.
+        samples: Random partitions into k modules.
+        same_size: Random partitions with given module sizes.
+        seed: Of the draws.
+    """
+
+    def __init__(
+        self,
+        meter: ExchangeMeter,
+        used: np.ndarray,
+        weighting: Weighting,
+        *,
+        samples: int,
+        same_size: int,
+        seed: int,
+    ) -> None:
+        self.meter = meter
+        self.used = used
+        self.weighting: Weighting = weighting
+        self.samples = samples
+        self.same_size = same_size
+        self.seed = seed
+        self._into: dict[int, np.ndarray] = {}
+        self._of: dict[tuple[int, ...], list[Partition]] = {}
+
+    def into(self, k: int) -> np.ndarray:
+        """`(samples, 2)` weighted values and bits of random partitions into k modules."""
+        if k not in self._into:
+            drawn = list(islice(random_partitions(self.used, k, self.seed), self.samples))
+            self._into[k] = self.meter.values(drawn, self.weighting)
+        return self._into[k]
+
+    def sized(self, partition: Partition) -> list[Partition]:
+        """Random partitions whose modules have the sizes of this one's."""
+        sizes = tuple(sorted(partition.sizes.tolist()))
+        if sizes not in self._of:
+            rng = np.random.default_rng([self.seed, *sizes])
+            dealt = np.repeat(np.arange(len(sizes)), sizes)
+            used = np.flatnonzero(self.used)
+            labels = np.full(len(self.used), -1)
+            drawn = []
+            for _ in range(self.same_size):
+                labels[used] = rng.permutation(dealt)
+                drawn.append(Partition(labels))
+            self._of[sizes] = drawn
+        return self._of[sizes]
+
+
+def partition_table(
+    labels: Mapping[str, Partition],
+    matrices: Mapping[str, np.ndarray],
+    chance: Chance,
+    *,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """A row for each partition; see `Comparison.partitions`."""
+    import pandas as pd
+
+    rows = {}
+    for name in show_progress(list(labels), progress, "partitions"):
+        partition = labels[name]
+        rows[name] = {
+            "n_modules": partition.n_modules,
+            "n_effective": partition.n_effective,
+            "smallest": int(partition.sizes.min(initial=len(partition))),
+            **q_under(matrices, partition),
+            **(_exchanged(partition, chance) if partition.n_modules >= 2 else {}),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("source")
+
+
+def _exchanged(partition: Partition, chance: Chance) -> dict[str, Any]:
+    meter, weighting = chance.meter, chance.weighting
+    measured = meter(partition, weighting)
+    drawn = chance.into(partition.n_modules)
+    score = score_against(drawn[:, 0], drawn[:, 1], measured, meter.resolution)
+    null = meter.values(chance.sized(partition), weighting)
+    as_little = int((null[:, 0] <= measured.weighted).sum())
+    return {
+        "bits": measured.bits,
+        "se": measured.se,
+        "bits_given_context": measured.bits_given_context,
+        "se_given_context": measured.se_given_context,
+        "weighted": measured.weighted,
+        "random_weighted": score.mean,
+        "score": score.ratio,
+        "score_se": score.se / measured.weighted if measured.weighted > 0 else float("nan"),
+        "isolated": score.isolated,
+        "p_same_size": (1 + as_little) / (1 + len(null)),
+        "of_same_size": _ratio(measured.amount, float(null[:, 1].mean())),
+        "z_same_size": _ratio(measured.amount - null[:, 1].mean(), float(null[:, 1].std(ddof=1))),
+        **{f"by_{w}": meter(partition, w).weighted for w in SIMPLE_WEIGHTINGS},
+    }
+
+
+def _ratio(value: float, divisor: float) -> float:
+    return value / divisor if divisor > 0 else float("nan")
+
+
+def layer_table(labels: Mapping[str, Partition], meter: ExchangeMeter) -> pd.DataFrame:
+    """Who talks to whom, layer to layer: bits that the units of one layer send those of another,
+    within modules and between them, when each module's part of each layer is forced by itself.
+
+    Returns:
+        Columns `source` (of the partition), `from`, `to`, `between`, `within`, both given the
+        context, and `between_plain`, `within_plain`; layer pairs without any flow are left out.
+    """
+    import pandas as pd
+
+    layers = meter.rec.units.layers
+    rows = []
+    measurable = {name: p for name, p in labels.items() if p.n_modules >= 2}
+    for name, partition in measurable.items():
+        within, between = layer_flows(partition, meter)
+        for a, b in zip(*np.nonzero((within + between).sum(0)), strict=True):
+            row = {"source": name, "from": layers[a], "to": layers[b]}
+            row |= {"between": between[1, a, b], "within": within[1, a, b]}
+            row |= {"between_plain": between[0, a, b], "within_plain": within[0, a, b]}
+            rows.append(row)
+    names = ["source", "from", "to", "between", "within", "between_plain", "within_plain"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def layer_flows(partition: Partition, meter: ExchangeMeter) -> tuple[np.ndarray, np.ndarray]:
+    """Flow from layer to layer, within modules and between them, each `(2, L, L)` bits: plain,
+    and given the context."""
+    labels, layer = partition.labels, meter.rec.units.layer_index
+    count, k = len(meter.rec.units.layers), partition.n_modules
+    parts = Partition(np.where(labels >= 0, layer * k + labels, -1))
+    first = [part[0] for part in parts.modules]
+    (flow,) = meter.flows([parts])
+    same = np.equal.outer(labels[first], labels[first])
+    member = np.eye(count)[layer[first]]
+    within = member.T @ (flow * same) @ member
+    return within, member.T @ flow @ member - within

@@ -1,0 +1,151 @@
+"""From an intervention as data to the edit that carries it out at a site."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infoflow.basis import Basis
+from infoflow.interventions.donors import donors_for
+from infoflow.interventions.edits import (
+    AddNoise,
+    AlongBasis,
+    Edit,
+    PutDonors,
+    PutValues,
+    Transform,
+)
+from infoflow.interventions.kinds import (
+    Done,
+    Intervention,
+    Mean,
+    Noise,
+    Project,
+    Resample,
+    Scale,
+    Set,
+    Zero,
+)
+from infoflow.interventions.pairs import Pairs, make_pairs
+from infoflow.recording import Recording
+
+
+def edit_for(
+    done: Done,
+    where: str,
+    n: int,
+    device: torch.device,
+    *,
+    rec: Recording | None = None,
+    activations: Tensor | None = None,
+    contexts: np.ndarray | None = None,
+) -> Edit:
+    """The edit that carries out `done` at a site with `n` units.
+
+    Args:
+        done: The intervention, `(units, values)`, or a function of the activations.
+        where: Name of the site.
+        n: Units at the site.
+        device: Where the model runs.
+        rec, activations, contexts: For interventions that need the data set: the recording, the
+            site's activations in it and the samples that are run.
+
+    Raises:
+        TypeError: No intervention.
+        ValueError: Units out of range or repeated, or no data set where one is needed.
+    """
+    if isinstance(done, tuple) and len(done) == 2:
+        index = index_of(done[0], n, where, device)
+        return PutValues(index, _values(done[1]), per_sample=True)
+    if not isinstance(done, Intervention):
+        if not callable(done):
+            raise TypeError(
+                f"expected an intervention, (units, values) or a function for layer {where!r}, "
+                f"got {done!r}"
+            )
+        return Transform(torch.arange(n, device=device), done)
+    if isinstance(done, Project):
+        basis = Basis(torch.tensor(done.basis, dtype=torch.float64))
+        if basis.directions.shape[1] != n:
+            raise ValueError(
+                f"layer {where!r} has {n} units, got a basis of {basis.directions.shape[1]}"
+            )
+        coordinates = None if activations is None else basis.coordinates(activations)
+        inner = edit_for(
+            replace(done.then, units=done.units), where, len(basis), device,
+            rec=rec, activations=coordinates, contexts=contexts,
+        )  # fmt: skip
+        return AlongBasis(basis, inner)
+    index = index_of(done.units, n, where, device)
+    if done.needs_data:
+        if rec is None or activations is None or contexts is None:
+            raise ValueError(
+                f"{type(done).__name__} of layer {where!r} takes its values from a recorded data "
+                "set: use counterfactual(recording, ...), or do(..., recording=recording)"
+            )
+        return _from_data(done, where, index, rec, activations, contexts)
+    return _from_nothing(done, index)
+
+
+def _from_nothing(done: Intervention, index: Tensor) -> Edit:
+    if isinstance(done, Zero):
+        return PutValues(index, torch.tensor(0.0))
+    if isinstance(done, Set):
+        return PutValues(index, _values(done.values))
+    if isinstance(done, Scale):
+        return Transform(index, lambda h: h * done.factor)
+    if isinstance(done, Noise):
+        return AddNoise(index, done.std, done.seed)
+    raise TypeError(f"no rule for {type(done).__name__}: pass a function of the activations")
+
+
+def _from_data(
+    done: Intervention,
+    where: str,
+    index: Tensor,
+    rec: Recording,
+    activations: Tensor,
+    contexts: np.ndarray,
+) -> Edit:
+    if isinstance(done, Mean):
+        mean = activations.double().mean(0).index_select(0, index.cpu())
+        return PutValues(index, mean.to(device=index.device, dtype=activations.dtype))
+    if isinstance(done, Resample):
+        pairs = make_pairs(rec, donors_for(done, rec, contexts), contexts)
+        return donor_edit(rec, where, index, pairs, activations)
+    raise TypeError(f"no rule for {type(done).__name__}: pass a function of the activations")
+
+
+def donor_edit(
+    rec: Recording, name: str, index: Tensor, pairs: Pairs, activations: Tensor | None = None
+) -> Edit:
+    """Units of a recorded site at their donors' values."""
+    kept = rec.cache.setdefault(("affine", name), {})
+    return PutDonors(rec[name] if activations is None else activations, index, pairs, kept)
+
+
+def index_of(units: Any, n: int, where: str, device: torch.device) -> Tensor:
+    """`(u,)` indices of units, negative ones counted from the end.
+
+    Raises:
+        ValueError: Out of range, repeated, or no integers.
+    """
+    if units is None:
+        return torch.arange(n, device=device)
+    index = np.atleast_1d(np.array(units if isinstance(units, (int, np.ndarray)) else list(units)))
+    if index.size and not np.issubdtype(index.dtype, np.integer):
+        raise ValueError(f"expected unit indices of layer {where!r}, got {index.dtype}")
+    if index.size and (index.min() < -n or index.max() >= n):
+        raise ValueError(f"layer {where!r} has {n} units, asked to set {index.tolist()}")
+    index = index.astype(np.int64) % n
+    if len(np.unique(index)) != len(index):
+        raise ValueError(f"units of layer {where!r} are named more than once: {index.tolist()}")
+    return torch.as_tensor(index, device=device)
+
+
+def _values(values: Any) -> Tensor:
+    return values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))

@@ -1,0 +1,143 @@
+"""What an intervention does to a site's activations in one forward pass."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infoflow.interventions.rows import Rows
+from infoflow.interventions.swap import Contributions, Pairs, Swap
+from infoflow.interventions.tables import Gather
+from infoflow.site import Site
+
+
+class Edit(Protocol):
+    """Replaces what a layer returned, for the rows of one chunk of a run."""
+
+    def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
+        """The value that takes its place; `rows` says which of the run's rows are in the batch."""
+        ...
+
+
+@dataclass(eq=False)
+class PutDonors:
+    """Units take the values they had on their row's donor.
+
+    Attributes:
+        values: The site's activations on the whole data set, `(K, units[, positions])`.
+        inside: Indices of units within the site.
+        pairs: Donor and context of every row of the run.
+        kept: For results that outlive the run.
+    """
+
+    values: Tensor
+    inside: Tensor
+    pairs: Pairs
+    kept: dict[Any, Any]
+    _parts: Contributions | None = None
+    _put: Tensor | None = None
+
+    def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
+        if isinstance(value, Rows) and isinstance(value._source, Gather):
+            swapped = self._swap(site, value._source, rows)
+            if swapped is not None:
+                return swapped
+        if self._put is None:
+            picked = self.values.index_select(1, self.inside.to(self.values.device))
+            self._put = picked.to(self.inside.device)
+        new = self._put.index_select(0, self.pairs.donors[rows])
+        return site.write(value, self.inside, of_call(site, new, value, call))
+
+    def _swap(self, site: Site, source: Gather, rows: slice) -> Tensor | None:
+        table = source.table
+        plain = site.basis is None and site.heads is None
+        if not plain or table.dim or table.per > 1 or site.unit_dim is None or site.call == "all":
+            return None
+        if self._parts is None:
+            self._parts = Contributions(table, site.unit_dim, self.inside, self.pairs, self.kept)
+        swap = Swap(self._parts, rows)
+        return swap.compute() if self._parts.whole else Rows(swap)
+
+
+@dataclass(frozen=True, eq=False)
+class PutValues:
+    """Units take fixed values: `()`, `(u,)` or `(u, positions)`; or, with `per_sample`, one more
+    dimension in front for the rows of each batch."""
+
+    inside: Tensor
+    values: Tensor
+    per_sample: bool = False
+
+    def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
+        lift = self.values.ndim == 2 and not self.per_sample
+        new = self.values[None] if lift else self.values
+        return site.write(value, self.inside, of_call(site, new, value, call))
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """Units take what a function makes of them."""
+
+    inside: Tensor
+    function: Callable[[Tensor], Tensor]
+
+    def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
+        new = self.function(site.read(value).index_select(1, self.inside))
+        return site.write(value, self.inside, new)
+
+
+@dataclass(eq=False)
+class AddNoise:
+    """Gaussian noise, drawn row by row from one stream per layer and call.
+
+    Attributes:
+        inside: Indices of units within the site.
+        std: Standard deviation.
+        seed: Seed of the streams.
+    """
+
+    inside: Tensor
+    std: float
+    seed: int
+    _streams: dict[int, tuple[int, np.random.Generator]] = field(default_factory=dict)
+
+    def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
+        old = site.read(value).index_select(1, self.inside)
+        drawn = torch.from_numpy(self._draw(site, call, rows, old.shape[1:]))
+        noise = drawn.to(device=old.device, dtype=old.dtype)
+        return site.write(value, self.inside, old + self.std * noise)
+
+    def _draw(self, site: Site, call: int, rows: slice, shape: torch.Size) -> np.ndarray:
+        at, stream = self._streams.get(call, (-1, None))
+        if stream is None or at != rows.start:
+            stream = np.random.default_rng([self.seed, zlib.crc32(site.name.encode()), call])
+            stream.standard_normal((rows.start, *shape))
+        self._streams[call] = (rows.stop, stream)
+        return stream.standard_normal((rows.stop - rows.start, *shape))
+
+
+@dataclass(frozen=True, eq=False)
+class AlongBasis:
+    """An edit of coordinates along a basis of the site's units."""
+
+    basis: Any
+    edit: Edit
+
+    def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
+        return self.edit(replace(site, basis=self.basis), value, call, rows)
+
+
+def of_call(site: Site, new: Tensor, value: Any, call: int) -> Tensor:
+    """The positions of `new` `(batch, u[, positions])` that belong to one call of the layer."""
+    if site.call != "all" or new.ndim < 3:
+        return new
+    shape = site.read(value).shape
+    width = 1 if len(shape) == 2 else shape[2]
+    part = new[:, :, call * width : (call + 1) * width]
+    return part.squeeze(2) if len(shape) == 2 else part

@@ -1,0 +1,165 @@
+"""A run: many rows of (edits, context), chunk by chunk, by replay or by full passes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infoflow._hooks import call_hooks
+from infoflow._safety import Snapshot, evaluating
+from infoflow.interventions.budget import chunk_rows
+from infoflow.interventions.edits import Edit
+from infoflow.interventions.prepare import replay_for
+from infoflow.interventions.replay import Replay
+from infoflow.interventions.rows import looked_at
+from infoflow.interventions.tables import ReplayError, Stop
+from infoflow.recording import Recording, joined_calls, show_progress
+from infoflow.site import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What to run.
+
+    Attributes:
+        rec: The recording.
+        edits: What to do at each site, by name.
+        contexts: `(R,)` samples whose inputs are run, on the model's device.
+        observe: Names of the sites to look at.
+        grid: Rows that belong together (the contexts of one donor), or 0.
+    """
+
+    rec: Recording
+    edits: Mapping[str, Edit]
+    contexts: Tensor
+    observe: tuple[str, ...]
+    grid: int = 0
+
+    def chunks(self, *, replay: bool = True, progress: bool = False) -> Iterator[Chunk]:
+        """The rows in order, with what was observed; nothing of all rows' size is held.
+
+        The model is touched only while a chunk is computed, never between two.
+        """
+        self.rec.check_current()
+        names = [name for name in self.rec.units.layers if name in self.edits]
+        plan = replay_for(self.rec, names) if replay and names else None
+        step = self._step(plan)
+        snapshot = Snapshot(self.rec.model)
+        for start in show_progress(range(0, len(self.contexts), step), progress, "interventions"):
+            rows = slice(start, min(start + step, len(self.contexts)))
+            with evaluating(self.rec.model, snapshot), torch.no_grad():
+                seen = self._one(plan, rows)
+            yield rows, seen
+
+    def _step(self, plan: Replay | None) -> int:
+        if plan is None:
+            return self.rec.batch_size
+        last = max((max(plan.live_moments(s).values(), default=0) for s in self._seen), default=0)
+        size = plan.nbytes_per_row(last)
+        return chunk_rows(self.rec.device, size, self.grid, len(self.contexts))
+
+    @property
+    def _seen(self) -> list[Site]:
+        return [self.rec.units.site(name) for name in self.observe]
+
+    def _one(self, plan: Replay | None, rows: slice) -> dict[str, Tensor]:
+        if plan is None:
+            return self._full(rows)
+        try:
+            return self._replayed(plan, rows)
+        except ReplayError as error:
+            warnings.warn(
+                f"a replayed pass was given up ({error}); running a full one",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            return self._full(rows)
+
+    def _full(self, rows: slice) -> dict[str, Tensor]:
+        watched = _Watch(dict.fromkeys(self.observe))
+        args = self.rec.rows(self.contexts[rows].cpu())
+        with call_hooks(self.rec.model, self._functions(rows, watched)) as check:
+            self.rec.model(*args)
+            check()
+        return {name: joined_calls(watched.seen[name]) for name in self.observe}
+
+    def _replayed(self, plan: Replay, rows: slice) -> dict[str, Tensor]:
+        live = {site.name: list(plan.live_moments(site)) for site in self._seen}
+        watched = _Watch({name: numbers for name, numbers in live.items() if numbers})
+        if watched.waiting:
+            plan.run(self.contexts[rows], self._functions(rows, watched))
+            if watched.waiting:
+                raise ReplayError("a layer that is observed was not reached")
+        return {name: self._with_upstream(name, watched.seen.get(name), rows) for name in live}
+
+    def _with_upstream(self, name: str, calls: list[Tensor] | None, rows: slice) -> Tensor:
+        """What was seen, and before it the positions that lie upstream of every edit."""
+        kept = self.rec[name]
+        live = joined_calls(calls) if calls else None
+        if live is not None and live.shape[1:] == kept.shape[1:]:
+            return live
+        normal = kept.index_select(0, self.contexts[rows].cpu())
+        if live is None:
+            return normal
+        live = live[:, :, None] if live.ndim == 2 else live
+        return torch.cat([normal[:, :, : normal.shape[2] - live.shape[2]], live], 2)
+
+    def _functions(
+        self, rows: slice, watched: _Watch
+    ) -> list[tuple[Site, Callable[[Any, int], Any]]]:
+        names = [n for n in self.rec.units.layers if n in self.edits or n in self.observe]
+        return [
+            (site, self._function(site, rows, watched))
+            for site in (self.rec.units.site(name) for name in names)
+        ]
+
+    def _function(self, site: Site, rows: slice, watched: _Watch) -> Callable[[Any, int], Any]:
+        edit = self.edits.get(site.name)
+
+        def act(value: Any, call: int) -> Any:
+            if edit is not None:
+                value = edit(site, value, call, rows)
+            if site.name in self.observe:
+                watched.see(site, looked_at(value))
+            return None if edit is None else value
+
+        return act
+
+
+Chunk = tuple[slice, dict[str, Tensor]]
+
+
+@dataclass(eq=False)
+class _Watch:
+    """Collects what is observed in one pass, and ends the pass after the last of it.
+
+    Attributes:
+        expected: Per site the numbers of the calls to see; None: do not end the pass.
+    """
+
+    expected: Mapping[str, Sequence[int] | None]
+    seen: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> bool:
+        """Something is still to come."""
+        return any(
+            calls is None or len(self.seen.get(name, [])) < len(calls)
+            for name, calls in self.expected.items()
+        )
+
+    def see(self, site: Site, value: Any) -> None:
+        """Keep the site's activations. A copy unless the pass ends here: a later layer may edit
+        them in place."""
+        activations = site.read(value).detach()
+        parts = self.seen.setdefault(site.name, [])
+        parts.append(activations)
+        ends = not self.waiting
+        parts[-1] = activations.cpu() if ends else activations.cpu().clone()
+        if ends:
+            raise Stop

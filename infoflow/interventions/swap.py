@@ -1,0 +1,207 @@
+"""Rows of a recorded layer with some units at their donors' values, and shorter ways through the
+operation that comes next.
+
+An affine map of such a row is a sum: what the context's other units contribute, and what the
+donor's units contribute. Each part depends on one sample only, so it is computed once per sample
+and not once per pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from infoflow.interventions.pairs import Pairs
+from infoflow.interventions.tables import Table
+
+_CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
+_NORMAL_BYTES = 256 << 20  # kept per recording for one layer's normal run through the next
+AffineMap = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(activations, weight, bias) -> result; linear in the first two together with the third."""
+
+
+@dataclass(eq=False)
+class Contributions:
+    """The two parts of an affine map of every (donor, context) pair of a whole run.
+
+    Attributes:
+        table: The layer on the whole data set, `(K, ...)`.
+        unit_dim: Its unit dimension.
+        units: Which units come from the donor.
+        pairs: All pairs of the run.
+        shared: Kept for as long as the recording: results for the unchanged layer.
+        shortened: A shorter way was taken.
+    """
+
+    table: Table
+    unit_dim: int
+    units: Tensor
+    pairs: Pairs
+    shared: dict[Any, Any]
+    shortened: bool = False
+    _parts: dict[Any, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _updates: dict[Any, tuple[Tensor, Tensor] | None] = field(default_factory=dict)
+
+    @cached_property
+    def put(self) -> Tensor:
+        """What the units are on every sample."""
+        return self.table.values.index_select(self.unit_dim, self.units)
+
+    @property
+    def whole(self) -> bool:
+        """What comes next wants the rows themselves: there is no point in waiting for it to ask.
+
+        Some layers take a fused kernel only if they are given an ordinary tensor.
+        """
+        return self.shared.get(("whole", self.pays), False)
+
+    @cached_property
+    def pays(self) -> bool:
+        """Samples are so few against pairs that contributions sample by sample are cheaper."""
+        return 2 * sum(map(len, self.pairs.distinct)) <= len(self.pairs.donors)
+
+    def through(
+        self, apply: AffineMap, weight: Tensor, bias: Tensor | None, rows: slice, key: Any
+    ) -> Tensor:
+        """The affine map of those rows."""
+        donors, contexts = self.pairs.distinct
+        if key not in self._parts:
+            rest = self.table.values.index_select(0, contexts)
+            rest.index_fill_(self.unit_dim, self.units, 0.0)
+            put = self.put.index_select(0, donors)
+            narrow = weight.index_select(1, self.units)
+            self._parts[key] = (apply(rest, weight, bias), apply(put, narrow, None))
+        of_context, of_donor = self._parts[key]
+        at_donor, at_context = self.pairs.places
+        if self.pairs.is_grid(rows):
+            k = self.pairs.grid
+            outer = of_donor.index_select(0, at_donor[rows.start : rows.stop : k])
+            return (outer[:, None] + of_context.index_select(0, at_context[:k])).flatten(0, 1)
+        out = of_context.index_select(0, at_context[rows])
+        return out.add_(of_donor.index_select(0, at_donor[rows]))
+
+    def moved(self, weight: Tensor, bias: Tensor | None, rows: slice, key: Any) -> Tensor | None:
+        """A linear map of those rows as an update of the normal run, of rank at most n / 2.
+
+        Either the context's result is changed in the donor's units, or, where these are more than
+        half, the donor's result in the context's. None where that would be less exact: where the
+        changed units' own part is large against the sum, the update cancels most of it.
+        """
+        if key not in self.shared:
+            self.shared[key] = self._normal_run(weight, bias)
+        normal, scale = self.shared[key]
+        if normal is None:
+            return None
+        if key not in self._updates:
+            few, narrow = self._fewer(weight)
+            exact = float(narrow.abs().sum(1).max()) <= 64 * scale
+            self._updates[key] = (few, narrow) if exact else None
+        update = self._updates[key]
+        if update is None:
+            return None
+        few, narrow = update
+        donors, contexts = self.pairs.of_donors, self.pairs.of_contexts
+        base, other = (contexts, donors) if self._minority else (donors, contexts)
+        change = other(few, rows) - base(few, rows)
+        normal = base(normal, rows)
+        flat = torch.addmm(normal.flatten(0, -2), change.flatten(0, -2), narrow.T)
+        return flat.reshape(normal.shape)
+
+    def _normal_run(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor | None, float]:
+        """The linear map of all samples, and its size in units of the largest activation."""
+        values = self.table.values
+        if values.nbytes * weight.shape[0] > _NORMAL_BYTES * weight.shape[1]:
+            return None, 0.0
+        normal = F.linear(values, weight, bias)
+        return normal, float(normal.square().mean().sqrt() / values.abs().max())
+
+    @property
+    def _minority(self) -> bool:
+        return 2 * len(self.units) <= self.table.values.shape[self.unit_dim]
+
+    def _fewer(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Activations and weights of the units, or of all others if these are fewer."""
+        if self._minority:
+            return self.put, weight.index_select(1, self.units)
+        rest = torch.ones(weight.shape[1], dtype=torch.bool, device=weight.device)
+        rest[self.units] = False
+        others = rest.nonzero().ravel()
+        return self.table.values.index_select(-1, others), weight.index_select(1, others)
+
+
+@dataclass(frozen=True, eq=False)
+class Swap:
+    """Source of `Rows`: contexts' rows with `units` at the donors' values.
+
+    Attributes:
+        parts: The run that the rows belong to.
+        rows: Which of its pairs.
+    """
+
+    parts: Contributions
+    rows: slice
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return self.parts.table.shape(self.rows.stop - self.rows.start)
+
+    @property
+    def like(self) -> Tensor:
+        """Carries type and device."""
+        return self.parts.table.values
+
+    def compute(self) -> Tensor:
+        """The rows, units swapped by index: nothing else is read or written."""
+        table, dim, units = self.parts.table.values, self.parts.unit_dim, self.parts.units
+        pairs = self.parts.pairs
+        if pairs.is_grid(self.rows):
+            block = table.index_select(0, pairs.contexts[: pairs.grid])
+            repeats = (self.rows.stop - self.rows.start) // pairs.grid
+            out = block.repeat(repeats, *(1,) * (block.ndim - 1))
+        else:
+            out = pairs.of_contexts(table, self.rows)
+            out = out.clone() if pairs.in_order else out
+        return out.index_copy_(dim, units, self.parts.put.index_select(0, pairs.donors[self.rows]))
+
+    def wanted(self) -> None:
+        """From now on the rows are computed at once, unless a shorter way was taken before."""
+        if not self.parts.shortened:
+            self.parts.shared["whole", self.parts.pays] = True
+
+    def apply(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
+        """`function` of the rows, if it is a linear map or convolution over the units."""
+        found = self._short(function, args, kwargs)
+        self.parts.shortened |= found is not None
+        return found
+
+    def _short(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
+        parts = self.parts
+        if function is not F.linear and function not in _CONVOLUTIONS:
+            return None
+        weight, bias = args[0], args[1] if len(args) > 1 else kwargs.get("bias")
+        # parameters only: they outlive the run, so that their identity can stand for their values
+        learned = isinstance(weight, nn.Parameter) and isinstance(bias, nn.Parameter | None)
+        if not learned or parts.table.values.dtype not in (torch.float32, torch.float64):
+            return None
+        key = (function, id(weight), id(bias))
+        if function is F.linear:
+            last = parts.unit_dim == parts.table.values.ndim - 1
+            if last and parts.pays:
+                return parts.through(F.linear, weight, bias, self.rows, key)
+            if last:
+                return parts.moved(weight, bias, self.rows, key)
+        elif parts.unit_dim == 1 and len(args) == 6 and args[5] == 1 and parts.pays:
+            rest = args[
+                2:
+            ]  # stride, padding, dilation; one group: every unit reaches every channel
+            return parts.through(
+                lambda x, w, b: function(x, w, b, *rest), weight, bias, self.rows, (key, rest)
+            )
+        return None

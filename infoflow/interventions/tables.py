@@ -1,0 +1,227 @@
+"""What finished layers returned on every sample of the data set, to be answered from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from infoflow._hooks import CallFunction, call_hooks
+from infoflow.interventions.calls import Call
+from infoflow.interventions.rows import Rows
+
+_PLAIN = (int, float, bool, str, type(None), torch.dtype, torch.device, torch.Size)
+
+
+class ReplayError(RuntimeError):
+    """The pass did not go as it did when it was traced."""
+
+
+class Stop(BaseException):
+    """Everything asked for has been seen: leave the forward pass.
+
+    Not an `Exception`, so that a model that catches those does not catch this.
+    """
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A tensor that a layer returns, for all samples.
+
+    Attributes:
+        values: `(K, per, ...)` where the layer's tensor has `batch * per` entries along `dim`, or
+            `(K, ...)` with the batch moved to dimension 0.
+        dim: Where the batch lies in the layer's tensor.
+        per: Entries per sample along `dim`; more than 1 if the model folded another axis into it.
+    """
+
+    values: Tensor
+    dim: int
+    per: int
+
+    def shape(self, rows: int) -> tuple[int, ...]:
+        """Shape of the layer's tensor for that many samples."""
+        rest = list(self.values.shape[1 if self.per == 1 else 2 :])
+        return (*rest[: self.dim], rows * self.per, *rest[self.dim :])
+
+    def unread(self) -> Table:
+        """A table of the same shape without samples, for a tensor that nobody reads."""
+        return Table(self.values.new_empty((0, *self.values.shape[1:])), self.dim, self.per)
+
+    def gather(self, index: Tensor) -> Tensor:
+        """The layer's tensor for those samples; fresh memory.
+
+        Raises:
+            ReplayError: Nobody read this tensor when the model was traced.
+        """
+        if not len(self.values):
+            raise ReplayError("a layer's output is used that was not used in the normal run")
+        picked = self.values.index_select(0, index)
+        picked = picked if self.per == 1 else picked.flatten(0, 1)
+        return picked if self.dim == 0 else picked.movedim(0, self.dim).contiguous()
+
+
+@dataclass(frozen=True, eq=False)
+class Gather:
+    """Source of `Rows`: those samples of a table."""
+
+    table: Table
+    index: Tensor
+    used: Callable[[], None] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return self.table.shape(len(self.index))
+
+    @property
+    def like(self) -> Tensor:
+        """Carries type and device."""
+        return self.table.values
+
+    def compute(self) -> Tensor:
+        """The gathered rows."""
+        if self.used is not None:
+            self.used()
+        return self.table.gather(self.index)
+
+    def wanted(self) -> None:
+        """There is no other way anyhow."""
+        return
+
+    def apply(self, function: Any, args: Any, kwargs: Any) -> Tensor | None:
+        """No shorter way."""
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What one call returns, leaf by leaf: a `Table`, or a value that is the same for all."""
+
+    leaves: tuple[Any, ...]
+    spec: TreeSpec
+
+    def __call__(self, index: Tensor, used: Callable[[int], None] | None = None) -> Any:
+        """The returned value for those samples."""
+        leaves = [
+            Rows(Gather(leaf, index, None if used is None else partial(used, number)))
+            if isinstance(leaf, Table)
+            else (leaf.clone() if isinstance(leaf, Tensor) else leaf)
+            for number, leaf in enumerate(self.leaves)
+        ]
+        return tree_unflatten(leaves, self.spec)
+
+
+def small_answer(two: Any, three: Any) -> Answer | None:
+    """The answer of a call for two samples, from what it returned for two and for three.
+
+    The two runs tell which dimension of each tensor is the batch. None: the call cannot be
+    replayed, because it returned something that is neither a tensor per sample nor constant.
+    """
+    a, spec = tree_flatten(two)
+    b, other = tree_flatten(three)
+    if spec != other:
+        return None
+    leaves = []
+    for x, y in zip(a, b, strict=True):
+        if isinstance(x, Tensor) and isinstance(y, Tensor):
+            split = _batch_dim(x, y)
+            if split is None:
+                return None
+            leaves.append(x.clone() if split == (-1, 0) else as_table(x, *split))
+        elif isinstance(x, _PLAIN) and type(x) is type(y) and x == y:
+            leaves.append(x)
+        else:
+            return None
+    return Answer(tuple(leaves), spec)
+
+
+def _batch_dim(two: Tensor, three: Tensor) -> tuple[int, int] | None:
+    """(dimension, entries per sample); (-1, 0) if there is no batch; None if it is unclear."""
+    if two.ndim != three.ndim or type(two) not in (Tensor, nn.Parameter):
+        return None
+    differ = [d for d in range(two.ndim) if two.shape[d] != three.shape[d]]
+    if not differ:
+        return -1, 0
+    dim, per = differ[0], two.shape[differ[0]] // 2
+    if len(differ) > 1 or two.shape[dim] != 2 * per or three.shape[dim] != 3 * per:
+        return None
+    return dim, per
+
+
+def as_table(values: Tensor, dim: int, per: int) -> Table:
+    """A layer's tensor as a table of its samples."""
+    first = values.detach().movedim(dim, 0)
+    first = first if per == 1 else first.unflatten(0, (-1, per))
+    return Table(first.clone(), dim, per)
+
+
+def watch(
+    model: nn.Module,
+    args: Sequence[Any],
+    calls: Mapping[tuple[int, int], Call],
+    names: Mapping[int, str],
+    see: Callable[[tuple[int, int], Any], None],
+) -> None:
+    """Run `model(*args)` and hand over what each of `calls` returns; stop after the last."""
+    from infoflow.site import Site
+
+    last = max(calls.values(), key=lambda call: call.end).key
+
+    def hook(layer: nn.Module, number: int) -> tuple[Site, CallFunction]:
+        key = (id(layer), number)
+
+        def keep(value: Any, _call: int) -> None:
+            see(key, value)
+            if key == last:
+                raise Stop
+
+        return Site(names[id(layer)], call=number), keep
+
+    hooks = [hook(call.layer, call.number) for call in calls.values()]
+    with call_hooks(model, hooks), torch.no_grad():
+        try:
+            model(*args)
+        except Stop:
+            return
+
+
+def fill_tables(
+    leaves: Mapping[tuple[tuple[int, int], int], Table],
+    run: Callable[[slice, Callable[[tuple[int, int], Any], None]], None],
+    batches: Sequence[slice],
+    device: torch.device,
+) -> dict[tuple[tuple[int, int], int], Table]:
+    """Tables over the whole data set, for the leaves of which small ones are given.
+
+    Args:
+        leaves: `{(call, leaf): table of a few samples}`.
+        run: Runs a batch, handing over what each call returns.
+        batches: Consecutive rows that cover the data set.
+        device: Where the tables are kept.
+    """
+    count = batches[-1].stop
+    full = {
+        at: Table(
+            torch.empty((count, *small.values.shape[1:]), dtype=small.values.dtype, device=device),
+            small.dim,
+            small.per,
+        )
+        for at, small in leaves.items()
+    }
+    for rows in batches:
+
+        def keep(key: tuple[int, int], value: Any, rows: slice = rows) -> None:
+            flat = tree_flatten(value)[0]
+            for (call, number), table in full.items():
+                if call == key:  # copied at once: a later layer may edit it in place
+                    part = as_table(flat[number], table.dim, table.per)
+                    table.values[rows].copy_(part.values)
+
+        run(rows, keep)
+    return full

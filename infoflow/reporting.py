@@ -1,0 +1,291 @@
+"""report.html: one self-contained file that says what was found in a network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from infoflow import plot
+from infoflow.comparing import CAUSAL, KINDS, Comparison
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+def report(
+    comparison: Comparison,
+    path: str | Path,
+    *,
+    title: str = "Modules and what they exchange",
+    about: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write one HTML file that opens from disk, without network access.
+
+    Args:
+        comparison: What `compare` returned.
+        path: Where to write; folders on the way are made.
+        title: Heading.
+        about: Facts about the network and its training to list, such as test accuracy.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: matplotlib or jinja2 is missing (`pip install 'infoflow[report]'`).
+    """
+    return write_report(comparison, figures(comparison), path, title=title, about=about)
+
+
+def write_report(
+    comparison: Comparison,
+    drawn: Mapping[str, Figure],
+    path: str | Path,
+    *,
+    title: str,
+    about: Mapping[str, Any] | None,
+) -> Path:
+    """As `report`, with the figures drawn already."""
+    try:
+        from jinja2 import Environment, PackageLoader
+    except ImportError as error:
+        raise ImportError("reports need jinja2: pip install 'infoflow[report]'") from error
+    environment = Environment(loader=PackageLoader("infoflow", "."), autoescape=True)
+    page = environment.get_template("report.html.j2").render(
+        title=title,
+        finding=finding(comparison),
+        facts={**network_facts(comparison), **(about or {})},
+        figures={name: _data_uri(figure) for name, figure in drawn.items()},
+        tables={name: _html(table) for name, table in report_tables(comparison).items()},
+        skipped=comparison.skipped,
+        weighting=comparison.weighting,
+        score=comparison.search.score,
+        n_modules=comparison.search.partition.n_modules,
+    )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def finding(comparison: Comparison) -> str:
+    """In a few sentences, what the comparison found.
+
+    Every number in it is in the tables.
+    """
+    score = comparison.search.score
+    best = comparison.partitions.loc[CAUSAL]
+    k = int(best["n_modules"])
+    if score.isolated:
+        first = (
+            f"The network falls into {k} modules that send each other nothing that can be "
+            "detected: whatever one is forced to do, the others do not notice."
+        )
+    else:
+        saved = 100 * score.bounded
+        first = (
+            f"The best division into {k} modules found exchanges "
+            f"{best['bits_given_context']:.1f} bits given the context ({best['bits']:.1f} plain); "
+            f"weighted by {comparison.weighting} that is {saved:.0f} % less than random "
+            f"divisions (module score {score.ratio:.2f})."
+        )
+    tracked = comparison.tracking
+    if not tracked:
+        return first
+    top, *_, least = [*tracked, *tracked]
+    rho = tracked[top]
+    verdict = "largely" if rho > 0.7 else "partly" if rho > 0.3 else "hardly"
+    last = ""
+    agreed = _known(comparison.partitions["agreement_with_causal"])
+    scores = _known(comparison.partitions["score"])
+    ending = f", {k} modules"
+    rivals = {n[3 : -len(ending)]: n for n in scores if n.startswith("Q* ") and n.endswith(ending)}
+    if rivals:
+        least_talk = max(rivals, key=lambda m: scores[rivals[m]])
+        name = rivals[least_talk]
+        chance = np.mean([a for other, a in agreed.items() if other.startswith("random ")])
+        last = (
+            f" Of the partitions into {k} modules that maximise Q, that of {least_talk} exchanges "
+            f"least (module score {scores[name]:.2f}, causal search {scores[CAUSAL]:.2f}); it "
+            f"agrees with the causal one to {agreed[name]:.2f} (random partitions: {chance:.2f})."
+        )
+    sized = _of_equal_sizes(comparison, top)
+    return (
+        f"{first} Q {verdict} tells: over partitions of all qualities Q under {top} "
+        f"ranks them most like their exchange does (Spearman {rho:.2f}{sized}; the least telling "
+        f"measure, {least}, {tracked[least]:.2f}).{_other_proxy(comparison, rho)}{last}"
+    )
+
+
+def _of_equal_sizes(comparison: Comparison, measure: str) -> str:
+    """The same where it is hardest: among random partitions of equal module sizes."""
+    table = comparison.correlations_by
+    table = table.loc[(table["kind"] == "same sizes") & (table["scope"] == "together")]
+    rho = dict(zip(table["predictor"], table["spearman"], strict=True)).get(measure, np.nan)
+    return f", among random ones of equal sizes {rho:.2f}" if np.isfinite(rho) else ""
+
+
+def _other_proxy(comparison: Comparison, rho: float) -> str:
+    """What tells more than Q of any of the eight measures, if anything does."""
+    others = comparison.correlations["spearman_weighted"].drop(list(comparison.similarities))
+    known = _known(others)
+    if not known or max(known.values()) <= rho:
+        return ""
+    name = max(known, key=known.__getitem__)
+    return f" {name} tells more ({known[name]:.2f})."
+
+
+def _known(column: Any) -> dict[str, float]:
+    """A column by row name, missing values left out."""
+    values = column.to_numpy(dtype=float)
+    return {str(n): float(v) for n, v in zip(column.index, values, strict=True) if v == v}
+
+
+def network_facts(comparison: Comparison) -> dict[str, Any]:
+    """What was looked at: model, layers, units, samples."""
+    rec = comparison.rec
+    parameters = sum(p.numel() for p in rec.model.parameters())
+    sizes = zip(rec.units.layers, rec.units.sizes, strict=True)
+    return {
+        "model": f"{type(rec.model).__name__} with {parameters:,} parameters",
+        "recorded layers": ", ".join(f"{name} ({size} units)" for name, size in sizes),
+        "unused units": f"{int(rec.units.unused.sum())} of {len(rec.units)}",
+        "samples": f"{len(rec):,} of shape {tuple(rec.inputs[0].shape[1:])}",
+    }
+
+
+def report_tables(comparison: Comparison) -> dict[str, Any]:
+    """The tables of the report, rounded by the reader's eye only when shown."""
+    layers = comparison.layers
+    q_star = layers.pivot(index="measure", columns="layer", values="q_star")
+    effective = layers.pivot(index="measure", columns="layer", values="n_effective")
+    order = [m for m in comparison.similarities if m in q_star.index]
+    columns = list(dict.fromkeys(layers["layer"]))
+    by_measure = q_star.loc[order, columns].add_prefix("Q* ")
+    by_measure = by_measure.join(effective.loc[order, columns].add_prefix("effective modules "))
+    shown = [c for c in comparison.partitions.columns if not c.startswith(("q_", "by_"))]
+    by_scope = _by_scope(comparison)
+    layered = {} if by_scope.empty else {"by_scope": by_scope}
+    return {
+        "by_measure": by_measure,
+        "partitions": comparison.partitions[shown],
+        "weightings": comparison.partitions.filter(regex="^by_"),
+        "q_under": comparison.partitions.filter(regex="^q_"),
+        "correlations": _with_intervals(comparison),
+        **layered,
+        "layer_to_layer": comparison.layer_to_layer.set_index(["source", "from", "to"]),
+        "flow": comparison.search.exchange.to_frame().set_index(["source", "target"]),
+    }
+
+
+def _with_intervals(comparison: Comparison) -> pd.DataFrame:
+    """Spearman's correlation of every predictor with its interval, over all partitions and over
+    each kind."""
+    table = comparison.correlations_by
+    table = table.loc[table["scope"] == "together"]
+    return _interval_table(table, "kind", ["all", *KINDS])
+
+
+def _by_scope(comparison: Comparison) -> pd.DataFrame:
+    """The same layer by layer."""
+    table = comparison.correlations_by
+    table = table.loc[(table["kind"] == "all") & (table["scope"] != "together")]
+    return _interval_table(table, "scope", list(dict.fromkeys(table["scope"])))
+
+
+def _interval_table(table: pd.DataFrame, by: str, columns: list[str]) -> pd.DataFrame:
+    text = table.assign(text=[_interval(row) for row in table.to_dict("records")])
+    wide = text.pivot(index="predictor", columns=by, values="text")
+    return wide.reindex(index=list(dict.fromkeys(table["predictor"])), columns=columns)
+
+
+def _interval(row: Mapping[Any, Any]) -> str:
+    if not np.isfinite(row["spearman"]):
+        return "–"
+    return f"{row['spearman']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def figures(comparison: Comparison) -> dict[str, Figure]:
+    """All figures of the report by name."""
+    from matplotlib.figure import Figure
+
+    names = list(comparison.modules)
+    drawn: dict[str, Figure] = {"overview": _overview(comparison)}
+    matrices = Figure(figsize=(10.4, 2.75 * -(-len(names) // 4)), layout="constrained")
+    for ax, name in zip(_grid(matrices, len(names)), names, strict=False):
+        modules = comparison.modules[name]
+        plot.similarity_matrix(
+            comparison.similarities[name],
+            modules.partition,
+            ax=ax,
+            title=f"{name}: Q* = {modules.q:.3f}, {modules.n_effective:.1f} effective",
+        )
+    drawn["similarity"] = matrices
+    drawn["q_by_measure"] = plot.q_by_measure(comparison).figure
+    drawn["module_flow"] = plot.module_flow(
+        comparison.search.exchange, units=comparison.rec.units
+    ).figure
+    scatter = Figure(figsize=(10.4, 2.4 * -(-len(names) // 4)), layout="constrained")
+    for ax, name in zip(_grid(scatter, len(names)), names, strict=False):
+        plot.q_against_exchange(comparison, name, ax=ax)
+    drawn["q_against_exchange"] = scatter
+    drawn["tracking"] = plot.tracking(comparison).figure
+    drawn["agreement"] = plot.agreement(comparison).figure
+    drawn["search"] = plot.search_history(comparison.search).figure
+    return drawn
+
+
+def _overview(comparison: Comparison) -> Figure:
+    """The whole story in one row: units alike, modules that talk least, does Q know."""
+    from matplotlib.figure import Figure
+
+    tracked = comparison.tracking
+    best = next(iter(tracked), next(iter(comparison.modules)))
+    figure = Figure(figsize=(11.5, 3.3), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1.35, 1.15])
+    modules = comparison.modules[best]
+    plot.similarity_matrix(
+        comparison.similarities[best],
+        modules.partition,
+        ax=left,
+        title=f"Similarity of units ({best}),\nmodules of largest Q ({modules.q:.3f})",
+    )
+    plot.module_flow(
+        comparison.search.exchange,
+        units=comparison.rec.units,
+        ax=middle,
+        title="The modules that exchange least:\nbits (given the context)",
+    )
+    plot.q_against_exchange(comparison, best, ax=right)
+    right.set_title(f"Would Q have told? ρ = {tracked.get(best, float('nan')):.2f}", fontsize=10)
+    return figure
+
+
+def _grid(figure: Figure, count: int) -> list[Any]:
+    axes = np.atleast_1d(figure.subplots(-(-count // 4), 4, squeeze=False)).ravel()
+    for ax in axes[count:]:
+        ax.axis("off")
+    return list(axes)
+
+
+def _data_uri(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _html(table: pd.DataFrame) -> str:
+    shown = table.copy()
+    shown.columns = [str(c).replace("_", " ") for c in shown.columns]
+    return shown.to_html(border=0, na_rep="–", float_format=_number, classes="data")
+
+
+def _number(value: float) -> str:
+    if not np.isfinite(value):
+        return "∞" if value > 0 else "–"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"

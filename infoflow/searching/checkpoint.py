@@ -1,0 +1,165 @@
+"""Checkpoints of a search: the log of what it measured, in one .npz file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infoflow.partition import Partition
+from infoflow.recording import Recording
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Log:
+    """What a search measured, in order.
+
+    Attributes:
+        labels: `(E, n)` partitions.
+        values: `(E, 2)` what is minimised, and bits.
+        state: State of the random generator after the last of them, as JSON.
+    """
+
+    labels: np.ndarray
+    values: np.ndarray
+    state: str
+
+    def replayed(self, partitions: Sequence[Partition], done: int) -> np.ndarray:
+        """Values of the next partitions, as far as the log goes.
+
+        Raises:
+            ValueError: The log holds other partitions at this point.
+        """
+        logged = self.labels[done : done + len(partitions)]
+        for number, (labels, partition) in enumerate(zip(logged, partitions, strict=False), done):
+            if not np.array_equal(labels, partition.labels):
+                raise ValueError(
+                    f"the checkpoint does not belong to this search: its partition {number} is "
+                    "another one than this version of infoflow or numpy asks for; start anew"
+                )
+        return self.values[done : done + len(partitions)]
+
+    def check_state(self, state: str) -> None:
+        """Raises:
+        ValueError: The random generator is not where it was when the log was saved.
+        """
+        if state != self.state:
+            raise ValueError(
+                "the checkpoint does not belong to this search: the random generator is not in "
+                "the state that was saved; another version of infoflow or numpy wrote it"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Where a search keeps its log.
+
+    Attributes:
+        path: The file, `.npz`.
+        config: What the log depends on; a log of another configuration is refused.
+        every: Evaluations between two writes.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    every: int = 50
+
+    def write(self, log: Log) -> None:
+        """Write the file in one step: it is either whole or as it was."""
+        partial = self.path.with_name(self.path.name + ".partial")
+        with open(partial, "wb") as file:
+            np.savez(
+                file,
+                format=_FORMAT,
+                labels=log.labels,
+                values=log.values,
+                state=log.state,
+                config=_as_json(self.config),
+                digest=_digest(log.labels, log.values, log.state, _as_json(self.config)),
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, self.path)
+
+    def read(self) -> Log | None:
+        """The log in the file; None if there is no file.
+
+        Raises:
+            ValueError: A damaged file, or one of another network or configuration.
+        """
+        if not self.path.exists():
+            return None
+        log, config = _read(self.path)
+        differences = [
+            f"{key} was {config.get(key)!r}, is {_plain(self.config).get(key)!r}"
+            for key in sorted({*config, *self.config})
+            if config.get(key) != _plain(self.config).get(key)
+        ]
+        if differences:
+            raise ValueError(
+                f"checkpoint {self.path} is of another search: {'; '.join(differences)}; use the "
+                "same settings, or another file"
+            )
+        return log
+
+
+def _read(path: Path) -> tuple[Log, dict[str, Any]]:
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
+            log = Log(found["labels"], found["values"], str(found["state"]))
+            config, digest = str(found["config"]), str(found["digest"])
+            if int(found["format"]) != _FORMAT:
+                raise ValueError(f"unknown format {int(found['format'])}")
+        if digest != _digest(log.labels, log.values, log.state, config):
+            raise ValueError("its contents do not match their digest")
+        return log, json.loads(config)
+    except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"checkpoint {path} is damaged or no checkpoint of a search ({error}); delete it to "
+            "start anew"
+        ) from error
+
+
+def _as_json(config: Mapping[str, Any]) -> str:
+    return json.dumps(dict(config), sort_keys=True)
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(_as_json(config))
+
+
+def _digest(labels: np.ndarray, values: np.ndarray, state: str, config: str) -> str:
+    return _sha256(labels.tobytes(), values.tobytes(), state.encode(), config.encode())
+
+
+def _sha256(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()[:16]
+
+
+def fingerprint(rec: Recording) -> dict[str, Any]:
+    """What tells one recording from another: network, layers, inputs and unused units."""
+    tensors = rec.model.state_dict()
+    weights = [
+        part
+        for name, tensor in tensors.items()
+        for part in (name.encode(), tensor.detach().cpu().contiguous().numpy().tobytes())
+    ]
+    inputs = [x.detach().cpu().contiguous().numpy().tobytes() for x in rec.inputs]
+    return {
+        "network": f"{type(rec.model).__name__} {_sha256(*weights)}",
+        "layers": [repr(site) for site in rec.units.sites],
+        "units": list(rec.units.sizes),
+        "inputs": f"{len(rec)} samples {_sha256(*inputs)}",
+    }

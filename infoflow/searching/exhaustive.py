@@ -1,0 +1,33 @@
+"""Every partition measured: the ground truth for the other methods."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from infoflow.searching.ledger import Ledger
+from infoflow.searching.space import Space
+
+MOST_UNITS = 14
+MOST_PARTITIONS = 120_000
+
+
+def check_exhaustive(space: Space) -> None:
+    """Refuse a space that is too large to enumerate.
+
+    Raises:
+        ValueError: More than 14 units, or more than 120,000 partitions.
+    """
+    n = len(space.units)
+    if n > MOST_UNITS or space.count > MOST_PARTITIONS:
+        raise ValueError(
+            f"{n} units have {space.count:.3g} partitions into {space.least} to {space.most} "
+            f"modules: method='exhaustive' takes at most {MOST_UNITS} units and "
+            f"{MOST_PARTITIONS:,} partitions; use method='genetic', or fix n_modules"
+        )
+
+
+def exhaustive(ledger: Ledger, space: Space, batch: int = 64) -> None:
+    """Measure all partitions of the space."""
+    everything = space.all()
+    while ledger.left and (some := list(islice(everything, batch))):
+        ledger.many(some)

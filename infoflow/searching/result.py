@@ -1,0 +1,59 @@
+"""SearchResult: the best partition found, judged on fresh samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from infoflow.exchanges import Exchange
+from infoflow.partition import Partition
+from infoflow.searching.score import ModuleScore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """The best partition found, what it exchanges, and how that compares with chance.
+
+    Attributes:
+        partition: The best partition. Silent units, which neither send nor receive anything
+            detectable, are in no module.
+        exchange: Its exchange on donors and contexts that the search did not see.
+        score: The module score.
+        trail: `(E, 3)`, one row per partition measured: weighted value, bits, best weighted value
+            so far. Random partitions for the mean come first.
+        visited: The partitions measured, in the order of `trail`.
+        evaluations: Partitions measured, the random ones for the mean included.
+        method: How it was searched.
+        weighting: Weighting that was minimised.
+    """
+
+    partition: Partition
+    exchange: Exchange
+    score: ModuleScore
+    trail: np.ndarray
+    visited: tuple[Partition, ...]
+    evaluations: int
+    method: str
+    weighting: str
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per evaluation: `weighted`, `bits`, `best` (smallest weighted so far),
+        `n_modules`. `infoflow.plot.search_history` draws it."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self.trail, columns=["weighted", "bits", "best"])
+        frame["n_modules"] = [p.n_modules for p in self.visited]
+        return frame
+
+    def to_frame(self) -> pd.DataFrame:
+        """The score's row."""
+        return self.score.to_frame()
+
+    def __repr__(self) -> str:
+        return f"SearchResult({self.partition!r}, {self.exchange!r}, {self.score!r})"

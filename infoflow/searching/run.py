@@ -1,0 +1,294 @@
+"""search(): the partition that exchanges least, judged again on fresh samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from infoflow.exchanges import ExchangeMeter, PartitionLike
+from infoflow.exchanges.weighting import Weighting, check_weighting
+from infoflow.information.binning import Bins, Coding
+from infoflow.information.tables import Pool
+from infoflow.partition import Partition
+from infoflow.recording import Recording
+from infoflow.searching.annealing import annealing, climbing
+from infoflow.searching.checkpoint import Checkpoint, fingerprint
+from infoflow.searching.exhaustive import MOST_UNITS, check_exhaustive, exhaustive
+from infoflow.searching.genetic import genetic
+from infoflow.searching.ledger import Callback, Ledger
+from infoflow.searching.result import SearchResult
+from infoflow.searching.sampling import random_partitions, sampling
+from infoflow.searching.score import chance, check_sampling, score_against
+from infoflow.searching.seeds import SEEDS, seeded
+from infoflow.searching.space import Space
+from infoflow.searching.surrogate import flow_proxy, screened
+from infoflow.units import unknown_name
+
+Method = Literal["genetic", "annealing", "climbing", "screened", "exhaustive", "sampling"]
+_MOST_FREE = 8
+
+
+def search(
+    rec: Recording,
+    *,
+    n_modules: int | range | None = 2,
+    method: Method = "genetic",
+    weighting: Weighting = "ncut",
+    given_context: bool = True,
+    budget: int = 500,
+    samples: int = 50,
+    tolerance: float | None = None,
+    starts: Iterable[PartitionLike] = (),
+    seeds: Sequence[str] = ("unit_flow", "spectral"),
+    restarts: int = 1,
+    donors: int = 60,
+    contexts: int = 40,
+    bins: Bins = 10,
+    coding: Coding = "units",
+    seed: int = 0,
+    pool: Pool = "mean",
+    meter: ExchangeMeter | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    callback: Callback | None = None,
+    progress: bool = False,
+) -> SearchResult:
+    """Find the partition whose modules exchange least, and score it.
+
+    The score is the mean weighted exchange of random partitions over that of the best partition.
+    The minimum of noisy values is too low, so the winner is measured again on fresh donors and
+    contexts before it is reported.
+
+    Args:
+        rec: A recording; units that never change, and units that send and receive nothing
+            detectable or next to nothing (`Traffic.silent`), are left out: hardly any exchange
+            depends on where they are.
+        n_modules: A number from 2 to that of used units, a `range`, or None: 2 to 8. Partitions
+            into different numbers of modules are compared by value ÷ mean of random partitions
+            into as many, so the score chooses; of equals the finer one.
+        method: "genetic" (module injection, moves, merges and splits, then annealing), "annealing",
+            "climbing", "screened" (the unit flows propose, the true measure judges; fewest
+            evaluations), "exhaustive" (at most 14 units; the budget does not matter), "sampling"
+            (the best of random partitions).
+        weighting: Selects on this weighted exchange; "none" nearly always picks one quiet unit.
+        given_context: Select on the exchange given the context, or on the plain one (see
+            `exchange`).
+        budget: Partitions to measure in the search, beside those for the mean.
+        samples: Random partitions for the mean, for each number of modules.
+        tolerance: Draw more of them until the relative standard error of the mean is this small.
+        starts: Partitions to begin with.
+        seeds: Further ones: "unit_flow" (Q of the unit flows), "spectral" (their normalised cut),
+            "q" (Q of every similarity measure).
+        restarts: Chains of "annealing" or populations of "genetic", which share the budget.
+            "climbing" starts anew by itself when it is stuck.
+        donors, contexts, bins, coding, seed, pool: As for `exchange`.
+        meter: Measure with this one (its settings apply) instead of a new one.
+        checkpoint: A file (.npz) to keep what was measured in. If it exists the search goes on
+            from there, and ends bit for bit as if it had never stopped. "climbing" and "sampling"
+            may go on with another budget.
+        callback: Called with a `Step` after every batch; a true answer ends the search.
+        progress: Show a progress bar with the best value so far.
+
+    Returns:
+        A `SearchResult`.
+
+    Raises:
+        ValueError: `n_modules` below 2 or above the number of used units, budget, samples or
+            restarts too small, unknown method, weighting or seed, too many partitions to
+            enumerate, a checkpoint that is damaged or of another network or configuration.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> rec = ifl.record(net, ["0", "2"], torch.randn(60, 4))
+        >>> ifl.search(rec, budget=30, samples=10).partition.n_modules
+        2
+    """
+    check_weighting(weighting)
+    _check(method, budget, samples, tolerance, restarts, seeds)
+    if meter is None:
+        meter = ExchangeMeter(
+            rec, donors=donors, contexts=contexts, bins=bins, coding=coding,
+            seed=seed, pool=pool, given_context=given_context,
+        )  # fmt: skip
+    space = _space(rec, n_modules, meter)
+    if method == "exhaustive":
+        check_exhaustive(space)
+        budget = space.count
+    plan = Plan(method, weighting, budget, samples, tolerance, tuple(seeds), restarts, seed)
+    given = [meter.checked(p) for p in starts]
+    place = _checkpoint(checkpoint, rec, meter, space, plan, given)
+    random = samples * (space.most - space.least + 1)
+    with _bar(random + budget, progress) as bar:
+        ledger = Ledger(
+            lambda some: meter.values(some, weighting),
+            budget=budget,
+            seed=seed,
+            size=space.count if len(space.units) <= MOST_UNITS else None,
+            checkpoint=place,
+            callback=callback,
+            ahead=lambda count, best: (bar.update(count), bar.set_postfix(best=f"{best:.4g}")),
+        )
+        try:
+            sampled = _look(ledger, space, plan, meter, given)
+        finally:
+            ledger.save()
+    return _judged(ledger, plan, meter, sampled)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search does, as `search` is told."""
+
+    method: str
+    weighting: Weighting
+    budget: int
+    samples: int
+    tolerance: float | None
+    seeds: tuple[str, ...]
+    restarts: int
+    seed: int
+
+
+def _look(
+    ledger: Ledger,
+    space: Space,
+    plan: Plan,
+    meter: ExchangeMeter,
+    given: Sequence[Partition],
+) -> dict[int, np.ndarray]:
+    """Search; returns what random partitions into each number of modules exchange."""
+
+    def measure(some: Sequence[Partition]) -> np.ndarray:
+        weighted = ledger.many(some, counted=False)
+        return np.column_stack([weighted, [ledger.bits[p] for p in some]])
+
+    sampled = {
+        k: chance(
+            measure,
+            random_partitions(space.used, k, plan.seed),
+            samples=plan.samples,
+            tolerance=plan.tolerance,
+        )
+        for k in range(space.least, space.most + 1)
+    }
+    drawn = sorted(ledger.known, key=ledger.known.__getitem__)
+    if len(sampled) > 1 and plan.weighting != "size_z":
+        means = {k: float(values[:, 0].mean()) for k, values in sampled.items()}
+        ledger.rescale({k: m for k, m in means.items() if np.isfinite(m) and m > 0})
+        drawn = sorted(ledger.known, key=ledger.known.__getitem__)
+    starts = [p for p in map(space.fitted, given) if p is not None]
+    starts += seeded(plan.seeds, meter.rec, lambda: meter.traffic, space, plan.seed)
+    _run(ledger, space, plan, meter, [*dict.fromkeys([*starts, *drawn[:1]])])
+    return sampled
+
+
+def _run(
+    ledger: Ledger, space: Space, plan: Plan, meter: ExchangeMeter, starts: Sequence[Partition]
+) -> None:
+    finite = np.array([v for v in ledger.known.values() if np.isfinite(v)])
+    spread = float(finite.std()) if len(finite) > 1 else 1.0
+    if plan.method == "genetic":
+        genetic(ledger, space, starts, spread=spread, restarts=plan.restarts)
+    elif plan.method == "annealing":
+        annealing(ledger, space, starts, spread=spread, restarts=plan.restarts)
+    elif plan.method == "climbing":
+        climbing(ledger, space, starts)
+    elif plan.method == "screened":
+        screened(ledger, space, starts, flow_proxy(meter.traffic, plan.weighting), spread=spread)
+    elif plan.method == "exhaustive":
+        exhaustive(ledger, space)
+    else:
+        sampling(ledger, space, starts)
+
+
+def _judged(
+    ledger: Ledger, plan: Plan, meter: ExchangeMeter, sampled: dict[int, np.ndarray]
+) -> SearchResult:
+    if ledger.best is None:
+        raise ValueError("the callback ended the search before it had measured any partition")
+    best = ledger.best
+    winner = meter.fresh()(best, plan.weighting)
+    random = sampled[best.n_modules]
+    score = score_against(random[:, 0], random[:, 1], winner, meter.resolution)
+    trail = np.array(ledger.trail)
+    steps = np.column_stack([trail, np.minimum.accumulate(trail[:, 0])])
+    visited = tuple(ledger.order)
+    return SearchResult(
+        best, winner, score, steps, visited, len(steps), plan.method, plan.weighting
+    )
+
+
+def _space(rec: Recording, n_modules: int | range | None, meter: ExchangeMeter) -> Space:
+    used = ~rec.units.unused & ~meter.left_out
+    least, most = _numbers(n_modules, int(used.sum()))
+    if not 2 <= least <= most <= used.sum():
+        raise ValueError(
+            f"n_modules={n_modules} is out of reach: {int(used.sum())} of {len(used)} recorded "
+            "units are used; expected 2 to that many"
+        )
+    heard = used & ~meter.traffic.silent
+    return Space(heard if heard.sum() >= most else used, least, most)
+
+
+def _numbers(n_modules: int | range | None, n: int) -> tuple[int, int]:
+    if n_modules is None:
+        return 2, max(min(_MOST_FREE, n), 2)
+    if isinstance(n_modules, range):
+        if n_modules.step != 1 or not len(n_modules):
+            raise ValueError(f"expected a range of consecutive numbers of modules, got {n_modules}")
+        return n_modules.start, n_modules.stop - 1
+    return n_modules, n_modules
+
+
+def _check(
+    method: str,
+    budget: int,
+    samples: int,
+    tolerance: float | None,
+    restarts: int,
+    seeds: Sequence[str],
+) -> None:
+    if method not in get_args(Method):
+        raise ValueError(unknown_name("method", method, get_args(Method)))
+    if budget < 1:
+        raise ValueError(f"expected budget >= 1, got budget={budget}")
+    if restarts < 1:
+        raise ValueError(f"expected restarts >= 1, got restarts={restarts}")
+    check_sampling(samples, tolerance)
+    for name in seeds:
+        if name not in SEEDS:
+            raise ValueError(unknown_name("seed", name, tuple(SEEDS)))
+
+
+def _checkpoint(
+    path: str | PathLike[str] | None,
+    rec: Recording,
+    meter: ExchangeMeter,
+    space: Space,
+    plan: Plan,
+    given: Sequence[Partition],
+) -> Checkpoint | None:
+    if path is None:
+        return None
+    config: dict[str, Any] = {
+        **fingerprint(rec),
+        **meter.config,
+        "n_modules": [space.least, space.most],
+        "searched_units": np.flatnonzero(space.used).tolist(),
+        "starts": [p.labels.tolist() for p in given],
+        **{key: value for key, value in vars(plan).items() if key != "budget"},
+    }
+    if plan.method in ("annealing", "genetic", "screened"):  # their temperatures depend on it
+        config["budget"] = plan.budget
+    return Checkpoint(Path(path), config)
+
+
+def _bar(total: int, progress: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc="search", leave=False, disable=not progress)

@@ -1,0 +1,217 @@
+"""The module score: mean exchange of random partitions over that of the best one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from infoflow.exchanges import Exchange, ExchangeMeter, PartitionLike
+from infoflow.exchanges.weighting import Weighting
+from infoflow.partition import Partition
+from infoflow.recording import Recording
+from infoflow.searching.sampling import mean_and_se, random_partitions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ModuleScore:
+    """How much less the best partition's modules exchange than those of a random partition.
+
+    Attributes:
+        mean: Mean weighted exchange of random partitions.
+        se: Its standard error.
+        n_samples: Random partitions it rests on.
+        minimum: Weighted exchange of the best partition, on fresh donors and contexts.
+        floor: Detection floor of `minimum` in the same weighted units (bits under "size_z"): two
+            standard errors, at least what one changed code among all runs amounts to.
+        weighting: Weighting of all of these.
+        raw_mean, raw_minimum: The same two in bits, unweighted.
+        given_context: Whether those bits are given the context, or plain.
+    """
+
+    mean: float
+    se: float
+    n_samples: int
+    minimum: float
+    floor: float
+    weighting: str
+    raw_mean: float
+    raw_minimum: float
+    given_context: bool
+
+    @property
+    def compared(self) -> tuple[float, float]:
+        """Mean and minimum that the ratios rest on: weighted, but in bits under "size_z", whose
+        values have no zero to divide from."""
+        if self.weighting == "size_z":
+            return self.raw_mean, self.raw_minimum
+        return self.mean, self.minimum
+
+    @property
+    def ratio(self) -> float:
+        """mean / minimum, the score of the yardstick post; inf where nothing is exchanged."""
+        mean, minimum = self.compared
+        return mean / minimum if minimum > 0 else float("inf")
+
+    @property
+    def log_ratio(self) -> float:
+        """log2((mean + floor) / (minimum + floor)): finite also for isolated modules."""
+        mean, minimum = self.compared
+        return float(np.log2((mean + self.floor) / (max(minimum, 0.0) + self.floor)))
+
+    @property
+    def bounded(self) -> float:
+        """1 - minimum / mean: 1 for isolated modules, 0 for no better than random."""
+        mean, minimum = self.compared
+        return 1 - max(minimum, 0.0) / mean if mean > 0 else 0.0
+
+    @property
+    def isolated(self) -> bool:
+        """The best partition's exchange cannot be told from nothing."""
+        return self.compared[1] <= self.floor
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row with every attribute and derived value."""
+        import pandas as pd
+
+        derived = {
+            "ratio": self.ratio,
+            "log_ratio": self.log_ratio,
+            "bounded": self.bounded,
+            "isolated": self.isolated,
+        }
+        return pd.DataFrame([{**derived, **asdict(self)}])
+
+    def __repr__(self) -> str:
+        tail = ", isolated" if self.isolated else ""
+        return (
+            f"ModuleScore(ratio {self.ratio:.3g}, mean {self.mean:.4g} ± {self.se:.2g} over "
+            f"{self.n_samples} random partitions, minimum {self.minimum:.4g}, "
+            f"{self.weighting}{tail})"
+        )
+
+
+def score_against(
+    sampled: np.ndarray, sampled_bits: np.ndarray, best: Exchange, resolution: float
+) -> ModuleScore:
+    """The score of `best` against random partitions.
+
+    Args:
+        sampled: `(samples,)` weighted exchange of random partitions.
+        sampled_bits: `(samples,)` the same in bits, unweighted.
+        best: The exchange of the partition to score, under the same weighting.
+        resolution: Bits that one changed code amounts to.
+    """
+    mean, se = mean_and_se(sampled)
+    raw_mean = float(sampled_bits.mean())
+    if best.weighting == "size_z":
+        per_bit = 1.0
+    elif best.amount > 0 and np.isfinite(best.weighted):
+        per_bit = best.weighted / best.amount
+    else:
+        per_bit = mean / raw_mean if raw_mean > 0 else 1.0
+    return ModuleScore(
+        mean=mean,
+        se=se,
+        n_samples=len(sampled),
+        minimum=best.weighted,
+        floor=max(2 * best.amount_se, resolution) * per_bit,
+        weighting=best.weighting,
+        raw_mean=raw_mean,
+        raw_minimum=best.amount,
+        given_context=best.given_context,
+    )
+
+
+def chance(
+    measure: Callable[[Sequence[Partition]], np.ndarray],
+    drawn: Iterator[Partition],
+    *,
+    samples: int,
+    tolerance: float | None,
+    most: int = 2000,
+) -> np.ndarray:
+    """What random partitions exchange: as many as the mean needs.
+
+    Args:
+        measure: Partitions -> `(P, 2)` weighted value and bits.
+        drawn: Random partitions.
+        samples: At least so many.
+        tolerance: Draw on until the standard error of the mean weighted value is at most this
+            share of the mean; None stops at `samples`.
+        most: Give up here.
+
+    Returns:
+        `(S, 2)` weighted value and bits.
+    """
+    values = measure(list(islice(drawn, samples)))
+    while tolerance is not None and len(values) < most:
+        mean, se = mean_and_se(values[:, 0])
+        if se <= tolerance * abs(mean):
+            break
+        # as many again, or the few that are missing if the spread stays as it is
+        missing = len(values) * min((se / max(tolerance * abs(mean), 1e-100)) ** 2 - 1, 1.0)
+        more = max(2, min(int(missing), most - len(values)))
+        values = np.concatenate([values, measure(list(islice(drawn, more)))])
+    return values
+
+
+def module_score(
+    rec: Recording,
+    partition: PartitionLike,
+    *,
+    weighting: Weighting = "ncut",
+    samples: int = 50,
+    tolerance: float | None = None,
+    seed: int = 0,
+    meter: ExchangeMeter | None = None,
+) -> ModuleScore:
+    """The module score of any partition: of Q's, of a planted one, of one by hand.
+
+    score = mean exchange of random partitions into as many modules ÷ exchange of this one, both
+    on the same donors and contexts (yardstick post).
+
+    Args:
+        rec: A recording.
+        partition: A `Partition` or labels; unused units are left out.
+        weighting: Of the exchange.
+        samples: Random partitions, at least.
+        tolerance: Draw on until the relative standard error of the mean is this small.
+        seed: Of the random partitions.
+        meter: Measures; by default one of 100 donors and 50 contexts.
+
+    Raises:
+        ValueError: Labels of another length, fewer than two modules, samples < 2, a tolerance
+            that is not positive.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> rec = ifl.record(net, ["0", "2"], torch.randn(60, 4))
+        >>> module_score(rec, [0, 0, 1, 1, 0, 1], tolerance=0.05).se < 0.06
+        True
+    """
+    check_sampling(samples, tolerance)
+    meter = ExchangeMeter(rec, seed=seed) if meter is None else meter
+    cleaned = meter.checked(partition)
+    drawn = random_partitions(~cleaned.unused, cleaned.n_modules, seed)
+    values = chance(
+        lambda some: meter.values(some, weighting), drawn, samples=samples, tolerance=tolerance
+    )
+    return score_against(values[:, 0], values[:, 1], meter(cleaned, weighting), meter.resolution)
+
+
+def check_sampling(samples: int, tolerance: float | None) -> None:
+    """Raises:
+    ValueError: Fewer than two samples, or a tolerance that is not positive.
+    """
+    if samples < 2:
+        raise ValueError(f"expected samples >= 2, got samples={samples}")
+    if tolerance is not None and not tolerance > 0:
+        raise ValueError(f"expected a tolerance above 0, or None, got {tolerance}")

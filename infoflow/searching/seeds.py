@@ -1,0 +1,130 @@
+"""Partitions to begin a search with: cheap looks at the same network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from infoflow.clustering import find_modules
+from infoflow.exchanges.traffic import Traffic
+from infoflow.partition import Partition
+from infoflow.recording import Recording
+from infoflow.searching.space import Space
+from infoflow.unit_similarity import similarities
+from infoflow.units import unknown_name
+
+
+def unit_flow_modules(traffic: Traffic, space: Space, seed: int) -> list[Partition]:
+    """Partitions of largest Q of the unit flows, both directions added, for each number of
+    modules allowed (up to five of them)."""
+    flow = symmetric(traffic.unit_flow, space)
+    return _of_matrix(flow, space, seed)
+
+
+def spectral_cut(traffic: Traffic, space: Space, seed: int) -> list[Partition]:
+    """Normalised cuts of the unit flows (Shi and Malik 2000), for each number of modules."""
+    flow = symmetric(traffic.unit_flow, space)
+    return [p for k in _numbers(space) if (p := normalised_cut(flow, k, seed)) is not None]
+
+
+def normalised_cut(matrix: np.ndarray, k: int, seed: int = 0) -> Partition | None:
+    """k-means on the leading eigenvectors of D^-1/2 W D^-1/2, rows normalised; units without
+    links get -1. None where fewer than k units have links.
+
+    Source: J. Shi and J. Malik, Normalized cuts and image segmentation, 2000; rows normalised as
+    in A. Ng, M. Jordan and Y. Weiss, On spectral clustering, 2001.
+
+    Examples:
+        >>> W = np.kron(np.eye(2), np.ones((3, 3))) + 0.01
+        >>> normalised_cut(W, 2).labels.tolist()
+        [0, 0, 0, 1, 1, 1]
+    """
+    from sklearn.cluster import KMeans
+
+    degree = matrix.sum(0)
+    linked = np.flatnonzero(degree > 0)
+    if len(linked) < k:
+        return None
+    scale = 1 / np.sqrt(degree[linked])
+    vectors = np.linalg.eigh(scale[:, None] * matrix[np.ix_(linked, linked)] * scale)[1][:, -k:]
+    rows = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    if len(np.unique(rows.round(9), axis=0)) < k:
+        return None
+    means: Any = KMeans(k, n_init="auto", random_state=seed)
+    return Partition(means.fit_predict(rows)).embed(linked, len(matrix))
+
+
+def q_modules(rec: Recording, space: Space, seed: int) -> list[Partition]:
+    """Partitions of largest Q under every similarity measure that the recording allows."""
+    found = []
+    for matrix in similarities(rec, available(rec)).values():
+        found += _of_matrix(symmetric(matrix, space), space, seed)
+    return found
+
+
+def available(rec: Recording) -> list[str]:
+    """Similarity measures that need nothing the recording has not got."""
+    names = ["cov", "cov_norm", "o_sens", "o_sens_norm"]
+    if all(x.is_floating_point() for x in rec.inputs):
+        names += ["i_sens", "i_sens_norm"]
+    if rec.targets is not None and rec.loss is not None:
+        names += ["hess", "hess_norm"]
+    return names
+
+
+def symmetric(matrix: np.ndarray, space: Space) -> np.ndarray:
+    """Both directions added, the diagonal and units outside the space at zero."""
+    both = np.maximum(matrix + matrix.T, 0.0) * np.outer(space.used, space.used)
+    np.fill_diagonal(both, 0.0)
+    return both
+
+
+def _of_matrix(matrix: np.ndarray, space: Space, seed: int) -> list[Partition]:
+    linked = int(matrix.any(0).sum())
+    return [
+        find_modules(matrix, seed=seed, n_modules=k, restarts=2, perturbations=30).partition
+        for k in _numbers(space)
+        if k <= linked
+    ]
+
+
+def _numbers(space: Space) -> range:
+    return range(space.least, min(space.most, space.least + 4) + 1)
+
+
+Seeder = Callable[[Recording, Callable[[], Traffic], Space, int], list[Partition]]
+SEEDS: Mapping[str, Seeder] = {
+    "unit_flow": lambda rec, traffic, space, seed: unit_flow_modules(traffic(), space, seed),
+    "spectral": lambda rec, traffic, space, seed: spectral_cut(traffic(), space, seed),
+    "q": lambda rec, traffic, space, seed: q_modules(rec, space, seed),
+}
+"""Ways to seed a search, by name."""
+
+
+def seeded(
+    names: tuple[str, ...],
+    rec: Recording,
+    traffic: Callable[[], Traffic],
+    space: Space,
+    seed: int,
+) -> list[Partition]:
+    """Partitions of the space to begin with; units that a seed leaves out go to its largest
+    module.
+
+    Raises:
+        ValueError: An unknown name.
+    """
+    found = []
+    for name in names:
+        if name not in SEEDS:
+            raise ValueError(unknown_name("seed", name, tuple(SEEDS)))
+        found += SEEDS[name](rec, traffic, space, seed)
+    fitted = [space.fitted(_completed(p, space)) for p in found if p.n_modules]
+    return list(dict.fromkeys(p for p in fitted if p is not None))
+
+
+def _completed(partition: Partition, space: Space) -> Partition:
+    left_out = space.used & partition.unused
+    return Partition(np.where(left_out, int(partition.sizes.argmax()), partition.labels))

@@ -1,0 +1,83 @@
+"""The partitions that a search may visit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from infoflow.partition import Partition
+from infoflow.searching.sampling import random_partition
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Partitions of some of the units into `least` to `most` modules.
+
+    Attributes:
+        used: `(n,)` bool; the other units stay at -1.
+        least, most: Fewest and most modules.
+
+    Examples:
+        >>> space = Space(np.array([True, True, False, True]), 2, 3)
+        >>> space.count, [p.labels.tolist() for p in space.all()][:2]
+        (4, [[0, 0, -1, 1], [0, 1, -1, 0]])
+    """
+
+    used: np.ndarray
+    least: int
+    most: int
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """Indices of the units that are divided."""
+        return np.flatnonzero(self.used)
+
+    @property
+    def count(self) -> int:
+        """How many partitions there are: a sum of Stirling numbers of the second kind."""
+        row = [1]  # row[k]: partitions of the units so far into k modules
+        for _ in self.units:
+            row = [0] + [
+                k * row[k] + row[k - 1] if k < len(row) else 1 for k in range(1, len(row) + 1)
+            ]
+        return sum(row[self.least : self.most + 1])
+
+    def all(self) -> Iterator[Partition]:
+        """Every partition once, as restricted growth strings in lexicographic order."""
+        n = len(self.units)
+
+        def extend(prefix: list[int], top: int) -> Iterator[list[int]]:
+            if len(prefix) == n:
+                yield prefix
+                return
+            for label in range(min(top + 1, self.most - 1) + 1):
+                grown = max(top, label)
+                if grown + n - len(prefix) >= self.least:
+                    yield from extend([*prefix, label], grown)
+
+        for inside in extend([0], 0) if n else ():
+            labels = np.full(len(self.used), -1)
+            labels[self.units] = inside
+            if labels.max() + 1 >= self.least:
+                yield Partition(labels)
+
+    def random(self, rng: np.random.Generator, *, uneven: bool = False) -> Partition:
+        """A random partition into a random number of modules that is allowed."""
+        k = int(rng.integers(self.least, self.most + 1))
+        return random_partition(self.used, k, rng, uneven=uneven)
+
+    def fitted(self, partition: Partition) -> Partition | None:
+        """The partition on this space's units, surplus modules merged smallest first; None if it
+        leaves units out or has too few modules."""
+        labels = np.where(self.used, partition.labels, -1)
+        if (labels[self.units] < 0).any():
+            return None
+        while True:
+            names, sizes = np.unique(labels[self.units], return_counts=True)
+            if len(names) <= self.most:
+                return Partition(labels) if len(names) >= self.least else None
+            first, second = names[np.argsort(sizes, kind="stable")[:2]]
+            labels[labels == first] = second

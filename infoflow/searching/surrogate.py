@@ -1,0 +1,107 @@
+"""Search screened by a proxy: the proxy proposes, the true measure judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import numpy as np
+
+from infoflow.exchanges.traffic import Traffic
+from infoflow.exchanges.weighting import Weighting
+from infoflow.partition import Partition
+from infoflow.searching.annealing import COLD, HOT, anneal, finish
+from infoflow.searching.flow_cut import FlowCut
+from infoflow.searching.ledger import Ledger
+from infoflow.searching.moves import neighbours
+from infoflow.searching.sampling import random_partition
+from infoflow.searching.space import Space
+
+Proxy = Callable[[Partition], float]
+"""Partition -> a number that is small where few bits should cross."""
+
+# Steps of a minimisation of the proxy, per unit.
+_STEPS_PER_UNIT = 50
+
+
+def flow_proxy(traffic: Traffic, weighting: Weighting) -> FlowCut:
+    """The cut of the unit flows, weighted as the true exchange is."""
+    return FlowCut(traffic, weighting)
+
+
+def screened(
+    ledger: Ledger,
+    space: Space,
+    starts: Sequence[Partition],
+    proxy: FlowCut,
+    *,
+    spread: float,
+    judged: int = 8,
+    proposals: int = 4,
+) -> None:
+    """Let a proxy choose what is measured.
+
+    The proxy is minimised from several starts by annealing, and the ends are measured. Then the
+    best partition's neighbours are measured in the order of their proxy, a few at a time; the
+    first batch with an improvement is moved to, until no neighbour is better. A proxy that is
+    wrong in details has said what it can by then: what is left of the budget goes to annealing of
+    the true value from there, at low temperature. The budget counts true evaluations only.
+
+    Args:
+        ledger: Measures truly, and holds the budget.
+        space: Partitions allowed.
+        starts: Measured first.
+        proxy: What is cheap.
+        spread: Standard deviation of the true value over random partitions.
+        judged: Neighbours measured at a time.
+        proposals: Minimisations, at least one for each number of modules allowed.
+    """
+    numbers = range(space.least, space.most + 1)
+    ledger.many(list(starts))
+    ledger.many(
+        [
+            _minimised(proxy, space, numbers[i % len(numbers)], ledger.rng)
+            for i in range(max(proposals, len(numbers)))
+        ]
+    )
+    while ledger.left and ledger.best is not None:
+        best = _descend(ledger, space, ledger.best, proxy, judged)
+        steps = int(0.9 * ledger.left)
+        if not steps:
+            return
+        anneal(ledger, space, best, steps=steps, hot=0.3 * HOT * spread, cold=COLD * spread)
+        if ledger.best == best:
+            finish(ledger, space)
+            return
+
+
+def _descend(
+    ledger: Ledger, space: Space, start: Partition, proxy: FlowCut, judged: int
+) -> Partition:
+    """One-unit moves, likeliest first, until no neighbour is better."""
+    current, improved = start, True
+    while improved and ledger.left:
+        improved = False
+        ranked = neighbours(current, space, ledger.rng, proxy.around(current))
+        while ledger.left and (some := list(islice(ranked, judged))):
+            values = ledger.many(some)
+            best = int(np.argmin(values))
+            if values[best] < ledger.known[current]:
+                current, improved = some[best], True
+                break
+    return current
+
+
+def _minimised(proxy: FlowCut, space: Space, k: int, rng: np.random.Generator) -> Partition:
+    """The best partition into k modules met by annealing the proxy from a random one."""
+    drawn = [random_partition(space.used, k, rng) for _ in range(8)]
+    values = np.array([proxy(p) for p in drawn])
+    finite = values[np.isfinite(values)]
+    spread = float(finite.std()) if len(finite) > 1 and finite.std() > 0 else 1.0
+    return proxy.annealed(
+        drawn[int(values.argmin())],
+        steps=_STEPS_PER_UNIT * len(space.units),
+        hot=0.5 * spread,
+        cold=5e-4 * spread,
+        rng=rng,
+    )

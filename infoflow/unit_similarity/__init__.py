@@ -1,0 +1,21 @@
+"""Similarity of hidden units: the eight measures of Lange et al. (2022)."""
+
+from infoflow.unit_similarity.measures import DOWNSTREAM, MEASURES, OTHERS, UPSTREAM, Measure
+from infoflow.unit_similarity.shared import (
+    normalised,
+    similarities,
+    similarities_by_layer,
+    similarity,
+)
+
+__all__ = [
+    "DOWNSTREAM",
+    "MEASURES",
+    "OTHERS",
+    "UPSTREAM",
+    "Measure",
+    "normalised",
+    "similarities",
+    "similarities_by_layer",
+    "similarity",
+]

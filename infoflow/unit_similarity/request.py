@@ -1,0 +1,145 @@
+"""What is asked of a recording, checked at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infoflow.recording import Recording
+from infoflow.site import Site
+from infoflow.unit_similarity.per_sample_loss import Loss, per_sample_loss
+
+Positions = Literal["mean", "each"] | int
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Which base measures of which units.
+
+    Attributes:
+        rec: The recording.
+        sites: Where the units are.
+        bases: Of `cov`, `i_sens`, `o_sens`, `hess`.
+        across: Also between sites; else those blocks may be left out.
+        positions: `(p,)` indices of the positions that are looked at one by one; None: a unit's
+            activation is the mean over its positions, and is perturbed at all of them alike.
+    """
+
+    rec: Recording
+    sites: tuple[Site, ...]
+    bases: frozenset[str]
+    across: bool
+    positions: Tensor | None
+
+    @property
+    def n(self) -> int:
+        """Number of units."""
+        return len(self.rec.units.indices([site.name for site in self.sites]))
+
+    @property
+    def loss(self) -> Loss:
+        """The loss; its presence is checked by `make_request`."""
+        assert self.rec.loss is not None
+        return self.rec.loss
+
+    def labels(self, index: slice) -> Tensor:
+        """The targets of those samples, on the device."""
+        assert self.rec.targets is not None
+        return self.rec.targets[index].to(self.rec.device)
+
+    def activations(self, index: slice) -> Tensor:
+        """`(batch, positions, n)` float64; one position if the mean is asked for."""
+        blocks = []
+        for site in self.sites:
+            block = self.rec[site.name][index].double()
+            block = block if block.ndim == 3 else block[:, :, None]
+            if self.positions is None:
+                blocks.append(block.mean(2, keepdim=True))
+            else:
+                blocks.append(block[:, :, self.positions])
+        return torch.cat(blocks, 1).transpose(1, 2)
+
+
+def make_request(
+    rec: Recording,
+    names: Sequence[str],
+    bases: frozenset[str],
+    *,
+    across: bool,
+    positions: Positions = "mean",
+    seed: int = 0,
+) -> Request:
+    """Check what is asked for.
+
+    Raises:
+        KeyError: A layer that was not recorded.
+        RuntimeError: The model was changed since it was recorded.
+        ValueError: `i_sens` of integer inputs; `hess` without targets or loss, or with a loss that
+            has no second derivative per sample; positions that do not exist.
+    """
+    rec.check_current()
+    sites = tuple(rec.units.site(name) for name in names)
+    if "i_sens" in bases:
+        _check_inputs(rec)
+    if "hess" in bases:
+        _check_loss(rec)
+    return Request(rec, sites, bases, across, _chosen_positions(rec, names, positions, seed))
+
+
+def _check_inputs(rec: Recording) -> None:
+    kinds = [str(x.dtype) for x in rec.inputs]
+    if not any(x.is_floating_point() for x in rec.inputs):
+        raise ValueError(
+            f"input sensitivity differentiates with respect to the inputs, and these are {kinds}. "
+            "Record a model that starts from the embedded tokens (for a transformer, call it with "
+            "inputs_embeds=embedding(tokens)), or leave out 'i_sens' and 'i_sens_norm'"
+        )
+
+
+def _check_loss(rec: Recording) -> None:
+    if rec.loss is None or rec.targets is None:
+        missing = "loss" if rec.loss is None else "targets"
+        raise ValueError(
+            f"measures 'hess' and 'hess_norm' need the recording's {missing}: "
+            "record(model, layers, inputs, targets, loss=torch.nn.functional.cross_entropy)"
+        )
+    few = slice(0, 4)
+    outputs = rec.outputs[few].to(rec.device).requires_grad_()
+    with torch.enable_grad():
+        values = per_sample_loss(rec.loss, outputs, rec.targets[few].to(rec.device))
+        try:
+            (slope,) = torch.autograd.grad(values.sum(), outputs, create_graph=True)
+            if slope.requires_grad:
+                torch.autograd.grad(slope.sum(), outputs, allow_unused=True)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the loss cannot be differentiated twice ({error}), which 'hess' needs; write it "
+                "with differentiable torch functions, or leave out 'hess' and 'hess_norm'"
+            ) from error
+
+
+def _chosen_positions(
+    rec: Recording, names: Sequence[str], positions: Positions, seed: int
+) -> Tensor | None:
+    if positions == "mean":
+        return None
+    counts = {name: 1 if rec[name].ndim == 2 else rec[name].shape[2] for name in names}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            f"layers with different numbers of positions {counts} have no position in common: "
+            "use positions='mean', or similarities_by_layer"
+        )
+    count = next(iter(counts.values()))
+    if positions == "each":
+        positions = count
+    if isinstance(positions, str) or positions < 1:
+        raise ValueError(f"expected positions 'mean', 'each' or a number >= 1, got {positions!r}")
+    if count == 1:  # which is the mean
+        return None
+    few = np.random.default_rng(seed).choice(count, min(positions, count), replace=False)
+    return torch.from_numpy(np.sort(few))

@@ -1,0 +1,279 @@
+"""The shared pass: all measures of all layers, each batch of data run once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infoflow._hooks import evaluating
+from infoflow.recording import Recording, show_progress
+from infoflow.unit_similarity import spearman, weights
+from infoflow.unit_similarity.accumulate import CovarianceSum, MeanOfSamples
+from infoflow.unit_similarity.chain import run_chain
+from infoflow.unit_similarity.measures import MEASURES, Measure, chosen
+from infoflow.unit_similarity.perturbed import run_perturbed
+from infoflow.unit_similarity.plan import Plan, make_plan
+from infoflow.unit_similarity.request import Positions, Request, make_request
+from infoflow.unit_similarity.sums import chain_sums, general_sums
+
+_OTHERS = {
+    "weights": weights.weight_graph,
+    "w_in": weights.incoming,
+    "w_out": weights.outgoing,
+    "spearman": spearman.spearman,
+}
+
+
+def similarity(
+    rec: Recording,
+    measure: str,
+    *,
+    layers: str | Sequence[str] | None = None,
+    eps: float = 1e-12,
+    positions: Positions = "mean",
+    seed: int = 0,
+    fast: bool = True,
+    progress: bool = False,
+) -> np.ndarray:
+    """Similarity of hidden units by one measure; see `similarities`.
+
+    Args:
+        rec: A recording.
+        measure: One of `MEASURES` or `OTHERS`.
+        layers: One layer, several together, or (None) all recorded layers together.
+        eps: ε of eq. 5.
+        positions: `"mean"`, `"each"`, or how many to choose.
+        seed: Of that choice.
+        fast: Take the exact short cuts that hold for this model (`make_plan`); the result is the
+            same without, up to rounding.
+        progress: Show a progress bar.
+
+    Returns:
+        `(n, n)` float64, symmetric, non-negative, finite; rows in the order of
+        `rec.units.indices(layers)`. The diagonal is kept.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> x = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 1.0]])
+        >>> net = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(2, 1))
+        >>> similarity(ifl.record(net, ["0"], x), "i_sens")  # h = x, so J = 1
+        array([[1., 0.],
+               [0., 1.]])
+    """
+    found = similarities(
+        rec,
+        measure,
+        layers=layers,
+        eps=eps,
+        positions=positions,
+        seed=seed,
+        fast=fast,
+        progress=progress,
+    )
+    return found[measure]
+
+
+def similarities(
+    rec: Recording,
+    measures: str | Sequence[str] | None = None,
+    *,
+    layers: str | Sequence[str] | None = None,
+    eps: float = 1e-12,
+    positions: Positions = "mean",
+    seed: int = 0,
+    fast: bool = True,
+    progress: bool = False,
+) -> dict[str, np.ndarray]:
+    """Similarity of hidden units by several measures, from one shared pass over the data.
+
+    With h the units, x the inputs, y the model's output (logits) and L_k the loss of sample k
+    (Lange et al. 2022, eqs. 1-5):
+
+        cov     |1/(K-1) Σ_k (h_k - h̄)(h_k - h̄)ᵀ|
+        i_sens  |mean_k (∂h/∂x)(∂h/∂x)ᵀ|
+        o_sens  |mean_k (∂y/∂h)ᵀ(∂y/∂h)|
+        hess    |mean_k ∂²L_k/∂h∂h|
+        *_norm  S_ij / max(√(S_ii S_jj), ε)
+
+    For comparison there are `OTHERS`: `weights`, `|W|` between consecutive layers; `w_in` and
+    `w_out`, `|WWᵀ|` and `|WᵀW|` of the weights that feed and read a layer, 0 between layers; and
+    `spearman`, the rank correlation of activations.
+
+    Over several layers together the derivatives are with respect to perturbations added to every
+    layer at once (h + δ), which gives the blocks between layers too; the blocks within layers are
+    what each layer gives alone. The model runs in evaluation mode: dropout does nothing.
+
+    Of a unit with positions (a channel, a feature at every token) the activation is the mean over
+    positions and the perturbation is the same at all of them. With `positions="each"` every
+    position is a unit list of its own, and the matrices are averaged over positions before the
+    absolute value, as the paper's own code does for convolutions; a number takes a random choice
+    of so many positions.
+
+    Args:
+        rec: A recording; `hess` needs its `targets` and `loss`.
+        measures: Names from `MEASURES` and `OTHERS`; None: all eight, or the six without the
+            Hessian when the recording has neither targets nor loss.
+        layers: One layer, several together, or (None) all recorded layers together.
+        eps: ε of eq. 5.
+        positions: `"mean"`, `"each"`, or how many to choose.
+        seed: Of that choice.
+        fast: Take the exact short cuts that hold for this model (`make_plan`); the result is the
+            same without, up to rounding.
+        progress: Show a progress bar.
+
+    Returns:
+        Per measure `(n, n)` float64, symmetric, non-negative, finite.
+
+    Raises:
+        ValueError: Unknown measure; integer inputs (`i_sens`); no targets or loss, or a loss
+            without one number per sample (`hess`); samples that influence each other; derivatives
+            that are not finite.
+        RuntimeError: The model was changed since it was recorded.
+        KeyError: A layer that was not recorded.
+    """
+    wanted = _wanted(rec, measures)
+    names = [layers] if isinstance(layers, str) else list(layers or rec.units.layers)
+    bases = frozenset(m.base for m in wanted)
+    request = make_request(rec, names, bases, across=True, positions=positions, seed=seed)
+    return _finished(_signed(request, fast=fast, progress=progress), wanted, eps)
+
+
+def similarities_by_layer(
+    rec: Recording,
+    measures: str | Sequence[str] | None = None,
+    *,
+    layers: Sequence[str] | None = None,
+    eps: float = 1e-12,
+    positions: Positions = "mean",
+    seed: int = 0,
+    fast: bool = True,
+    progress: bool = False,
+) -> dict[str, dict[str, np.ndarray]]:
+    """`similarities` of each layer by itself, all layers in one pass over the data.
+
+    Returns:
+        Per layer, per measure, `(units, units)`: the diagonal blocks of what `similarities` gives
+        for the layers together, without the cost of the blocks between them.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
+        >>> found = similarities_by_layer(ifl.record(net, ["0", "2"], torch.randn(9, 4)), "cov")
+        >>> found["0"]["cov"].shape, found["2"]["cov"].shape
+        ((3, 3), (2, 2))
+    """
+    wanted = _wanted(rec, measures)
+    bases = frozenset(m.base for m in wanted)
+    names = list(layers or rec.units.layers)
+    # the mean over positions goes for all layers at once; positions one by one are each layer's own
+    groups = [names] if positions == "mean" else [[name] for name in names]
+    found = {}
+    for group in groups:
+        request = make_request(rec, group, bases, across=False, positions=positions, seed=seed)
+        signed = _signed(request, fast=fast, progress=progress)
+        start = 0
+        for name in group:
+            block = slice(start, start + len(rec.units.indices(name)))
+            blocks = {base: matrix[block, block] for base, matrix in signed.items()}
+            found[name], start = _finished(blocks, wanted, eps), block.stop
+    return found
+
+
+def normalised(matrix: np.ndarray, *, eps: float = 1e-12) -> np.ndarray:
+    """S_ij / max(√(S_ii S_jj), ε) (eq. 5).
+
+    Within [0, 1] for `cov`, `i_sens` and `o_sens`; a Hessian that is not positive semi-definite
+    can exceed 1.
+
+    Examples:
+        >>> normalised(np.array([[4.0, 1.0], [1.0, 1.0]]))
+        array([[1. , 0.5],
+               [0.5, 1. ]])
+    """
+    root = np.sqrt(np.diag(matrix))
+    return matrix / np.maximum(np.outer(root, root), eps)
+
+
+def _wanted(rec: Recording, measures: str | Sequence[str] | None) -> list[Measure]:
+    if measures is None and rec.loss is None and rec.targets is None:
+        measures = [m.name for m in chosen(MEASURES) if m.base != "hess"]
+    return chosen(measures)
+
+
+def _finished(
+    signed: dict[str, np.ndarray], wanted: list[Measure], eps: float
+) -> dict[str, np.ndarray]:
+    magnitudes = {base: _magnitude(base, matrix) for base, matrix in signed.items()}
+    return {
+        m.name: normalised(magnitudes[m.base], eps=eps) if m.normalised else magnitudes[m.base]
+        for m in wanted
+    }
+
+
+def _signed(request: Request, *, fast: bool, progress: bool) -> dict[str, np.ndarray]:
+    """Each base measure's matrix before the absolute value."""
+    names = [site.name for site in request.sites]
+    found = {base: _OTHERS[base](request.rec, names) for base in request.bases & set(_OTHERS)}
+    return found | _streamed(replace(request, bases=request.bases - set(_OTHERS)), fast, progress)
+
+
+def _streamed(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
+    """What is summed over the samples."""
+    rec, n = request.rec, request.n
+    if not request.bases:
+        return {}
+    sizes = [n] if request.across else [len(rec.units.indices(s.name)) for s in request.sites]
+    positions = 1 if request.positions is None else len(request.positions)
+    covariances = [CovarianceSum(size, positions) for size in sizes]
+    sums = {base: MeanOfSamples(n) for base in sorted(request.bases - {"cov"})}
+    with evaluating(rec.model):
+        plan = make_plan(request, fast=fast) if sums else None
+        for index in show_progress(_slices(rec, plan), progress, "similarity"):
+            if "cov" in request.bases:
+                parts = request.activations(index).split(sizes, 2)
+                for covariance, units in zip(covariances, parts, strict=True):
+                    covariance.update(units)
+            if plan is not None:
+                for part, totals in _sums(request, plan, index):
+                    for base, total in totals.items():
+                        sums[base].update(total, part.stop - part.start)
+    matrices = {base: total.matrix() for base, total in sums.items()}
+    if "cov" in request.bases:
+        blocks = [torch.from_numpy(covariance.matrix()) for covariance in covariances]
+        matrices["cov"] = torch.block_diag(*blocks).numpy()
+    return matrices
+
+
+def _slices(rec: Recording, plan: Plan | None) -> list[slice]:
+    if plan is None:
+        return list(rec.batches())
+    rows = plan.rows if plan.chain else min(plan.rows, rec.batch_size)
+    return _split(slice(0, len(rec)), rows)
+
+
+def _split(index: slice, rows: int) -> list[slice]:
+    starts = range(index.start, index.stop, rows)
+    return [slice(k, min(k + rows, index.stop)) for k in starts]
+
+
+def _sums(request: Request, plan: Plan, index: slice) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+    chain = run_chain(request, index) if plan.chain else None
+    if chain is not None:
+        yield index, chain_sums(chain, request, index)
+        return
+    for part in _split(index, request.rec.batch_size):
+        yield part, general_sums(run_perturbed(request, part), plan, request, part)
+
+
+def _magnitude(base: str, matrix: np.ndarray) -> np.ndarray:
+    if not np.isfinite(matrix).all():
+        bad = np.flatnonzero(~np.isfinite(matrix).all(1))[:10].tolist()
+        raise ValueError(
+            f"{base!r} is not finite for units {bad}: a derivative overflowed or is undefined "
+            "there (float16 overflows at 65504; sqrt and log have no derivative at 0)"
+        )
+    return np.abs((matrix + matrix.T) / 2)

@@ -1,0 +1,172 @@
+"""Checkpoints: a search that was killed goes on as if it had not been."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import infoflow as ifl
+from infoflow.exchanges import ExchangeMeter
+
+OPTIONS = {"budget": 90, "samples": 6, "donors": 10, "contexts": 10, "seed": 3}
+METHODS = ["genetic", "annealing", "climbing", "screened", "exhaustive", "sampling"]
+
+
+def network(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4))
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator))
+    return ifl.record(net, ["1", "2"], torch.randn(80, 4, generator=generator))
+
+
+@pytest.fixture(scope="module")
+def rec():
+    return network()
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_at(evaluations):
+    def callback(step):
+        if step.evaluations >= evaluations:
+            raise Killed
+
+    return callback
+
+
+def assert_same(a, b):
+    assert a.partition == b.partition
+    assert a.trail.tobytes() == b.trail.tobytes()
+    assert a.exchange.weighted == b.exchange.weighted
+    assert a.score == b.score
+
+
+@pytest.mark.parametrize(
+    ("method", "n_modules"),
+    [*((method, 2) for method in METHODS), ("genetic", range(2, 4)), ("annealing", range(2, 4))],
+)
+def test_a_search_broken_off_goes_on_bit_for_bit(rec, tmp_path, method, n_modules):
+    options = {**OPTIONS, "method": method, "n_modules": n_modules}
+    whole = ifl.search(rec, **options)
+    path = tmp_path / "search.npz"
+    with pytest.raises(Killed):
+        ifl.search(rec, checkpoint=path, callback=killed_at(40), **options)
+    measured = []
+    resumed = ifl.search(rec, checkpoint=path, callback=measured.append, **options)
+    assert_same(resumed, whole)
+
+
+def test_what_the_checkpoint_holds_is_not_measured_again(rec, tmp_path, monkeypatch):
+    path = tmp_path / "search.npz"
+    ifl.search(rec, checkpoint=path, **OPTIONS)
+
+    def refuse(*_):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(ExchangeMeter, "values", refuse)
+    ifl.search(rec, checkpoint=path, **OPTIONS)
+
+
+def test_a_larger_budget_goes_on_from_where_the_smaller_ended(rec, tmp_path):
+    path = tmp_path / "search.npz"
+    options = {**OPTIONS, "method": "climbing"}
+    shorter = ifl.search(rec, checkpoint=path, **{**options, "budget": 50})
+    longer = ifl.search(rec, checkpoint=path, **options)
+    assert longer.evaluations == shorter.evaluations + 40
+    assert np.array_equal(longer.trail[: len(shorter.trail)], shorter.trail)
+
+
+@pytest.mark.parametrize(
+    ("method", "n_modules"), [("genetic", 2), ("genetic", range(2, 4)), ("screened", 2)]
+)
+def test_a_search_killed_by_the_system_goes_on_bit_for_bit(rec, tmp_path, method, n_modules):
+    options = {**OPTIONS, "method": method, "n_modules": n_modules}
+    whole = ifl.search(rec, **options)
+    path = tmp_path / "search.npz"
+    code = (
+        "import sys, time; import infoflow as ifl; "
+        "from tests.searching.test_checkpoint import network; "
+        "ifl.search(network(), checkpoint=sys.argv[1], callback=lambda s: time.sleep(0.2), "
+        f"**{options!r})"
+    )
+    root = Path(__file__).parents[2]
+    env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], env=env, cwd=root)
+    try:
+        while not path.exists() and process.poll() is None:
+            time.sleep(0.02)
+        assert process.poll() is None, "it ended before it could be killed"
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with np.load(path) as found:
+        assert 0 < len(found["values"]) < whole.evaluations
+    assert_same(ifl.search(rec, checkpoint=path, **options), whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"weighting": "pairs"}, "weighting was 'ncut', is 'pairs'"),
+        ({"donors": 11}, "donors was"),
+        ({"seed": 4}, "seed was 3, is 4"),
+        ({"n_modules": 3}, "n_modules was"),
+        ({"method": "annealing"}, "method was 'genetic', is 'annealing'"),
+        ({"starts": [[0, 1] * 5]}, "starts was"),
+        ({"budget": 91}, "budget was 90, is 91"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused_and_the_difference_named(
+    rec, tmp_path, change, named
+):
+    path = tmp_path / "search.npz"
+    ifl.search(rec, checkpoint=path, **OPTIONS)
+    with pytest.raises(ValueError, match=named):
+        ifl.search(rec, checkpoint=path, **{**OPTIONS, **change})
+
+
+def test_a_checkpoint_of_another_network_is_refused(rec, tmp_path):
+    path = tmp_path / "search.npz"
+    ifl.search(rec, checkpoint=path, **OPTIONS)
+    with pytest.raises(ValueError, match="network was 'Sequential"):
+        ifl.search(network(seed=1), checkpoint=path, **OPTIONS)
+
+
+@pytest.mark.parametrize("damage", ["short", "flipped", "text", "empty"])
+def test_a_damaged_checkpoint_is_refused(rec, tmp_path, damage):
+    path = tmp_path / "search.npz"
+    ifl.search(rec, checkpoint=path, **OPTIONS)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(
+        {
+            "short": whole[:middle],
+            "flipped": whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :],
+            "text": b"labels",
+            "empty": b"",
+        }[damage]
+    )
+    with pytest.raises(ValueError, match="damaged"):
+        ifl.search(rec, checkpoint=path, **OPTIONS)
+
+
+def test_a_log_of_other_values_is_refused(rec, tmp_path):
+    path = tmp_path / "search.npz"
+    ifl.search(rec, checkpoint=path, **OPTIONS)
+    with np.load(path) as found:
+        parts = {**found}
+    parts["values"] = parts["values"] * 2
+    np.savez(path, **parts)
+    with pytest.raises(ValueError, match="digest"):
+        ifl.search(rec, checkpoint=path, **OPTIONS)

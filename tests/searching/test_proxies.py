@@ -1,0 +1,126 @@
+"""Proxies: cheap numbers beside the true exchange."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import infoflow as ifl
+from infoflow.exchanges import ExchangeMeter
+from infoflow.searching.interface import (
+    effective_rank,
+    interface,
+    mean_hessian,
+    unit_jacobians,
+)
+from infoflow.searching.proxy_table import ncut, proxies, proxy_table
+from infoflow.searching.seeds import SEEDS, seeded
+from infoflow.searching.space import Space
+from infoflow.searching.surrogate import flow_proxy
+
+
+@pytest.fixture(scope="module")
+def rec():
+    torch.manual_seed(0)
+    track = torch.arange(6) // 3
+    net = nn.Sequential(
+        nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 3)
+    ).double()
+    with torch.no_grad():
+        net[0].weight.normal_().mul_(track[:, None] == torch.arange(2))
+        net[2].weight.normal_().mul_(track[:, None] == track)
+    x = torch.randn(120, 2).double()
+    return ifl.record(net, ["1", "3"], x, net(x).argmax(1), loss=cross_entropy)
+
+
+TRACKS = ifl.Partition([0, 0, 0, 1, 1, 1] * 2)
+
+
+def test_jacobians_are_those_of_the_function_between_the_layers(rec):
+    found = unit_jacobians(rec, samples=5, seed=3)
+    assert found.shape == (5, 12, 12)
+    upper = torch.nn.Sequential(*rec.model[2:4])
+    start = [k for k in range(116) if np.allclose(found[0, 6:, :6], jacobian_at(upper, rec, k))]
+    assert len(start) == 1
+    for k in range(5):
+        assert found[k, 6:, :6] == pytest.approx(jacobian_at(upper, rec, start[0] + k))
+    assert not found[:, :6].any()
+
+
+def jacobian_at(upper, rec, k):
+    return torch.autograd.functional.jacobian(upper, rec["1"][k]).numpy()
+
+
+def test_the_hessian_is_that_of_the_similarity_before_its_absolute_value(rec):
+    signed = mean_hessian(rec, samples=120)
+    assert np.abs(signed) == pytest.approx(ifl.similarity(rec, "hess"), rel=1e-6, abs=1e-12)
+    assert (signed < 0).any()
+
+
+def test_effective_rank_counts_equal_singular_values():
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.normal(size=(6, 6)))[0] for _ in range(2))
+    for rank in range(1, 6):
+        block = left[:, :rank] @ right[:rank]
+        assert effective_rank(block) == pytest.approx(rank)
+
+
+def test_isolated_tracks_have_no_jacobian_interface(rec):
+    blocks = unit_jacobians(rec)
+    assert interface(blocks, TRACKS) == 0.0
+    assert interface(blocks, ifl.Partition([0, 1, 0, 1, 0, 1] * 2)) > 1.0
+
+
+def test_every_proxy_prefers_the_isolated_tracks_to_a_random_division(rec):
+    found, missing = proxies(rec)
+    assert missing == {}
+    assert {"unit_flow_cut", "q_weights", "weight_ncut", "hess_interface"} < set(found)
+    mixed = ifl.Partition([0, 1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0])
+    for name in ("unit_flow_cut", "q_weights", "weight_ncut", "jacobian_interface"):
+        assert found[name](TRACKS) < found[name](mixed), name
+
+
+def test_the_cut_of_unit_flows_is_the_exchange_where_units_send_one_by_one(rec):
+    meter = ExchangeMeter(rec)
+    proxy = flow_proxy(meter.traffic, "none")
+    flow = meter.traffic.unit_flow
+    apart = ifl.Partition(np.arange(12))
+    assert proxy(apart) == pytest.approx(flow.sum())
+    assert proxy(TRACKS) == 0.0
+
+
+def test_ncut_is_one_for_each_module_without_links_inside():
+    links = np.array([[0, 1.0], [1.0, 0]])
+    assert ncut(links, ifl.Partition([0, 1])) == 2.0
+
+
+def test_the_table_ranks_a_proxy_that_is_the_truth_first(rec):
+    meter = ExchangeMeter(rec, donors=15, contexts=15)
+    rng = np.random.default_rng(0)
+    some = [TRACKS, *(ifl.Partition(rng.permutation(TRACKS.labels)) for _ in range(12))]
+    exact = {"truth": lambda p: meter.values([p], "ncut")[0, 0]}
+    opposite = {"opposite": lambda p: -meter.values([p], "ncut")[0, 0]}
+    table = proxy_table({**opposite, **proxies(rec, meter=meter)[0], **exact}, some, meter)
+    assert table.loc["truth"].tolist() == pytest.approx([1.0, 0.0])
+    assert table.loc["opposite", "spearman"] == pytest.approx(-1.0)
+    assert table.loc["unit_flow_cut", "regret"] == 0.0
+    assert table["spearman"].is_monotonic_decreasing
+
+
+def test_too_few_partitions_to_rank_are_refused(rec):
+    with pytest.raises(ValueError, match="at least 3"):
+        proxy_table({}, [TRACKS], ExchangeMeter(rec))
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_seeds_are_partitions_of_the_space(rec, name):
+    meter = ExchangeMeter(rec)
+    used = np.ones(12, dtype=bool)
+    used[4] = False
+    space = Space(used, 2, 3)
+    found = seeded((name,), rec, lambda: meter.traffic, space, 0)
+    assert found
+    assert all(2 <= p.n_modules <= 3 and (p.labels >= 0).tolist() == used.tolist() for p in found)
+    if name != "q":  # flows are cut where nothing flows; similarity of units says less
+        assert TRACKS.without(~used) in found

@@ -1,0 +1,192 @@
+"""search(): finds what enumeration finds, and scores it honestly."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import infoflow as ifl
+from infoflow import plot, toys
+from infoflow.exchanges import ExchangeMeter
+
+SMALL = {"samples": 5, "donors": 10, "contexts": 10}
+
+
+@pytest.fixture(scope="module")
+def rec():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    return ifl.record(net, ["1", "2"], torch.randn(150, 5))
+
+
+@pytest.fixture(scope="module")
+def meter(rec):
+    return ExchangeMeter(rec, donors=20, contexts=20, seed=1)
+
+
+@pytest.mark.parametrize("method", ["genetic", "annealing", "climbing", "screened"])
+@pytest.mark.parametrize("n_modules", [2, 3, range(2, 5)])
+def test_every_method_finds_the_minimum_that_enumeration_finds(rec, meter, method, n_modules):
+    options = {"n_modules": n_modules, "weighting": "pairs", "samples": 5, "meter": meter}
+    truth = ifl.search(rec, method="exhaustive", **options)
+    found = ifl.search(rec, method=method, budget=400, **options)
+    assert found.partition == truth.partition
+
+
+def test_exhaustive_search_is_the_smallest_value_of_all_partitions(rec, meter):
+    found = ifl.search(rec, method="exhaustive", n_modules=3, samples=5, meter=meter)
+    every = {ifl.Partition(np.array(x)) for x in np.ndindex(*(3,) * 7)}
+    values = [meter(p, "ncut").weighted for p in every if p.n_modules == 3]
+    assert found.evaluations == len(values) == 301  # the Stirling number S(7, 3)
+    assert found.trail[:, 0].min() == pytest.approx(min(values), abs=1e-12)
+
+
+@pytest.mark.parametrize("method", ["genetic", "annealing", "screened", "exhaustive"])
+def test_isolated_tracks_are_found_and_called_isolated(method):
+    toy = toys.load_modules("isolated_tracks")
+    best = ifl.search(toy.record(), method=method, budget=150, samples=20)
+    assert best.partition == toy.planted[0]
+    assert best.exchange.bits_given_context == 0.0
+    assert best.score.isolated
+    assert best.score.ratio == np.inf
+    assert np.isfinite(best.score.log_ratio)
+    assert best.score.bounded == 1.0
+
+
+def test_the_number_of_modules_is_chosen_by_the_score():
+    net = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh())
+    torch.manual_seed(2)
+    track = torch.arange(6) // 2
+    with torch.no_grad():
+        net[0].weight.normal_().mul_(track[:, None] == torch.arange(3))
+        net[2].weight.normal_().mul_(track[:, None] == track)
+    found = ifl.search(
+        ifl.record(net, ["1", "3"], torch.randn(200, 3)), n_modules=None, budget=300, samples=10
+    )
+    assert found.partition == ifl.Partition(track.repeat(2).numpy())
+    assert set(found.history["n_modules"]) == set(range(2, 9))
+
+
+def test_units_that_send_and_receive_nothing_are_in_no_module():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4))
+    with torch.no_grad():
+        net[2].weight[:, 2] = 0.0
+    found = ifl.search(ifl.record(net, ["1", "2"], torch.randn(100, 4)), budget=40, **SMALL)
+    assert found.partition.labels[2] == -1
+    assert (np.delete(found.partition.labels, 2) >= 0).all()
+
+
+def test_the_winner_is_judged_on_samples_the_search_did_not_see(rec, meter):
+    found = ifl.search(rec, budget=30, samples=5, meter=meter)
+    judge = meter.fresh()
+    assert not np.array_equal(judge.donors, meter.donors)
+    assert found.exchange.bits == judge(found.partition, "ncut").bits
+
+
+def test_same_seed_same_answer_whatever_the_batch_size(rec):
+    other = ifl.record(rec.model, ["1", "2"], rec.inputs[0], batch_size=7)
+    first, second = (ifl.search(r, budget=25, seed=4, **SMALL) for r in (rec, other))
+    assert first.partition == second.partition
+    assert first.exchange.bits == pytest.approx(second.exchange.bits, abs=1e-9)
+
+
+def test_history_has_a_row_for_every_partition_measured_and_never_gets_worse(rec):
+    found = ifl.search(rec, method="sampling", budget=10, **SMALL)
+    history = found.history
+    assert list(history.columns) == ["weighted", "bits", "best", "n_modules"]
+    assert len(history) == found.evaluations
+    assert (np.diff(history["best"]) <= 0).all()
+    assert history["weighted"].min() == history["best"].iloc[-1]
+
+
+def test_the_history_is_drawn_as_it_is(rec):
+    found = ifl.search(rec, method="sampling", budget=10, **SMALL)
+    drawn = [[*line.get_ydata()] for line in plot.search_history(found).get_lines()]
+    assert found.history["best"].tolist() in drawn
+
+
+def test_progress_shows_the_best_so_far_and_only_when_asked_for(rec, capsys):
+    ifl.search(rec, budget=10, **SMALL)
+    assert capsys.readouterr().err == ""
+    found = ifl.search(rec, budget=10, progress=True, **SMALL)
+    assert f"best={found.trail[5:, 0].min():.4g}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("weighting", ["conductance", "ncut"])
+def test_a_nearly_dead_unit_is_not_the_best_module(weighting):
+    """Two linked tracks and a unit of weak links: by itself it exchanges least, and less than the
+    tracks where pairs of units are all that is counted."""
+    torch.manual_seed(0)
+    track = torch.tensor([0, 0, 0, 1, 1, 1, 2])
+    net = nn.Sequential(nn.Linear(2, 7), nn.Tanh(), nn.Linear(7, 6), nn.Tanh())
+    with torch.no_grad():
+        net[0].weight.normal_().mul_(torch.where(track[:, None] == torch.arange(2), 1, 0.1))
+        net[0].weight[6] = 1.0
+        net[2].weight.normal_().mul_(torch.where(track[:6, None] == track, 1, 0.1))
+        net[2].weight[:, 6] = 0.01
+    meter = ExchangeMeter(ifl.record(net, ["1", "3"], torch.randn(300, 2)), donors=25, contexts=25)
+    assert not meter.traffic.silent[6]
+    tracks = [0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1]
+    compared = [tracks, *np.eye(13, dtype=int)]
+    values = meter.values(compared, weighting)[:, 0]
+    by_pairs = meter.values(compared, "pairs")[:, 0]
+    assert values.argmin() == 0
+    assert by_pairs.argmin() == 1 + 6
+
+
+def test_a_start_is_measured_and_never_lost(rec, meter):
+    truth = ifl.search(rec, method="exhaustive", samples=5, meter=meter)
+    found = ifl.search(rec, budget=1, starts=[truth.partition], samples=5, meter=meter)
+    assert found.partition == truth.partition
+
+
+def test_the_callback_sees_the_best_and_can_end_the_search(rec):
+    steps = []
+
+    def enough(step):
+        steps.append(step)
+        return step.evaluations >= 20
+
+    found = ifl.search(rec, budget=60, callback=enough, **SMALL)
+    assert found.evaluations < 40
+    assert steps[-1].best == found.partition
+    assert all(a.value >= b.value for a, b in pairwise(steps))
+
+
+def test_the_mean_is_sampled_until_its_relative_error_is_small_enough(rec):
+    loose, tight = (ifl.search(rec, budget=5, tolerance=t, **SMALL).score for t in (0.5, 0.02))
+    assert tight.se <= 0.02 * tight.mean
+    assert tight.n_samples > loose.n_samples
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_modules": 99}, "out of reach"),
+        ({"n_modules": 1}, "out of reach"),
+        ({"n_modules": range(2, 99)}, "out of reach"),
+        ({"n_modules": range(4, 2)}, "consecutive"),
+        ({"budget": 0}, "budget >= 1"),
+        ({"samples": 1}, "samples >= 2"),
+        ({"tolerance": 0.0}, "tolerance above 0"),
+        ({"restarts": 0}, "restarts >= 1"),
+        ({"method": "annealed"}, "annealing"),
+        ({"seeds": ["unitflow"]}, "unit_flow"),
+        ({"weighting": "nothing"}, "unknown weighting"),
+        ({"starts": [[0, 1]]}, "one label for each"),
+        ({"starts": [[0] * 7]}, "at least two modules"),
+    ],
+)
+def test_a_search_that_cannot_be_made_is_refused(rec, options, message):
+    with pytest.raises(ValueError, match=message):
+        ifl.search(rec, **{**SMALL, **options})
+
+
+def test_too_many_partitions_to_enumerate_are_refused():
+    net = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 6))
+    rec = ifl.record(net, ["1", "2"], torch.randn(60, 4))
+    with pytest.raises(ValueError, match="at most 14 units"):
+        ifl.search(rec, method="exhaustive", **SMALL)

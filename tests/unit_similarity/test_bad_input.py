@@ -1,0 +1,107 @@
+"""Errors at the door, and zeros where there is nothing to measure."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import infoflow as ifl
+from infoflow.unit_similarity import similarities, similarity
+
+
+class Centred(nn.Module):
+    def forward(self, x):
+        return x - x.mean(0)
+
+
+def recording(net, x, layers=("0",)):
+    return ifl.record(net, list(layers), x)
+
+
+def test_an_unknown_measure_names_its_near_misses():
+    rec = recording(nn.Sequential(nn.Linear(3, 2)), torch.randn(5, 3))
+    with pytest.raises(ValueError, match="did you mean 'o_sens' or"):
+        similarity(rec, "osens")
+    with pytest.raises(ValueError, match="at least one measure"):
+        similarities(rec, [])
+
+
+def test_an_unrecorded_layer_is_an_error():
+    rec = recording(nn.Sequential(nn.Linear(3, 2)), torch.randn(5, 3))
+    with pytest.raises(KeyError, match="recorded layer"):
+        similarity(rec, "cov", layers="1")
+
+
+def test_token_inputs_cannot_have_input_sensitivity():
+    net = nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Linear(12, 2))
+    rec = recording(net, torch.randint(7, (9, 3)), ["1"])
+    with pytest.raises(ValueError, match="embedded tokens"):
+        similarity(rec, "i_sens")
+    assert similarity(rec, "o_sens").shape == (12, 12)
+
+
+class Cut(nn.Module):
+    def forward(self, x):
+        return x.detach()
+
+
+def test_units_cut_off_from_input_or_output_have_sensitivity_zero():
+    rec = recording(nn.Sequential(Cut(), nn.Linear(3, 2), Cut()), torch.randn(5, 3), ["1"])
+    assert (similarity(rec, "i_sens") == 0).all()
+    assert (similarity(rec, "o_sens_norm") == 0).all()
+    assert np.diag(similarity(rec, "cov")).min() > 0
+
+
+def test_samples_that_influence_each_other_are_refused():
+    net = nn.Sequential(nn.Linear(3, 2), Centred(), nn.Linear(2, 2))
+    rec = ifl.record(net, ["0"], torch.randn(9, 3), batch_size=5)
+    with pytest.raises(ValueError, match="influence each other"):
+        similarity(rec, "o_sens")
+
+
+def test_a_model_changed_since_the_recording_is_refused():
+    net = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+    rec = recording(net, torch.randn(9, 3))
+    with torch.no_grad():
+        net[2].bias += 1
+    with pytest.raises(RuntimeError, match="record again"):
+        similarity(rec, "o_sens")
+
+
+def test_dropout_left_in_training_mode_does_nothing():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2)).train()
+    x = torch.randn(9, 3)
+    expected = similarities(recording(net.eval(), x, ["1"]))
+    found = similarities(recording(net.train(), x, ["1"]))
+    assert all((found[name] == matrix).all() for name, matrix in expected.items())
+    assert net[1].training
+
+
+def test_a_loss_that_cannot_be_differentiated_twice_is_refused():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    y = torch.randint(2, (9,))
+    rec = ifl.record(net, ["0"], torch.randn(9, 3), y, loss=nn.functional.multi_margin_loss)
+    with pytest.raises(ValueError, match="cannot be differentiated twice"):
+        similarity(rec, "hess")
+
+
+class Root(nn.Module):
+    def forward(self, x):
+        return x.abs().sqrt()
+
+
+def test_a_derivative_that_does_not_exist_is_named():
+    net = nn.Sequential(nn.Identity(), Root())
+    rec = recording(net, torch.tensor([[0.0, 1.0], [1.0, 2.0]]))
+    with pytest.raises(ValueError, match=r"'o_sens' is not finite for units \[0"):
+        similarity(rec, "o_sens")
+
+
+def test_positions_are_checked():
+    net = nn.Sequential(nn.Conv1d(1, 2, 2), nn.Conv1d(2, 2, 2), nn.Flatten())
+    rec = recording(net, torch.randn(5, 1, 8), ["0", "1"])
+    with pytest.raises(ValueError, match="different numbers of positions"):
+        similarity(rec, "cov", positions="each")
+    with pytest.raises(ValueError, match="'mean', 'each' or a number"):
+        similarity(rec, "cov", layers="0", positions=0)
