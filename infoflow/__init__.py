@@ -3,6 +3,7 @@
 from infoflow.agreements import agreement
 from infoflow.clustering import Modules, find_modules, modularity
 from infoflow.comparing import Comparison, compare
+from infoflow.discovery import sites
 from infoflow.exchanges import Exchange, exchange, module_flow
 from infoflow.information import Flow, flow, unit_flow
 from infoflow.interventions import counterfactual, do
@@ -41,5 +42,6 @@ __all__ = [
     "similarities",
     "similarities_by_layer",
     "similarity",
+    "sites",
     "unit_flow",
 ]

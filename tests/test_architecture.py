@@ -15,6 +15,7 @@ STAGES = (
     ("basis", "partition", "_kernels"),
     ("site", "units"),
     ("data", "models", "_hooks", "_inputs", "_safety"),
+    ("discovery",),
     ("train", "recording", "checkpoint", "stacked"),
     ("interventions", "unit_similarity", "clustering", "agreements"),
     ("information",),
