@@ -1,6 +1,7 @@
 """infoflow: find modules in trained networks and measure what they send each other, in bits."""
 
 from infoflow.agreements import agreement
+from infoflow.checking import Check, check
 from infoflow.clustering import Modules, find_modules, modularity
 from infoflow.comparing import Comparison, compare
 from infoflow.discovery import sites
@@ -17,6 +18,7 @@ from infoflow.units import Site, UnitSpace
 __version__ = "0.1.0"
 
 __all__ = [
+    "Check",
     "Comparison",
     "Exchange",
     "Flow",
@@ -28,6 +30,7 @@ __all__ = [
     "Site",
     "UnitSpace",
     "agreement",
+    "check",
     "compare",
     "counterfactual",
     "do",

@@ -18,7 +18,7 @@ STAGES = (
     ("discovery",),
     ("train", "recording", "checkpoint", "stacked"),
     ("interventions", "unit_similarity", "clustering", "agreements"),
-    ("information",),
+    ("information", "checking"),
     ("exchanges",),
     ("searching", "oracle"),
     ("toys",),
