@@ -11,20 +11,15 @@ from infoflow.clustering.nested import ModuleTree, nested_modules
 from infoflow.clustering.q import modularity
 from infoflow.clustering.refinement import refine
 from infoflow.clustering.significances import Significance, significance
-from infoflow.clustering.soft import SoftModules, soft_modules
 from infoflow.clustering.spectral import greedy_spectral
-from infoflow.clustering.transfers import Alignment, alignment, transfer
 
 __all__ = [
-    "Alignment",
     "Consensus",
     "ModularityMatrix",
     "ModuleTree",
     "Modules",
     "Significance",
-    "SoftModules",
     "Trace",
-    "alignment",
     "certify",
     "cheap_bound",
     "consensus",
@@ -36,6 +31,4 @@ __all__ = [
     "nested_modules",
     "refine",
     "significance",
-    "soft_modules",
-    "transfer",
 ]
