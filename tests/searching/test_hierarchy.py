@@ -36,18 +36,18 @@ def tree():
 
 def test_the_tree_finds_the_outer_modules_and_the_inner_ones(tree):
     _, track = nested()
-    assert tree.partition(32, level=1) == ifl.Partition(track // 2)
-    assert tree.partition(32, level=2) == ifl.Partition(track)
+    assert tree.level(1) == ifl.Partition(track // 2)
+    assert tree.level(2) == ifl.Partition(track)
 
 
 def test_the_tree_prints_and_plots_and_tabulates_every_module(tree):
     text = repr(tree)
-    assert text.splitlines()[0].startswith("32 units: score")
+    assert text.splitlines()[0].startswith("32 units: log2 score")
     assert text.count("├─") == text.count("└─") >= 3
     frame = tree.to_frame()
     assert len(frame) == len(text.splitlines())
     assert frame["units"].iloc[0] == 32
-    assert sum(leaf.units.size for leaf in tree.leaves) == 32
+    assert tree.leaves.sizes.sum() == 32
     assert len(tree.plot().patches) == len(frame)
 
 
