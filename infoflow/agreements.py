@@ -145,7 +145,7 @@ def element_null(
         >>> found.similarity, found.p_value
         (1.0, 0.01)
     """
-    from infoflow._kernels import agreement as kernels
+    from infoflow.clustering import _kernel_nulls as kernels
 
     if n_shuffles < 1:
         raise ValueError(f"n_shuffles: expected at least 1, got {n_shuffles}")
