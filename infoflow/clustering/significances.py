@@ -105,11 +105,11 @@ def rewire(S: np.ndarray, rng: np.random.Generator, *, sweeps: float = 5.0) -> n
     Raises:
         ValueError: A negative entry.
     """
-    from infoflow._kernels import nulls
+    from infoflow.clustering import _kernel_nulls as kernels
 
     if S.min(initial=0.0) < 0:
         raise ValueError("shuffle='rewired' expects similarities of at least 0; use 'weights'")
     n = len(S)
     moves = int(sweeps * n * (n - 1) / 2)
     units = rng.integers(n, size=(moves, 4))
-    return nulls.rewire(np.array(S), float(S.max()), units, rng.random(moves))
+    return kernels.rewire(np.array(S), float(S.max()), units, rng.random(moves))

@@ -25,7 +25,7 @@ from infoflow.information.binning import Bins, Coding
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching import SearchResult, search
-from infoflow.searching.proxy_table import proxies as all_proxies
+from infoflow.searching.proxy import proxies as all_proxies
 from infoflow.searching.run import Method
 from infoflow.searching.sampling import random_partitions
 from infoflow.searching.surrogate import Proxy

@@ -1,21 +1,15 @@
-"""What the module score is where there are no modules: shuffled units, untrained networks."""
+"""What the module score is where there are no modules: shuffled units."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import nn
 
 from infoflow.exchanges import ExchangeMeter, PartitionLike
 from infoflow.exchanges.weighting import Weighting
-from infoflow.models import isolated_rng
 from infoflow.partition import Partition
-from infoflow.recording import Recording, record, show_progress
-from infoflow.searching.run import search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,60 +90,3 @@ def shuffled_units(
         drawn.append(Partition(labels))
     values = meter.values([cleaned, *drawn], weighting)[:, 0]
     return NullDistribution(float(values[0]), values[1:], True, f"{weighting}, units shuffled")
-
-
-def untrained_networks(
-    rec: Recording,
-    observed: float,
-    *,
-    n: int = 20,
-    initialise: Callable[[nn.Module, int], nn.Module] | None = None,
-    seed: int = 0,
-    progress: bool = False,
-    **options: Any,
-) -> NullDistribution:
-    """A network's score (`.score.log_ratio`) against the same network untrained, searched alike.
-
-    Args:
-        rec: The trained network's recording.
-        observed: Its score's log ratio.
-        n: Untrained networks.
-        initialise: `(model, seed)` -> an untrained copy; by default every layer's own
-            `reset_parameters`.
-        seed: Of the first; the others follow.
-        progress: Show a progress bar.
-        options: As for `search`.
-
-    Raises:
-        ValueError: n < 1, or a layer with parameters that cannot be reset.
-    """
-    if n < 1:
-        raise ValueError(f"expected n >= 1, got {n}")
-    begin = untrained if initialise is None else initialise
-    sites = rec.units.sites
-    scores = []
-    for number in show_progress(range(seed, seed + n), progress, "untrained networks"):
-        model = begin(rec.model, number)
-        new = record(model, sites, rec.inputs, rec.targets, loss=rec.loss, device=rec.device)
-        scores.append(search(new, seed=number, **options).score.log_ratio)
-    return NullDistribution(observed, np.array(scores), False, "log2 score, untrained networks")
-
-
-def untrained(model: nn.Module, seed: int) -> nn.Module:
-    """A copy of the network with every layer's parameters drawn anew.
-
-    Raises:
-        ValueError: A layer with parameters of its own has no `reset_parameters`.
-    """
-    copy = deepcopy(model)
-    with isolated_rng(seed):
-        for name, layer in copy.named_modules():
-            reset = getattr(layer, "reset_parameters", None)
-            if callable(reset):
-                reset()
-            elif any(True for _ in layer.parameters(recurse=False)):
-                raise ValueError(
-                    f"layer {name!r} ({type(layer).__name__}) has parameters and no "
-                    "reset_parameters(): pass initialise=(model, seed) -> untrained model"
-                )
-    return copy

@@ -9,7 +9,7 @@ from infoflow._kernels.sums import close_gap, shift
 
 
 @njit(cache=True)
-def _uniform(state):
+def uniform(state):
     """A draw from [0, 1) by splitmix64; `state` is one uint64, changed in place."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
     z = state[0]
@@ -43,7 +43,7 @@ def _vertex_moves(B, sums, labels, sizes, k, bounds, order, state):
     gained = 0.0
     moved = True
     for i in range(n - 1, 0, -1):
-        j = int(_uniform(state) * (i + 1))
+        j = int(uniform(state) * (i + 1))
         order[i], order[j] = order[j], order[i]
     while moved:
         moved = False
@@ -127,28 +127,28 @@ def _perturb(B, sums, labels, sizes, k, bounds, state):
     """Split a cluster, merge two, or throw some units elsewhere, at random; returns k and ΔQ."""
     n = B.shape[0]
     gained = 0.0
-    kind = int(_uniform(state) * 3)
+    kind = int(uniform(state) * 3)
     if kind == 0 and k < bounds[1]:  # split: each unit of one cluster leaves it with chance 1/2
-        source = labels[int(_uniform(state) * n)]
+        source = labels[int(uniform(state) * n)]
         new = k
         sums[new, :n] = 0.0
         for i in range(n):
-            if labels[i] == source and sizes[source] > 1 and _uniform(state) < 0.5:
+            if labels[i] == source and sizes[source] > 1 and uniform(state) < 0.5:
                 gained += 2.0 * (sums[new, i] - sums[source, i])
                 shift(B, sums, labels, sizes, i, new)
         return (k + 1 if sizes[new] else k), gained
     if kind == 1 and k > max(bounds[0], 2):  # merge
-        a = int(_uniform(state) * k)
-        b = int(_uniform(state) * (k - 1))
+        a = int(uniform(state) * k)
+        b = int(uniform(state) * (k - 1))
         b += b >= a
         for i in range(n):
             if labels[i] == b:
                 gained += 2.0 * sums[a, i]
         return _merge(sums, labels, sizes, k, a, b), gained
-    throws = 2 + int(_uniform(state) * max(2.0, 0.25 * n))
+    throws = 2 + int(uniform(state) * max(2.0, 0.25 * n))
     for _ in range(throws):
-        i = int(_uniform(state) * n)
-        c = int(_uniform(state) * k)
+        i = int(uniform(state) * n)
+        c = int(uniform(state) * k)
         own = labels[i]
         if c != own and sizes[own] > 1:
             gained += 2.0 * (sums[c, i] - sums[own, i])

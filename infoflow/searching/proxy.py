@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from infoflow.clustering import modularity
-from infoflow.exchanges import ExchangeMeter, PartitionLike
+from infoflow.exchanges import ExchangeMeter
 from infoflow.exchanges.weighting import Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
@@ -17,9 +16,6 @@ from infoflow.searching.interface import interface, mean_hessian, unit_jacobians
 from infoflow.searching.seeds import available
 from infoflow.searching.surrogate import Proxy, flow_proxy
 from infoflow.unit_similarity import similarities as all_similarities
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def proxies(
@@ -102,45 +98,3 @@ def ncut(matrix: np.ndarray, partition: Partition) -> float:
 def _minus_q(matrix: np.ndarray, partition: Partition) -> float:
     used = ~partition.unused
     return -float(modularity(matrix * np.outer(used, used), partition))
-
-
-def proxy_table(
-    proxies: Mapping[str, Callable[[Partition], float]],
-    partitions: Iterable[PartitionLike],
-    meter: ExchangeMeter,
-    weighting: Weighting = "ncut",
-) -> pd.DataFrame:
-    """Every proxy beside the true exchange, and how well it ranks these partitions.
-
-    Args:
-        proxies: By name.
-        partitions: Best with equal numbers of modules: more modules exchange more.
-        meter: Measures truly.
-        weighting: Of the true exchange.
-
-    Returns:
-        One row a proxy, best first: `spearman` with the weighted exchange, and `regret`: (the
-        exchange of the partition it likes best - the least) / (mean - least), 0 where it finds the
-        best of them and 1 where it does no better than chance.
-
-    Raises:
-        ValueError: Fewer than three partitions.
-    """
-    import pandas as pd
-    from scipy.stats import spearmanr
-
-    cleaned = [meter.checked(p) for p in partitions]
-    if len(cleaned) < 3:
-        raise ValueError(f"expected at least 3 partitions to rank, got {len(cleaned)}")
-    true = meter.values(cleaned, weighting)[:, 0]
-    rows = {}
-    for name, proxy in proxies.items():
-        guess = np.array([proxy(p) for p in cleaned])
-        told = len(np.unique(guess)) > 1 and len(np.unique(true)) > 1
-        spread = true.mean() - true.min()
-        rows[name] = {
-            "spearman": float(spearmanr(guess, true)[0]) if told else float("nan"),  # type: ignore[arg-type]
-            "regret": float((true[guess.argmin()] - true.min()) / spread) if spread > 0 else 0.0,
-        }
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("proxy")
-    return table.sort_values("spearman", ascending=False)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from infoflow._kernels.search import _uniform
+from infoflow.clustering._kernel import uniform
 
 PLAIN, APART, LEAST, EACH = range(4)
 
@@ -128,10 +128,10 @@ def annealed(graph, labels, k, steps, hot, cold, state):
     best, least = labels.copy(), value
     for step in range(steps):
         temperature = hot * (cold / hot) ** (step / steps)
-        i, j = int(_uniform(state) * n), int(_uniform(state) * n)
-        own, target = labels[i], int(_uniform(state) * (k - 1))
+        i, j = int(uniform(state) * n), int(uniform(state) * n)
+        own, target = labels[i], int(uniform(state) * (k - 1))
         target += target >= own
-        exchange = sizes[own] == 1 or _uniform(state) < 0.3
+        exchange = sizes[own] == 1 or uniform(state) < 0.3
         if exchange:  # the first half is made, and taken back if the whole is not wanted
             target = labels[j]
             if target == own:
@@ -140,7 +140,7 @@ def annealed(graph, labels, k, steps, hot, cold, state):
             found = value_after(graph, kept, labels, j, own)
         else:
             found = value_after(graph, kept, labels, i, target)
-        if found <= value or _uniform(state) < np.exp((value - found) / temperature):
+        if found <= value or uniform(state) < np.exp((value - found) / temperature):
             move(graph, kept, labels, j if exchange else i, own if exchange else target)
             value = found
         elif exchange:
