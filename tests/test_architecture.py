@@ -15,7 +15,7 @@ STAGES = (
     ("basis", "partition", "_kernels"),
     ("site", "units"),
     ("data", "models", "_hooks", "_inputs", "_safety"),
-    ("train", "recording", "checkpoint", "stacked"),
+    ("train", "recording", "checkpoint"),
     ("interventions", "unit_similarity", "clustering", "agreements"),
     ("information",),
     ("exchanges",),
