@@ -16,7 +16,7 @@ STAGES = (
     ("site", "units", "module_tree"),
     ("data", "models", "_hooks", "_inputs", "_safety"),
     ("discovery",),
-    ("train", "recording", "checkpoint", "stacked"),
+    ("train", "recording", "checkpoint"),
     ("interventions", "unit_similarity", "clustering", "agreements"),
     ("information", "checking"),
     ("exchanges",),
