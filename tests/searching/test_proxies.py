@@ -1,5 +1,6 @@
 """Proxies: cheap numbers beside the true exchange."""
 
+
 import numpy as np
 import pytest
 import torch
