@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,6 +40,7 @@ class Recording:
         batch_size: Rows per forward pass.
         device: Where forward passes run.
         versions: Edit counts of parameters and data, to notice a model changed since.
+        cache: What later stages computed from the recording and keep with it.
     """
 
     model: nn.Module
@@ -80,6 +82,10 @@ class Recording:
         in place on what it is given."""
         view = isinstance(index, slice)
         return tuple(x[index].to(self.device, copy=view) for x in self.inputs)
+
+    def kept(self, kind: type[Kept]) -> Kept:
+        """What a later stage keeps with this recording: one object of each kind, made empty."""
+        return self.cache.setdefault(kind, kind())
 
     def check_current(self) -> None:
         """Raises:
