@@ -10,6 +10,7 @@ from typing import Any
 from infoflow._files import write_atomically
 from infoflow._provenance import versions
 from infoflow.comparing import Comparison
+from infoflow.plot import check_installed
 
 CONFIG = "config.json"
 
@@ -17,10 +18,14 @@ CONFIG = "config.json"
 def prepare_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
     """The folder of a run, made if missing. Only an earlier run is ever written over.
 
+    Asked for before a run; so what its figures and report need is checked here, too.
+
     Raises:
+        ImportError: matplotlib or jinja2 is missing.
         FileExistsError: It holds an earlier run and `overwrite` is False, or it holds other files.
         NotADirectoryError: It is a file.
     """
+    check_installed("matplotlib", "jinja2")
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; choose a folder with --out")
