@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,17 @@ KIND_COLORS = {
     "search trail": "#CC79A7",
 }
 """Where a partition of the common set comes from."""
+
+
+def check_installed(*packages: str) -> None:
+    """What figures (matplotlib) and reports (jinja2) need is there; asked before a run, not after.
+
+    Raises:
+        ImportError: One of the packages is missing.
+    """
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"plots need {' and '.join(missing)}: pip install 'infoflow[plot]'")
 
 
 def measure_color(measure: str) -> str:
@@ -307,10 +319,9 @@ def against(
 def _axes(ax: Any, size: tuple[float, float]) -> Any:
     if ax is not None:
         return ax
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'infoflow[plot]'") from error
+    check_installed("matplotlib")
+    from matplotlib.figure import Figure
+
     return Figure(figsize=size, layout="constrained").subplots()
 
 

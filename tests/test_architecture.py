@@ -12,6 +12,7 @@ PACKAGE = Path(infoflow.__file__).parent
 
 # A file may import from its own stage and from those above it in this list, never from below.
 STAGES = (
+    ("_files", "_provenance", "_pools", "sweep"),
     ("basis", "partition", "_kernels"),
     ("site", "units", "module_tree", "measured"),
     ("data", "models", "_hooks", "_inputs", "_safety"),
@@ -25,7 +26,6 @@ STAGES = (
     ("comparing",),
     ("plot", "reporting"),
     ("results",),
-    ("_pools", "sweep"),
     ("study",),
     ("cli",),
     ("__main__", "__init__"),

@@ -46,6 +46,16 @@ def test_demo_leaves_a_run_folder(tmp_path, capsys):
     assert "test accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
+def test_what_the_report_needs_is_asked_for_before_the_run(missing, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, missing, None)
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out), "--max-rows", "120", *EFFORT]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"infoflow: plots need {missing}: pip install")
+    assert "training" not in said.out and not out.exists()
+
+
 def test_analyze_takes_a_factory_and_layers(factory, tmp_path, capsys):
     out = tmp_path / "run"
     arguments = ["analyze", factory, "--layers", "0", "3", "--out", str(out), *EFFORT]

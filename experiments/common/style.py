@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infoflow.plot import MODULE_COLORS
+from infoflow.plot import MODULE_COLORS, check_installed
 from infoflow.study import Table
 
 # 2 x 2 x 2 (figure 2 of the 2022 paper): columns are moments or gradients, upstream then
@@ -91,10 +91,9 @@ def styled() -> AbstractContextManager[None]:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'infoflow[plot]'") from error
+    check_installed("matplotlib")
+    from matplotlib import rc_context
+
     return rc_context(SETTINGS)
 
 

@@ -18,6 +18,7 @@ from experiments.lange2022.networks import LAYERS, LEAST_ACCURACY, task_networks
 from experiments.lange2022.settings import tasks
 from infoflow.data import load_mnist
 from infoflow.exchanges.weighting import Weighting
+from infoflow.plot import check_installed
 from infoflow.recording import record
 from infoflow.sweep import Sweep, sweep
 
@@ -143,11 +144,13 @@ def main() -> None:
 
     study = tyro.cli(CausalStudy)
     try:
+        if study.study is not None:
+            check_installed("matplotlib")  # before training, not after it
         found = run(study)
         print(found)
         found.check()
         print(*finish(study.out, study.study), sep="\n")
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
         sys.exit(f"error: {error}")
 
 

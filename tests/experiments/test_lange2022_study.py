@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.causal_vs_q.study import main as causal_vs_q_main
 from experiments.lange2022 import claims as claim_module
+from experiments.lange2022.causal import main as causal_main
 from experiments.lange2022.claims import page
 from experiments.lange2022.draw import FIGURES, draw
 from experiments.lange2022.draw import main as draw_main
@@ -119,6 +123,18 @@ def test_the_command_line_says_what_is_wrong_in_one_line(
     monkeypatch.setattr("sys.argv", ["lange2022", *arguments])
     with pytest.raises(SystemExit, match=r"error: .*lacks train-images"):
         main()
+
+
+@pytest.mark.parametrize("command", [main, causal_main, causal_vs_q_main])
+def test_without_matplotlib_nothing_is_trained(
+    command: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    of_study = ["--study", str(tmp_path)] if command is causal_main else []
+    monkeypatch.setattr("sys.argv", ["study", "--out", str(tmp_path / "out"), *of_study])
+    with pytest.raises(SystemExit, match="plots need matplotlib"):
+        command()
+    assert not (tmp_path / "out").exists()
 
 
 def test_agreement_is_that_of_the_saved_partitions(tiny: Path) -> None:

@@ -1,4 +1,4 @@
-"""Networks of the search study."""
+"""Networks that several experiments build, and their recordings."""
 
 from __future__ import annotations
 
