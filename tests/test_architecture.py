@@ -12,7 +12,7 @@ PACKAGE = Path(infoflow.__file__).parent
 
 # A file may import from its own stage and from those above it in this list, never from below.
 STAGES = (
-    ("basis", "partition", "_kernels"),
+    ("basis", "partition", "_kernels", "rounding"),
     ("site", "units", "measured"),
     ("data", "models", "_hooks", "_inputs", "_safety"),
     ("train", "recording", "checkpoint", "stacked"),

@@ -24,7 +24,7 @@ from infoflow.information.tables import (
     fit_target,
     normal_codes,
 )
-from infoflow.information.targets import disjoint
+from infoflow.information.targets import disjoint, rounding
 from infoflow.measured import FLOW, Budget, Coding, Resolution
 from infoflow.recording import Recording
 from infoflow.units import UnitsLike
@@ -241,9 +241,12 @@ def _flags(
     cells: float,
     pool: Pool,
 ) -> tuple[str, ...]:
-    put_in = [rec[name][rows][:, inside] for name, inside in rec.units.by_layer(sent).items()]
+    put_in, slack = rec.units.by_layer(sent).items(), rounding(rec)
+    spreads = [np.ptp(rec[name][rows][:, inside].numpy(), axis=0) for name, inside in put_in]
+    still = [s.reshape(len(s), -1).max(1) <= slack[rec.units.indices(name)[inside]]
+             for s, (name, inside) in zip(spreads, put_in, strict=True)]  # fmt: skip
     found = {
-        "constant source": all(bool((values == values[:1]).all()) for values in put_in),
+        "constant source": all(bool(s.all()) for s in still),
         "constant target": bool((table.codes == table.codes[:1, :1]).all())
         and bool((np.ptp(normal_codes(rec, aim, pool), axis=0) == 0).all()),
         "too many codes": cells >= TOO_MANY_CELLS,
