@@ -19,14 +19,16 @@ from infoflow.information.tables import (
     CodeTable,
     Pool,
     Target,
+    can_reach,
     code_tables,
     draw_rows,
     fit_target,
     normal_codes,
 )
-from infoflow.information.targets import disjoint, rounding
+from infoflow.information.targets import disjoint, normal_values, rounding
 from infoflow.measured import FLOW, Budget, Coding, Resolution
 from infoflow.recording import Recording
+from infoflow.rounding import snapped
 from infoflow.units import UnitsLike
 
 if TYPE_CHECKING:
@@ -37,6 +39,14 @@ TOO_MANY_CELLS = 0.5
 # A sample of a shuffled pass tells as much about one unit as that many runs of donors x contexts:
 # 3,000 of them had the spread of 200 x 100 runs (experiments/estimators).
 RUNS_PER_SHUFFLED_SAMPLE = 6
+
+
+# Shares of log2 of the code from which on the code, rather than the network, may be the limit.
+SATURATED = 0.95
+_WHAT_TO_DO = {
+    "saturated code": " (raise bins=, see resolution_sweep, or use coding='units')",
+    "out of reach": " (the target does not come after the source)",
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,9 @@ class Flow:
             null at least as large (add-one), and the distance in its standard deviations.
         floor: 95th percentile of that null in bits (detection floor), or None.
         flags: What makes the number trivial or doubtful: "constant source" (all donors alike),
-            "constant target" (one code only), "too many codes".
+            "constant target" (one code only), "too many codes", "saturated code" (the bits are
+            near log2 of the code, which is blunter than the target: the code is the limit),
+            "out of reach" (nothing the source does moves the target; see `reachable`).
     """
 
     bits: float
@@ -90,6 +102,11 @@ class Flow:
         """False when the codes are too many for the number of contexts."""
         return self.cells_per_sample < TOO_MANY_CELLS
 
+    @property
+    def reachable(self) -> bool:
+        """False when no unit of the target comes after the source, or none moved with it."""
+        return "out of reach" not in self.flags
+
     def to_frame(self) -> pd.DataFrame:
         """One row with every attribute."""
         import pandas as pd
@@ -98,7 +115,7 @@ class Flow:
 
     def __repr__(self) -> str:
         p = "" if self.p_value is None else f", p={self.p_value:.3g}"
-        flags = f"; {', '.join(self.flags)}" if self.flags else ""
+        flags = "".join(f"; {flag}{_WHAT_TO_DO.get(flag, '')}" for flag in self.flags)
         return (
             f"Flow({self.bits:.4f} ± {self.se:.4f} bits, given context "
             f"{self.bits_given_context:.4f}, observational {self.observational_bits:.4f}{p}{flags})"
@@ -205,7 +222,7 @@ def flow(
         p_value=null and null.p_value,
         z=null and null.z,
         floor=null and null.floor,
-        flags=_flags(rec, sent, aim, rows, table, result.cells_per_sample, pool),
+        flags=_flags(rec, sent, aim, (rows, columns), table, result, pool),
     )
 
 
@@ -236,11 +253,12 @@ def _flags(
     rec: Recording,
     sent: np.ndarray,
     aim: Target,
-    rows: np.ndarray,
+    drawn: tuple[np.ndarray, np.ndarray],
     table: CodeTable,
-    cells: float,
+    result: TableFlow,
     pool: Pool,
 ) -> tuple[str, ...]:
+    rows = drawn[0]
     put_in, slack = rec.units.by_layer(sent).items(), rounding(rec)
     spreads = [np.ptp(rec[name][rows][:, inside].numpy(), axis=0) for name, inside in put_in]
     still = [s.reshape(len(s), -1).max(1) <= slack[rec.units.indices(name)[inside]]
@@ -249,6 +267,25 @@ def _flags(
         "constant source": all(bool(s.all()) for s in still),
         "constant target": bool((table.codes == table.codes[:1, :1]).all())
         and bool((np.ptp(normal_codes(rec, aim, pool), axis=0) == 0).all()),
-        "too many codes": cells >= TOO_MANY_CELLS,
+        "too many codes": result.cells_per_sample >= TOO_MANY_CELLS,
+        "saturated code": _saturated(rec, aim, result, pool),
+        "out of reach": not result.given_context.any()
+        and not can_reach(rec, sent, aim, drawn, pool),
     }
     return tuple(name for name, is_so in found.items() if is_so)
+
+
+def _saturated(rec: Recording, aim: Target, result: TableFlow, pool: Pool) -> bool:
+    """Whether a column's bits are about all that its code can hold, and less than the target can:
+    it has more levels than there are codes."""
+    if aim.coder is None:
+        return False
+    full = result.given_context >= SATURATED * np.log2(aim.coder.n_codes)
+    if not full.any():
+        return False
+    values = normal_values(rec, aim.units, pool)
+    if aim.columns > 1:
+        values = values[:, full]
+    distinct = snapped(values, rounding(rec)[aim.units if aim.columns == 1 else aim.units[full]])
+    each = [distinct] if aim.columns == 1 else [column[:, None] for column in distinct.T]
+    return any(len(np.unique(rows, axis=0)) > aim.coder.n_codes for rows in each)
