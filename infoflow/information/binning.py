@@ -55,13 +55,18 @@ class UnitBins:
 
     @cached_property
     def _single(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self._prepared(np.dtype(np.float32))
+        return self._rounded(np.dtype(np.float32))
 
     @cached_property
     def _double(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self._prepared(np.dtype(np.float64))
+        return self._rounded(np.dtype(np.float64))
 
-    def _prepared(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def prepared(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Edges `(bins - 1, n)` and the range `(n,)`, `(n,)`, as the kernels compare them with
+        values of that type, float32 or float64."""
+        return self._single if dtype == np.float32 else self._double
+
+    def _rounded(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Edges `(bins - 1, n)` and the range widened by rounding, for values of that type.
 
         An edge is rounded down to the type: then value > edge says the same as in float64.
@@ -86,7 +91,7 @@ class UnitBins:
 
         if values.dtype != np.float32:
             values = values.astype(np.float64, copy=False)
-        edges, low, high = self._single if values.dtype == np.float32 else self._double
+        edges, low, high = self.prepared(values.dtype)
         outside = np.zeros(values.shape[1], dtype=np.int32)
         values = np.ascontiguousarray(values)
         if encode_units(values, edges, self.zero, low, high, places, out, outside):

@@ -57,7 +57,8 @@ class Flow:
         bits: I(do(S); T), the donor unknown to the context.
         bits_given_context: E_x H(T | context x) under do(S): what T learns when its other inputs
             are known. Never less than `bits` but for noise; see `synergy`.
-        observational_bits: I(S; T) in the normal run, common causes included.
+        observational_bits: I(S; T) in the normal run, common causes included; nan where positions
+            are samples and those of source and target do not pair up.
         se, se_given_context: Standard errors over donors and contexts.
         out_of_range: Share of target values outside the range of the normal run.
         n_donors, n_contexts: What was run.
@@ -196,7 +197,8 @@ def flow(
     aim = table.target
     result = table_flow(table.codes, table.n_codes, correct=correct, estimator=correction)
     few_runs = len(rows) * len(columns) <= RUNS_PER_SHUFFLED_SAMPLE * len(rec)
-    single = len(sent) == 1 and donors != "all" and aim.coder is not None and few_runs
+    paired = pool != "positions" or _as_many_positions(rec, sent, seen)
+    single = paired and len(sent) == 1 and donors != "all" and aim.coder is not None and few_runs
     if single:
         plain = shuffled_flow(
             rec, sent, aim, bins=bins, pool=pool, correction=correction, seed=seed, n_null=n_null
@@ -209,7 +211,9 @@ def flow(
         bits_given_context=float(result.given_context.sum()),
         observational_bits=observed_information(
             rec, sent, aim, bins=bins, pool=pool, correction=correction, seed=seed
-        ),
+        )
+        if paired
+        else float("nan"),
         se=plain.se,
         se_given_context=two_way_se(_by_context(result.pointwise_given_context, len(columns))),
         out_of_range=table.out_of_range,
@@ -273,6 +277,12 @@ def _flags(
         and not can_reach(rec, sent, aim, drawn, pool),
     }
     return tuple(name for name, is_so in found.items() if is_so)
+
+
+def _as_many_positions(rec: Recording, sent: np.ndarray, seen: np.ndarray) -> bool:
+    """Whether each position of the source has one of the target beside it."""
+    layers = np.unique(rec.units.layer_index[np.concatenate([sent, seen])])
+    return len({rec[rec.units.layers[i]].shape[2:] for i in layers}) == 1
 
 
 def _saturated(rec: Recording, aim: Target, result: TableFlow, pool: Pool) -> bool:

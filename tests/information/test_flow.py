@@ -290,3 +290,13 @@ def test_a_target_that_nothing_reaches_is_flagged():
     alone = ifl.exchange(ifl.record(net, ["0"], torch.randn(100, 4)), [0, 0, 0, 1, 1, 1])
     assert not alone.reachable
     assert "no module reaches another" in repr(alone)
+
+
+def test_positions_of_source_and_target_need_not_be_as_many():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv1d(1, 3, 2), nn.Conv1d(3, 2, 2))
+    rec = ifl.record(net, ["0", "1"], torch.randn(40, 1, 8))
+    found = ifl.flow(rec, {"0": [0]}, {"1": [0]}, pool="positions", donors=20, contexts=20)
+    assert found.estimator == "donors x contexts"
+    assert found.bits_given_context > 0
+    assert np.isnan(found.observational_bits)
