@@ -15,6 +15,7 @@ from infoflow._inputs import Inputs, check_batch_size, check_data, collect, devi
 from infoflow._safety import evaluating, tensor_versions
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
+from infoflow.rounding import constant_units
 from infoflow.site import Site
 from infoflow.units import UnitSpace, unknown_name
 
@@ -182,11 +183,11 @@ def record(
         made = make_basis(kind, kept[name])
         kept[name] = made.coordinates(kept[name])
         resolved = tuple(replace(s, basis=made) if s.name == name else s for s in resolved)
-    unused = np.concatenate([_constant_units(values) for values in kept.values()])
+    unused = [constant_units(kept[s.name], rotated=s.basis is not None) for s in resolved]
     sizes = tuple(values.shape[1] for values in kept.values())
     return Recording(
         model=model,
-        units=UnitSpace(resolved, sizes, unused),
+        units=UnitSpace(resolved, sizes, np.concatenate(unused)),
         activations=kept,
         inputs=tensors,
         targets=targets,
@@ -325,11 +326,6 @@ def _check_finite(name: str, values: Tensor) -> None:
             f"{'...' if len(units) > 10 else ''} on {int(bad.flatten(1).any(1).sum())} samples; "
             "check the inputs' scale and the trained weights"
         )
-
-
-def _constant_units(values: Tensor) -> np.ndarray:
-    flat = values.transpose(0, 1).flatten(1)
-    return (flat.amax(1) == flat.amin(1)).numpy()
 
 
 def show_progress(items: Iterable[Any], progress: bool, label: str) -> Iterable[Any]:

@@ -38,6 +38,8 @@ class ExchangeMeter:
             200 x 100, several times slower).
         objective: Which exchange is weighed, and how where a call does not say; by default bits.
         traffic: What the weightings need, if it was computed before.
+        traffic_seed: Seed to compute it with; by default that of the draws.
+        left_out: `(n,)` bool; units that are in no module.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class ExchangeMeter:
         objective: Objective = BITS,
         *,
         traffic: Traffic | None = None,
+        traffic_seed: int | None = None,
+        left_out: np.ndarray | None = None,
     ) -> None:
         self.rec = rec
         self.draws = draws
@@ -58,8 +62,8 @@ class ExchangeMeter:
         self._values: dict[tuple[Partition, str], tuple[float, float]] = {}
         self._chance: dict[tuple[int, ...], tuple[float, float]] = {}
         self._traffic = traffic
-        self._traffic_seed = draws.seed
-        self.left_out = np.zeros(len(rec.units), dtype=bool)
+        self._traffic_seed = draws.seed if traffic_seed is None else traffic_seed
+        self.left_out = np.zeros(len(rec.units), dtype=bool) if left_out is None else left_out
         self._sender: Sender | None = None
         countable = draws.coding == "units" and draws.correction == "miller_madow"
         if countable and draws.pool != "positions" and isinstance(draws.bins, int):
@@ -197,10 +201,14 @@ class ExchangeMeter:
     def fresh(self) -> ExchangeMeter:
         """The same meter on donors and contexts drawn anew, for values without selection bias."""
         draws = replace(self.draws, seed=self.draws.seed + FRESH)
-        anew = ExchangeMeter(self.rec, draws, self.objective, traffic=self._traffic)
-        anew.left_out = self.left_out
-        anew._traffic_seed = self._traffic_seed  # the same traffic, whoever asks for it first
-        return anew
+        return ExchangeMeter(
+            self.rec,
+            draws,
+            self.objective,
+            traffic=self._traffic,
+            traffic_seed=self._traffic_seed,  # the same traffic, whoever asks for it first
+            left_out=self.left_out,
+        )
 
     def within(self, units: np.ndarray) -> ExchangeMeter:
         """The same meter for some of the units as if they were all there is: the others are in no
