@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from infoflow.measured import Null
 from infoflow.partition import Partition
 from infoflow.units import unknown_name
 
@@ -103,38 +103,9 @@ def element_similarity(a: PartitionLike, b: PartitionLike) -> float:
     return float((shared * shared / larger).sum() / len(left))
 
 
-@dataclass(frozen=True, eq=False)
-class ElementNull:
-    """Element-centric similarity beside its values for shuffled labels.
-
-    Attributes:
-        similarity: Of the partitions as they are.
-        null: `(n_shuffles,)` with the labels of one shuffled over the units.
-        p_value: Share of shuffles at least as similar, with the +1 correction.
-    """
-
-    similarity: float
-    null: np.ndarray
-    p_value: float
-
-    @property
-    def z(self) -> float:
-        """Standard deviations above the mean of the null; nan where the null never varies."""
-        spread = float(self.null.std())
-        if spread == 0:
-            return float("nan")
-        return (self.similarity - float(self.null.mean())) / spread
-
-    def __repr__(self) -> str:
-        return (
-            f"ElementNull(similarity={self.similarity:.4f}, null {self.null.mean():.4f} ± "
-            f"{self.null.std():.4f} of {len(self.null)} shuffles, p={self.p_value:.2g})"
-        )
-
-
 def element_null(
     a: PartitionLike, b: PartitionLike, *, n_shuffles: int = 5000, seed: int = 0
-) -> ElementNull:
+) -> Null:
     """Element-centric similarity against shuffles that keep both partitions' module sizes.
 
     Raises:
@@ -142,7 +113,7 @@ def element_null(
 
     Examples:
         >>> found = element_null(np.repeat([0, 1], 20), np.repeat([0, 1], 20), n_shuffles=99)
-        >>> found.similarity, found.p_value
+        >>> found.observed, found.p_value
         (1.0, 0.01)
     """
     from infoflow.clustering import _kernel_nulls as kernels
@@ -154,9 +125,7 @@ def element_null(
     uniforms = rng.random((n_shuffles, len(left)), dtype=np.float32)
     # copies: a read-only array is another type to numba, and would be compiled for again
     null = kernels.shuffled_similarity(left.copy(), right.copy(), uniforms)
-    found = element_similarity(left, right)
-    p_value = (1 + int((null >= found - 1e-12).sum())) / (1 + n_shuffles)
-    return ElementNull(found, null, p_value)
+    return Null(element_similarity(left, right), null, what="element similarity, labels shuffled")
 
 
 def agreement_matrix(

@@ -83,7 +83,7 @@ def test_units_unused_in_either_partition_do_not_count():
 def test_shuffles_have_the_mean_that_independent_labels_have():
     rng = np.random.default_rng(2)
     a, b = rng.integers(4, size=50), rng.integers(3, size=50)
-    null = element_null(a, b, n_shuffles=4000).null
+    null = element_null(a, b, n_shuffles=4000).values
     direct = [element_similarity(a, rng.permutation(b)) for _ in range(4000)]
     spread = np.hypot(null.std(), np.std(direct)) / np.sqrt(4000)
     assert abs(null.mean() - np.mean(direct)) < 5 * spread

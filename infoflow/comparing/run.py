@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -20,8 +21,7 @@ from infoflow.comparing.tracking import (
     correlations_by,
 )
 from infoflow.exchanges import ExchangeMeter, PartitionLike
-from infoflow.exchanges.weighting import Weighting
-from infoflow.information.binning import Bins, Coding
+from infoflow.measured import SEARCH, Bins, Budget, Coding, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching import SearchResult, search
@@ -43,8 +43,8 @@ def compare(
     samples: int = 40,
     same_size: int = 39,
     proxies: bool = True,
-    donors: int = 60,
-    contexts: int = 40,
+    donors: Budget = SEARCH.donors,
+    contexts: Budget = SEARCH.contexts,
     bins: Bins = 10,
     coding: Coding = "units",
     q_method: QMethod = "default",
@@ -95,15 +95,8 @@ def compare(
         >>> "causal search" in cmp.partitions.index, "hess" in cmp.skipped
         (True, True)
     """
-    meter = ExchangeMeter(
-        rec,
-        donors=donors,
-        contexts=contexts,
-        bins=bins,
-        coding=coding,
-        seed=seed,
-        given_context=given_context,
-    )
+    draws = replace(SEARCH, donors=donors, contexts=contexts, bins=bins, coding=coding, seed=seed)
+    meter = ExchangeMeter(rec, draws, Objective(weighting, given_context))
     used = _divided(rec, meter, methods, same_size, n_modules)
     found = graphs(rec, meter, progress=progress)
     labels, modules = q_partitions(
@@ -117,6 +110,7 @@ def compare(
         "budget": budget,
         "seed": seed,
         "meter": meter,
+        "given_context": given_context,
     }
     starts = [p for p in labels.values() if p.n_modules >= 2]
     searches = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from infoflow.exchanges import ExchangeMeter
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import SEARCH, Budget, Weighting
 from infoflow.module_tree import Division, ModuleTree, grown
 from infoflow.recording import Recording
 from infoflow.searching.null import shuffled_units
@@ -23,8 +24,8 @@ def hierarchy(
     min_size: int = 4,
     max_depth: int = 6,
     n_null: int = 99,
-    donors: int = 60,
-    contexts: int = 40,
+    donors: Budget = SEARCH.donors,
+    contexts: Budget = SEARCH.contexts,
     seed: int = 0,
     **options: Any,
 ) -> ModuleTree:
@@ -61,7 +62,7 @@ def hierarchy(
             f"expected alpha in [{1 / (n_null + 1):.3g}, 1): {n_null} shuffles tell no smaller "
             f"p-value; got {alpha}"
         )
-    meter = ExchangeMeter(rec, donors=donors, contexts=contexts, seed=seed)
+    meter = ExchangeMeter(rec, replace(SEARCH, donors=donors, contexts=contexts, seed=seed))
     min_size = max(min_size, 2)
 
     def divide(units: np.ndarray) -> Division | str:

@@ -1,5 +1,7 @@
 """Modules within modules, and what chance gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
-from infoflow.searching.null import NullDistribution, shuffled_units
+from infoflow.measured import SCORE, Null
+from infoflow.searching.null import shuffled_units
 from infoflow.searching.tree import hierarchy
 
 
@@ -63,7 +66,7 @@ def test_a_fully_mixed_layer_is_not_divided():
 
 def test_within_a_module_the_other_units_send_and_receive_nothing():
     rec, track = nested()
-    meter = ExchangeMeter(rec, donors=15, contexts=15)
+    meter = ExchangeMeter(rec, replace(SCORE, donors=15, contexts=15))
     half = np.flatnonzero(track < 2)
     inside = meter.within(half)
     labels = np.where(track < 2, track, 5)
@@ -78,7 +81,7 @@ def test_within_a_module_the_other_units_send_and_receive_nothing():
 
 def test_planted_modules_beat_every_shuffle_and_random_ones_do_not():
     rec, track = nested()
-    meter = ExchangeMeter(rec, donors=15, contexts=15)
+    meter = ExchangeMeter(rec, replace(SCORE, donors=15, contexts=15))
     assert shuffled_units(meter, track // 2, n=39).p_value == 1 / 40
     chance = np.random.default_rng(0).permutation(track // 2)
     assert shuffled_units(meter, chance, n=39).p_value > 1 / 40
@@ -86,9 +89,9 @@ def test_planted_modules_beat_every_shuffle_and_random_ones_do_not():
 
 def test_p_value_counts_the_observed_one_in():
     null = np.array([1.0, 2.0, 3.0])
-    assert NullDistribution(0.5, null, True, "x").p_value == 1 / 4
-    assert NullDistribution(2.0, null, True, "x").p_value == 3 / 4
-    assert NullDistribution(2.5, null, False, "x").p_value == 2 / 4
+    assert Null(0.5, null, True, "x").p_value == 1 / 4
+    assert Null(2.0, null, True, "x").p_value == 3 / 4
+    assert Null(2.5, null, False, "x").p_value == 2 / 4
 
 
 @pytest.mark.parametrize(
