@@ -1,21 +1,21 @@
-"""Agreement of two partitions of the same units, units unused in either left out."""
+"""Agreement of two partitions of the same units."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from infoflow.measured import Null
-from infoflow.partition import Partition
+from infoflow.partition import PartitionLike, as_partition
 from infoflow.units import unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PartitionLike = Partition | np.ndarray | Iterable[int]
+Unused = Literal["drop", "cluster"]
 
 # Our names of the measures of clusim (Gates & Ahn 2019) for flat clusterings.
 _CLUSIM: dict[str, tuple[str, dict[str, Any]]] = {
@@ -31,22 +31,25 @@ MEASURES = tuple(_CLUSIM)
 """Names that `agreement` knows."""
 
 
-def agreement(a: PartitionLike, b: PartitionLike, *, measure: str = "element") -> float:
+def agreement(
+    a: PartitionLike, b: PartitionLike, *, measure: str = "element", unused: Unused = "drop"
+) -> float:
     """How far two partitions agree, by one of the `MEASURES` (Gates & Ahn 2019).
 
-    Units unused in either are left out: a shared "dead" cluster would count as agreement (it
-    lifted unrelated partitions from .257 to .373).
-
     Args:
-        a: Partition, or integer labels.
-        b: Partition of the same units.
+        a: Partition, integer labels, or a result that holds one (`Modules`, `SearchResult`).
+        b: Likewise, of the same units.
         measure: `"element"`: element-centric similarity (Gates et al. 2019), 1 when equal.
             `"nmi"`, `"ami"` (normalised, adjusted mutual information), `"ari"` (adjusted Rand),
             `"rmi"` (reduced mutual information, 1 when equal), `"vi"` (variation of information in
             bits: a distance).
+        unused: `"drop"`: units unused in either are left out. `"cluster"`: those unused in one are
+            a cluster of their own in it (Lange et al. 2022, A.1); a shared one counts as agreement
+            (it lifted unrelated partitions from .257 to .373).
 
     Raises:
-        ValueError: Partitions of different length, or no unit used in both.
+        ValueError: Partitions of different length, no unit used in both (`"drop"`), or another
+            word for `unused`.
         KeyError: An unknown measure; near misses are named.
 
     Examples:
@@ -54,14 +57,16 @@ def agreement(a: PartitionLike, b: PartitionLike, *, measure: str = "element") -
         1.0
         >>> round(agreement([0, 0, 1, 1, -1], [0, 1, 1, 1, 1]), 9)
         0.541666667
+        >>> round(agreement([0, 0, 1, 1, -1], [0, 1, 1, 1, 1], unused="cluster"), 9)
+        0.4
         >>> agreement([0, 0, 1, 1], [0, 0, 1, 1], measure="vi")
         0.0
     """
     if measure not in _CLUSIM:
         raise KeyError(unknown_name("agreement measure", measure, MEASURES))
-    left, right = _both_used(a, b)
     if measure == "element":
-        return element_similarity(left, right)
+        return element_similarity(a, b, unused=unused)
+    left, right = _compared(a, b, unused)
     import clusim.sim
     from clusim.clustering import Clustering
 
@@ -76,21 +81,20 @@ def agreement(a: PartitionLike, b: PartitionLike, *, measure: str = "element") -
         return float(getattr(clusim.sim, name)(first, second, **options))
 
 
-def element_similarity(a: PartitionLike, b: PartitionLike) -> float:
+def element_similarity(a: PartitionLike, b: PartitionLike, *, unused: Unused = "drop") -> float:
     """Element-centric similarity of flat partitions from their contingency table.
 
     For partitions the personalised PageRank distance of Gates et al. (2019) reduces to
     (1/n) Σ_{AB} m_AB² / max(|A|, |B|), m_AB the units that module A of one and B of the other
     share: the same number as clusim's, without its n × n matrices.
 
-    Raises:
-        ValueError: Partitions of different length, or no unit used in both.
+    Args and errors as for `agreement`.
 
     Examples:
         >>> element_similarity([0, 0, 0, 0], [0, 0, 1, 1])
         0.5
     """
-    left, right = _both_used(a, b)
+    left, right = _compared(a, b, unused)
     rows, columns = int(left.max()) + 1, int(right.max()) + 1
     if rows * columns > 16 * len(left):  # mostly empty: count only the cells that occur
         cells, shared = np.unique(left * columns + right, return_counts=True)
@@ -120,7 +124,7 @@ def element_null(
 
     if n_shuffles < 1:
         raise ValueError(f"n_shuffles: expected at least 1, got {n_shuffles}")
-    left, right = _both_used(a, b)
+    left, right = _compared(a, b, "drop")
     rng = np.random.default_rng(seed)
     uniforms = rng.random((n_shuffles, len(left)), dtype=np.float32)
     # copies: a read-only array is another type to numba, and would be compiled for again
@@ -129,9 +133,11 @@ def element_null(
 
 
 def agreement_matrix(
-    partitions: Mapping[str, PartitionLike], *, measure: str = "element"
+    partitions: Mapping[str, PartitionLike], *, measure: str = "element", unused: Unused = "drop"
 ) -> pd.DataFrame:
     """Agreement of every pair of named partitions (figure 4 of Lange et al. 2022).
+
+    Args and errors as for `agreement`.
 
     Examples:
         >>> agreement_matrix({"cov": [0, 0, 1, 1], "hess": [0, 1, 0, 1]}).round(9)
@@ -143,24 +149,32 @@ def agreement_matrix(
 
     names = list(partitions)
     values = [
-        [agreement(partitions[a], partitions[b], measure=measure) for b in names] for a in names
+        [agreement(partitions[a], partitions[b], measure=measure, unused=unused) for b in names]
+        for a in names
     ]
     return pd.DataFrame(values, index=names, columns=names)
 
 
-def _both_used(a: PartitionLike, b: PartitionLike) -> tuple[np.ndarray, np.ndarray]:
-    """Canonical labels of the units that both partitions use."""
-    first, second = (x if isinstance(x, Partition) else Partition(x) for x in (a, b))
+def _compared(a: PartitionLike, b: PartitionLike, unused: Unused) -> tuple[np.ndarray, np.ndarray]:
+    """Canonical labels of the units that are compared, all at least 0."""
+    if unused not in get_args(Unused):
+        raise ValueError(f"unused: expected 'drop' or 'cluster', got {unused!r}")
+    first, second = as_partition(a), as_partition(b)
     if len(first) != len(second):
         raise ValueError(
             f"expected partitions of the same units, got {len(first)} and {len(second)} units"
         )
+    if unused == "cluster" and len(first):
+        return tuple(np.where(p.unused, p.n_modules, p.labels) for p in (first, second))  # type: ignore[return-value]
     both = ~(first.unused | second.unused)
     if both.all() and len(both):
         return first.labels, second.labels
     if not both.any():
-        raise ValueError(f"no unit of {len(first)} is used in both partitions")
-    return Partition(first.labels[both]).labels, Partition(second.labels[both]).labels
+        raise ValueError(
+            f"no unit of {len(first)} is used in both partitions; unused='cluster' compares them "
+            "with unused units as a cluster"
+        )
+    return first.restrict(both).labels, second.restrict(both).labels
 
 
 def _single(labels: np.ndarray) -> bool:

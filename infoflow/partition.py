@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -115,6 +116,20 @@ class Partition:
         labels[np.asarray(units)] = self._labels
         return Partition(labels)
 
+    def shuffled(self, rng: np.random.Generator, units: np.ndarray | None = None) -> Partition:
+        """The modules of some units (None: of all used ones) dealt to them anew; all module sizes
+        stay.
+
+        Examples:
+            >>> p = Partition([0, 0, 1, 1, 1, -1]).shuffled(np.random.default_rng(0))
+            >>> sorted(p.sizes.tolist()), p.unused.tolist()
+            ([2, 3], [False, False, False, False, False, True])
+        """
+        among = np.flatnonzero(~self.unused) if units is None else units
+        labels = self._labels.copy()
+        labels[among] = rng.permutation(labels[among])
+        return Partition(labels)
+
     def without(self, unused: np.ndarray) -> Partition:
         """The same partition with the units where `unused` is True set to -1."""
         return Partition(np.where(unused, -1, self._labels))
@@ -134,3 +149,28 @@ class Partition:
         unused = int(self.unused.sum())
         tail = f", {unused} unused" if unused else ""
         return f"Partition({len(self)} units in {self.n_modules} modules of {sizes}{more}{tail})"
+
+
+class HasPartition(Protocol):
+    """A result that holds a partition: `Modules`, `SearchResult`, `Exchange`, ..."""
+
+    @property
+    def partition(self) -> Partition: ...
+
+
+PartitionLike = Partition | HasPartition | Iterable[int]
+"""What is taken wherever a partition is asked for."""
+
+
+def as_partition(given: PartitionLike) -> Partition:
+    """The partition of a result, or that with these labels.
+
+    Raises:
+        ValueError: Not one integer label per unit.
+    """
+    if isinstance(given, Partition):
+        return given
+    held = getattr(given, "partition", None)
+    if isinstance(held, Partition):
+        return held
+    return Partition(given if isinstance(given, np.ndarray) else list(given))  # type: ignore[arg-type]

@@ -6,7 +6,6 @@ import numpy as np
 
 from infoflow.exchanges import ExchangeMeter, PartitionLike
 from infoflow.measured import Null, Weighting
-from infoflow.partition import Partition
 
 
 def shuffled_units(
@@ -40,10 +39,10 @@ def shuffled_units(
     layer = meter.rec.units.layer_index
     drawn = []
     for _ in range(n):
-        labels = cleaned.labels.copy()
+        shuffled = cleaned
         for position in np.unique(layer):
             own = np.flatnonzero((layer == position) & ~cleaned.unused)
-            labels[own] = rng.permutation(labels[own])
-        drawn.append(Partition(labels))
+            shuffled = shuffled.shuffled(rng, own)
+        drawn.append(shuffled)
     values = meter.values([cleaned, *drawn], weighting)[:, 0]
     return Null(float(values[0]), values[1:], True, f"{weighting}, units shuffled")
