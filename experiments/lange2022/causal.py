@@ -11,12 +11,14 @@ from typing import Any, Literal
 
 from torch.nn.functional import cross_entropy
 
+from experiments.common.causal_rows import measure_causal
+from experiments.common.layer_rows import classifier_facts
+from experiments.common.style import save_figure
 from experiments.lange2022.networks import LAYERS, LEAST_ACCURACY, task_networks
 from experiments.lange2022.settings import tasks
 from infoflow.data import load_mnist
 from infoflow.exchanges.weighting import Weighting
 from infoflow.recording import record
-from infoflow.study import measure_causal, network_facts, save_figure
 from infoflow.sweep import Sweep, sweep
 
 PER_TASK = 27  # untrained networks in one task
@@ -84,7 +86,7 @@ def measure_causal_networks(
     found = task_networks(seed, networks, dataset=dataset, data_dir=data_dir, max_epochs=max_epochs)
     for about, result, data in found:
         rec = record(result.model, list(LAYERS), data.test_x, data.test_y, loss=cross_entropy)
-        facts = {**about, **network_facts(rec)}
+        facts = {**about, **classifier_facts(rec)}
         if about["trained"] and facts["test_accuracy"] < LEAST_ACCURACY:
             continue
         for weighting, times in BUDGETS.items():

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -57,6 +57,25 @@ class _Inputs:
         return None
 
 
+@dataclass(eq=False)
+class Guard:
+    """When to compare: the first rows, then whenever some more have been run.
+
+    A full pass of few rows takes as long as some hundred replayed ones, so that small chunks
+    share one.
+    """
+
+    since: int = 1 << 30
+
+    def due(self, rows: int, every: int = 1024) -> bool:
+        """These rows are run; are they to be compared?"""
+        self.since += rows
+        if self.since < every:
+            return False
+        self.since = 0
+        return True
+
+
 @dataclass(frozen=True, eq=False)
 class Replay:
     """How to run the model from a first intervention on.
@@ -66,12 +85,14 @@ class Replay:
         calls: The calls of a normal pass.
         first: The moment of the first intervention.
         answers: What calls that are over by then return.
+        guard: Says when rows of a run are to be compared with a full pass.
     """
 
     rec: Recording
     calls: Sequence[Call]
     first: int
     answers: Mapping[Key, Answer]
+    guard: Guard = field(default_factory=lambda: Guard())
 
     @cached_property
     def answered(self) -> dict[Key, Call]:
@@ -177,7 +198,7 @@ class Replay:
                 value = layer._call_impl(*args, **kwargs)
             else:
                 told = None if used is None else partial(used, call.key)
-                value = self.answers[call.key](index, told)
+                value = self.answers[call.key](index, (args, kwargs), told)
             for site, function in functions if call.end >= self.first else ():
                 if site.call in (None, "all", call.number):
                     changed = function(value, call.number)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +14,7 @@ from infoflow._hooks import call_hooks
 from infoflow._safety import Snapshot, evaluating
 from infoflow.interventions.budget import chunk_rows
 from infoflow.interventions.edits import Edit
-from infoflow.interventions.prepare import replay_for
+from infoflow.interventions.prepare import Replays, alike, replay_for
 from infoflow.interventions.replay import Replay
 from infoflow.interventions.rows import looked_at
 from infoflow.interventions.tables import ReplayError, Stop
@@ -53,7 +53,10 @@ class Run:
         for start in show_progress(range(0, len(self.contexts), step), progress, "interventions"):
             rows = slice(start, min(start + step, len(self.contexts)))
             with evaluating(self.rec.model, snapshot), torch.no_grad():
-                seen = self._one(plan, rows)
+                seen, reason = self._one(plan, rows)
+            if plan is not None and reason is not None:
+                self.rec.kept(Replays).give_up(plan, reason)
+                plan = None
             yield rows, seen
 
     def _step(self, plan: Replay | None) -> int:
@@ -67,18 +70,33 @@ class Run:
     def _seen(self) -> list[Site]:
         return [self.rec.units.site(name) for name in self.observe]
 
-    def _one(self, plan: Replay | None, rows: slice) -> dict[str, Tensor]:
+    def _one(self, plan: Replay | None, rows: slice) -> tuple[dict[str, Tensor], str | None]:
+        """What was observed, and why replay is to be given up."""
         if plan is None:
-            return self._full(rows)
+            return self._in_batches(rows), None
         try:
-            return self._replayed(plan, rows)
-        except ReplayError as error:
-            warnings.warn(
-                f"a replayed pass was given up ({error}); running a full one",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-            return self._full(rows)
+            seen = self._replayed(plan, rows)
+            reason = self._compared(rows, seen) if plan.guard.due(rows.stop - rows.start) else None
+        except Exception as error:  # where the full pass fails as well, that is what is raised
+            reason = f"{type(error).__name__}: {error}"
+        return (seen, None) if reason is None else (self._in_batches(rows), reason)
+
+    def _compared(self, rows: slice, seen: Mapping[str, Tensor], few: int = 4) -> str | None:
+        """What a full pass of a few of these rows gives different from what was `seen`."""
+        spare = max(rows.stop - rows.start - few, 0)
+        at = int(np.random.default_rng([rows.start, rows.stop]).integers(spare + 1))
+        full = self._full(slice(rows.start + at, min(rows.start + at + few, rows.stop)))
+        for name, right in full.items():
+            if not alike(seen[name][at : at + few], right, seen[name]):
+                return f"{name!r} under the intervention"
+        return None
+
+    def _in_batches(self, rows: slice) -> dict[str, Tensor]:
+        """By full passes of the recording's batch size."""
+        size = self.rec.batch_size
+        starts = range(rows.start, rows.stop, size)
+        parts = [self._full(slice(at, min(at + size, rows.stop))) for at in starts]
+        return {name: torch.cat([part[name] for part in parts]) for name in self.observe}
 
     def _full(self, rows: slice) -> dict[str, Tensor]:
         watched = _Watch(dict.fromkeys(self.observe))

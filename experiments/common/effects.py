@@ -1,58 +1,13 @@
-"""Effects with intervals: over seeds (Student's t) and over networks (bootstrap)."""
+"""Effects over seeds and over networks, the latter with bootstrap intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from infoflow.study.table import Table
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """An estimate and its 95 % interval; nan bounds where there is nothing to take one from."""
-
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def positive(self) -> bool:
-        """The whole interval lies above 0."""
-        return self.low > 0
-
-    @property
-    def negative(self) -> bool:
-        """The whole interval lies below 0."""
-        return self.high < 0
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
-
-
-def estimate(values: Table) -> Estimate:
-    """Mean over seeds with a 95 % interval, mean ± t s / sqrt(n) (Student's t, n - 1).
-
-    Args:
-        values: A Series, one value a seed; nan is left out.
-
-    Examples:
-        >>> import pandas as pd
-        >>> str(estimate(pd.Series([1.0, 2.0, 3.0])))
-        '+2.000 [-0.484, +4.484]'
-    """
-    from scipy.stats import t
-
-    values = values.dropna()
-    n = len(values)
-    if n < 2:
-        return Estimate(float(values.mean()), float("nan"), float("nan"))
-    half = float(t.ppf(0.975, n - 1) * values.std() / np.sqrt(n))
-    mean = float(values.mean())
-    return Estimate(mean, mean - half, mean + half)
+from infoflow.study import Estimate, Table
 
 
 def strong_minus_weak(

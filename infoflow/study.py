@@ -1,8 +1,13 @@
-"""The table of a study: saved rows, and how far the modules of different measures agree."""
+"""What a study of many networks keeps: rows as files, partitions as text, effects over seeds.
+
+`infoflow.sweep` runs a function over many settings; this is for the rows that it returns, and
+`infoflow.plot.against` draws them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,11 +15,48 @@ from typing import Any
 import numpy as np
 
 from infoflow.agreements import element_similarity
-from infoflow.study.text import decode
+from infoflow.partition import Partition
 from infoflow.unit_similarity import MEASURES
 
 Table = Any
 """A DataFrame or a Series: type checkers cannot follow what pandas returns."""
+
+LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
+
+
+def encode(partition: Partition) -> str:
+    """A partition as text: one letter a unit, `.` for unused; with more modules than the 64
+    letters, numbers with commas, -1 for unused.
+
+    Examples:
+        >>> encode(Partition([0, 0, 1, -1]))
+        '001.'
+        >>> encode(Partition([*range(65), -1]))[-9:]
+        ',63,64,-1'
+    """
+    labels = partition.labels.tolist()
+    if partition.n_modules > len(LETTERS):
+        return ",".join(map(str, labels))
+    return "".join("." if label < 0 else LETTERS[label] for label in labels)
+
+
+def decode(text: str) -> Partition:
+    """The partition that `encode` wrote.
+
+    Raises:
+        ValueError: Anything else.
+
+    Examples:
+        >>> decode('001.')
+        Partition(4 units in 2 modules of 2, 1, 1 unused)
+    """
+    if "," in text:
+        return Partition([int(label) for label in text.split(",")])
+    unknown = sorted(set(text) - {*LETTERS, "."})
+    if unknown:
+        raise ValueError(f"expected a partition written by encode, got {unknown} in {text[:40]!r}")
+    return Partition([-1 if letter == "." else LETTERS.index(letter) for letter in text])
+
 
 _TEXT = ("partition", "partition_default", "matrix", "versions", "git_commit", "config_hash")
 
@@ -104,3 +146,47 @@ def agreement_table(
             row[f"{a}|{b}"] = element_similarity(labels[a], labels[b]) if shared else np.nan
         found.append(row)
     return pd.DataFrame(found)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate and its 95 % interval; nan bounds where there is nothing to take one from."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def positive(self) -> bool:
+        """The whole interval lies above 0."""
+        return self.low > 0
+
+    @property
+    def negative(self) -> bool:
+        """The whole interval lies below 0."""
+        return self.high < 0
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+def estimate(values: Table) -> Estimate:
+    """Mean over seeds with a 95 % interval, mean ± t s / sqrt(n) (Student's t, n - 1).
+
+    Args:
+        values: A Series, one value a seed; nan is left out.
+
+    Examples:
+        >>> import pandas as pd
+        >>> str(estimate(pd.Series([1.0, 2.0, 3.0])))
+        '+2.000 [-0.484, +4.484]'
+    """
+    from scipy.stats import t
+
+    values = values.dropna()
+    n = len(values)
+    if n < 2:
+        return Estimate(float(values.mean()), float("nan"), float("nan"))
+    half = float(t.ppf(0.975, n - 1) * values.std() / np.sqrt(n))
+    mean = float(values.mean())
+    return Estimate(mean, mean - half, mean + half)

@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from experiments.common.matrix_text import encode_matrix
 from infoflow.clustering import Modules, find_modules
 from infoflow.recording import Recording
-from infoflow.study.text import encode, encode_matrix
+from infoflow.study import encode
 from infoflow.unit_similarity import similarities
 
 NEAR_ZERO = 1e-3  # "sparsity is the fraction of weights in [-1e-3, 1e-3]" (figure S1)
 
 
-def network_facts(rec: Recording) -> dict[str, float]:
+def classifier_facts(rec: Recording) -> dict[str, float]:
     """How a classifier does on the recorded inputs, and what its weights are like (figure S1).
 
     Returns:
@@ -33,7 +34,7 @@ def network_facts(rec: Recording) -> dict[str, float]:
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
         >>> x = torch.randn(50, 4)
         >>> rec = ifl.record(net, ["1"], x, net(x).argmax(1))
-        >>> network_facts(rec)["test_accuracy"]
+        >>> classifier_facts(rec)["test_accuracy"]
         1.0
     """
     targets, outputs = rec.targets, rec.outputs
@@ -77,8 +78,9 @@ def measure_modularity(
         Rows with `layer` and `measure`; `q_star`, `n_effective` (eq. 8) and `n_modules` by the
         paper's clustering (algorithms 1 to 3); `q_default` and `n_effective_default` by
         `find_modules`' own; `q_spectral`, `q_monte_carlo` and `q_monte_carlo_1000` by each half of
-        the paper's alone; `partition` and `partition_default` as text (`text.decode`); `matrix`.
-        A layer in which no unit resembles another has no modules: None, and empty text.
+        the paper's alone; `partition` and `partition_default` as text
+        (`infoflow.study.decode`); `matrix`. A layer in which no unit resembles another has no
+        modules: None, and empty text.
 
     Raises:
         ValueError: A measure that the recording does not allow.

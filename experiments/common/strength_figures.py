@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from infoflow.plot import similarity_matrix
-from infoflow.study.style import (
+from experiments.common.matrix_text import decode_matrix
+from experiments.common.style import (
     Columns,
     Family,
     families_of,
@@ -16,8 +16,8 @@ from infoflow.study.style import (
     new_figure,
     styled,
 )
-from infoflow.study.table import Table
-from infoflow.study.text import decode, decode_matrix
+from infoflow.plot import against, similarity_matrix
+from infoflow.study import Table, decode
 
 
 def against_strength(
@@ -66,6 +66,7 @@ def against_strength(
     columns = columns or Columns()
     layout = layout_of(rows[panel]) if layout is None else layout
     families = families_of(rows, columns) if families is None else families
+    styles = {f.name: {"color": f.color, "label": f.label} for f in families}
     width = max(map(len, layout))
     with styled():
         figure = new_figure((2.5 * width, 2.4 * len(layout))) if figure is None else figure
@@ -74,8 +75,11 @@ def against_strength(
             for name, ax in zip(names, line, strict=False):
                 frame(ax, name)
                 some = rows[rows[panel] == name]
-                _band(ax, some.loc[~some[columns.trained], column])
-                _lines(ax, some, column, families, columns)
+                untrained = some.loc[~some[columns.trained], column]
+                by = columns.family
+                against(
+                    some, columns.strength, column, by=by, styles=styles, baseline=untrained, ax=ax
+                )
         hide_rest(axes, layout)
         for ax in axes[:, 0]:
             ax.set_ylabel(label)
@@ -84,25 +88,6 @@ def against_strength(
         if families:
             axes[0, 0].legend(fontsize=6, frameon=False, loc="upper left")
     return figure
-
-
-def _band(ax: Any, values: Table) -> None:
-    if len(values) < 2:
-        return
-    mean, spread = values.mean(), values.std()
-    for width in (3, 2, 1):
-        ax.axhspan(mean - width * spread, mean + width * spread, color="0.5", alpha=0.15, lw=0)
-
-
-def _lines(ax: Any, rows: Table, column: str, families: Sequence[Family], columns: Columns) -> None:
-    for family in families:
-        some = rows[rows[columns.family] == family.name]
-        by_strength = some.groupby(columns.strength)[column]
-        mean, error = by_strength.mean(), by_strength.sem()
-        ax.errorbar(
-            mean.index, mean, error, color=family.color, lw=1.2, ms=3, marker="o",
-            label=family.label,
-        )  # fmt: skip
 
 
 def matrices(

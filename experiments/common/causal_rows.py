@@ -19,10 +19,11 @@ from infoflow.searching import ModuleScore, search
 from infoflow.searching.sampling import random_partitions
 from infoflow.searching.score import score_against
 from infoflow.searching.space import divided_units
-from infoflow.study.text import encode
+from infoflow.study import encode
 from infoflow.unit_similarity import similarities
 
-CAUSAL = "causal"
+SEARCHED = "causal"
+"""Source of the searched partition, as in the saved rows (a row of `compare` has another name)."""
 
 
 def measure_causal(
@@ -80,7 +81,7 @@ def measure_causal(
     )  # fmt: skip
     heard = divided_units(meter, n_modules)
     judge = Judge.of(meter, heard, n_modules, weighting, samples)
-    rows = [{**judge(best.partition), "source": CAUSAL, "q": None, "agreement": 1.0}]
+    rows = [{**judge(best.partition), "source": SEARCHED, "q": None, "agreement": 1.0}]
     for measure, (q, partition) in _of_q(rec, measures, n_modules, seed):
         row = judge(partition.without(~heard))
         agreement = element_similarity(partition, best.partition)

@@ -22,7 +22,7 @@ from infoflow.study import decode, pairs
 from infoflow.train import TrainConfig, train
 from infoflow.unit_similarity import MEASURES
 
-TOP = Path(__file__).parent.parent
+TOP = Path(__file__).parents[2]
 RESULTS = TOP / "experiments" / "lange2022" / "results" / "mnist"
 COLUMNS = {"seed", "dropout", "l1", "l2", "trained", "test_accuracy", "layer", "measure"} | {
     "q_star",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infoflow.study.style import (
+from experiments.common.style import (
     MEASURE_COLOR,
     ORDER,
     Columns,
@@ -14,7 +14,7 @@ from infoflow.study.style import (
     new_figure,
     styled,
 )
-from infoflow.study.table import Table
+from infoflow.study import Table
 
 FACTS = {
     "test_accuracy": "test accuracy",
@@ -23,7 +23,7 @@ FACTS = {
     "l1_norm": "L1 norm of weights",
     "sparsity": "share of |W| ≤ 0.001",
 }
-"""Columns of `network_facts`, and what they say."""
+"""Columns of `classifier_facts`, and what they say."""
 
 
 def performance(

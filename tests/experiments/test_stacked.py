@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from experiments.common.stacked import train_stacked
 from infoflow.data import Dataset
 from infoflow.models import mlp
-from infoflow.stacked import train_stacked
 from infoflow.train import Seeds, TrainConfig, TrainResult, train
 
 SETTINGS = [(0.0, 0.0, 1e-5), (0.0, 1e-3, 1e-2), (0.3, 0.0, 1e-5), (0.7, 1e-4, 0.0), (0.05, 0, 0)]

@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.causal_vs_q.analysis import load_rows
 from experiments.causal_vs_q.page import page
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_page_s_numbers_are_those_of_the_saved_rows():

@@ -17,7 +17,7 @@ from experiments.lange2022.rows import load_rows, with_percent
 from experiments.lange2022.settings import Setting, table_1
 from infoflow.unit_similarity import MEASURES
 
-TOP = Path(__file__).parent.parent
+TOP = Path(__file__).parents[2]
 RESULTS = TOP / "experiments" / "lange2022" / "results" / "mnist"
 TASK: dict[str, Any] = {
     "seed": 3,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from infoflow.study.style import (
+from experiments.common.style import (
     LABEL,
     MEASURE_COLOR,
     ORDER,
@@ -18,7 +18,7 @@ from infoflow.study.style import (
     new_figure,
     styled,
 )
-from infoflow.study.table import Table
+from infoflow.study import Table
 
 # green where training raised the agreement, black where it did nothing (figure 4b)
 _CHANGE = ("#d01c8b", "#000000", "#4dac26")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infoflow.plot import MODULE_COLORS
-from infoflow.study.table import Table
+from infoflow.study import Table
 
 # 2 x 2 x 2 (figure 2 of the 2022 paper): columns are moments or gradients, upstream then
 # downstream; rows plain or normalised. Upstream in blues and greens, downstream in reds and

@@ -236,7 +236,7 @@ class _Adam:
         self, parameters: Sequence[_Parameter], gradients: Sequence[Tensor], step: int
     ) -> Tensor:
         """Step in place; the penalties before it."""
-        from infoflow._kernels.adam import adam
+        from experiments.common.adam import adam
 
         rate = (self.lr / (1 - 0.9**step)).astype(np.float32)
         correction = np.float32(math.sqrt(1 - 0.999**step))
