@@ -137,6 +137,20 @@ class Partition:
         labels[np.asarray(units)] = self.given
         return Partition(labels)
 
+    def shuffled(self, rng: np.random.Generator, units: np.ndarray | None = None) -> Partition:
+        """The modules of some units (None: of all used ones) dealt to them anew; all module sizes
+        stay.
+
+        Examples:
+            >>> p = Partition([0, 0, 1, 1, 1, -1]).shuffled(np.random.default_rng(0))
+            >>> sorted(p.sizes.tolist()), p.unused.tolist()
+            ([2, 3], [False, False, False, False, False, True])
+        """
+        among = np.flatnonzero(~self.unused) if units is None else units
+        labels = self.given
+        labels[among] = rng.permutation(labels[among])
+        return Partition(labels)
+
     def without(self, unused: np.ndarray) -> Partition:
         """The same partition with the units where `unused` is True set to -1."""
         return Partition(np.where(unused, -1, self.given))

@@ -18,6 +18,7 @@ from infoflow.recording import Recording
 from infoflow.searching import ModuleScore, search
 from infoflow.searching.sampling import random_partitions
 from infoflow.searching.score import score_against
+from infoflow.searching.space import divided_units
 from infoflow.study import encode
 from infoflow.unit_similarity import similarities
 
@@ -78,7 +79,7 @@ def measure_causal(
         rec, n_modules=n_modules, weighting=weighting, budget=budget, samples=samples,
         seed=seed, meter=meter,
     )  # fmt: skip
-    heard = ~rec.units.unused & ~meter.traffic.silent
+    heard = divided_units(meter, n_modules)
     judge = Judge.of(meter, heard, n_modules, weighting, samples)
     rows = [{**judge(best.partition), "source": SEARCHED, "q": None, "agreement": 1.0}]
     for measure, (q, partition) in _of_q(rec, measures, n_modules, seed):

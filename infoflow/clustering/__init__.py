@@ -10,7 +10,7 @@ from infoflow.clustering.modules import Modules, Trace
 from infoflow.clustering.nested import nested_modules
 from infoflow.clustering.q import modularity
 from infoflow.clustering.refinement import refine
-from infoflow.clustering.significances import Significance, significance
+from infoflow.clustering.significances import significance
 from infoflow.clustering.spectral import greedy_spectral
 from infoflow.module_tree import ModuleTree
 
@@ -19,7 +19,6 @@ __all__ = [
     "ModularityMatrix",
     "ModuleTree",
     "Modules",
-    "Significance",
     "Trace",
     "certify",
     "cheap_bound",

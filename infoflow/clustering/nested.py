@@ -68,7 +68,7 @@ def nested_modules(
         tested = significance(block, **tests)
         found = find_modules(block, seed=seed, **options).partition
         inside = [*found.modules, *np.flatnonzero(found.unused)[:, None]]
-        return Division([units[module] for module in inside], tested.q, tested.p_value)
+        return Division([units[module] for module in inside], tested.observed, tested.p_value)
 
     return grown(
         divide,

@@ -28,6 +28,7 @@ from infoflow.searching import SearchResult, search
 from infoflow.searching.proxy import proxies as all_proxies
 from infoflow.searching.run import Method
 from infoflow.searching.sampling import random_partitions
+from infoflow.searching.space import divided_units
 from infoflow.searching.surrogate import Proxy
 
 
@@ -183,8 +184,7 @@ def _divided(
             f"only {int(used.sum())} of {len(used)} recorded units ever change over the data: "
             "there is nothing to divide into modules; check the inputs, or record other layers"
         )
-    heard = used & ~meter.traffic.silent
-    return heard if heard.sum() >= max(n_modules, 2) else used
+    return divided_units(meter, max(n_modules, 2))
 
 
 def _causal(searches: Mapping[str, SearchResult], best: SearchResult) -> dict[str, Partition]:

@@ -16,10 +16,9 @@ from infoflow.exchanges.weighting import weigh
 from infoflow.information.donors import TableFlow, table_flow, two_way_se
 from infoflow.information.tables import Target, code_tables, fit_target
 from infoflow.measured import SCORE, SEARCH, Draws, Objective, Weighting, check_weighting
-from infoflow.partition import Partition
+from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.recording import Recording
 
-PartitionLike = Partition | Iterable[int]
 FRESH = 1_000_003  # added to the seed for draws that a search has not seen
 BITS = Objective("none")
 
@@ -164,7 +163,7 @@ class ExchangeMeter:
         Raises:
             ValueError: Labels of another length, or fewer than two modules of used units.
         """
-        given = partition if isinstance(partition, Partition) else Partition(partition)
+        given = as_partition(partition)
         if len(given) != len(self.rec.units):
             raise ValueError(
                 f"expected one label for each of the {len(self.rec.units)} recorded units, "
@@ -310,13 +309,11 @@ class ExchangeMeter:
         if sizes not in self._chance:
             rng = np.random.default_rng([self.draws.seed, *sizes])
             labels = partition.labels.copy()
-            used = np.flatnonzero(labels >= 0)
-            labels[used] = np.repeat(np.arange(len(sizes)), sizes)
-            drawn = []
+            labels[labels >= 0] = np.repeat(np.arange(len(sizes)), sizes)
+            drawn = [Partition(labels)]
             for _ in range(samples):
-                labels[used] = rng.permutation(labels[used])
-                drawn.append(Partition(labels))
-            bits = self.values(drawn, "none")[:, 1]
+                drawn.append(drawn[-1].shuffled(rng))
+            bits = self.values(drawn[1:], "none")[:, 1]
             self._chance[sizes] = float(bits.mean()), float(bits.std(ddof=1))
         return self._chance[sizes]
 

@@ -13,6 +13,7 @@ from infoflow.module_tree import Division, ModuleTree, grown
 from infoflow.recording import Recording
 from infoflow.searching.null import shuffled_units
 from infoflow.searching.run import search
+from infoflow.searching.space import divided_units
 
 
 def hierarchy(
@@ -67,7 +68,7 @@ def hierarchy(
 
     def divide(units: np.ndarray) -> Division | str:
         inside = meter.within(units)
-        if (~inside.traffic.silent & ~inside.left_out).sum() < min_size:
+        if divided_units(inside, 0).sum() < min_size:
             return "too few units that exchange anything"
         found = search(
             rec, meter=inside, n_modules=n_modules, weighting=weighting, seed=seed, **options

@@ -9,8 +9,8 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
-from infoflow.measured import SCORE
-from infoflow.searching.null import NullDistribution, shuffled_units
+from infoflow.measured import SCORE, Null
+from infoflow.searching.null import shuffled_units
 from infoflow.searching.tree import hierarchy
 
 
@@ -89,9 +89,9 @@ def test_planted_modules_beat_every_shuffle_and_random_ones_do_not():
 
 def test_p_value_counts_the_observed_one_in():
     null = np.array([1.0, 2.0, 3.0])
-    assert NullDistribution(0.5, null, True, "x").p_value == 1 / 4
-    assert NullDistribution(2.0, null, True, "x").p_value == 3 / 4
-    assert NullDistribution(2.5, null, False, "x").p_value == 2 / 4
+    assert Null(0.5, null, True, "x").p_value == 1 / 4
+    assert Null(2.0, null, True, "x").p_value == 3 / 4
+    assert Null(2.5, null, False, "x").p_value == 2 / 4
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Proxies: cheap numbers beside the true exchange."""
 
-
 import numpy as np
 import pytest
 import torch
