@@ -269,7 +269,7 @@ class _Way:
             return before == result
         if not self.channels:
             return before[-1:] == result[-1:] == (self.n,)
-        if before[:2] == result[:2]:
+        if before[:2] == result[:2] and len(result) > 2:
             return True
         # a map laid out in a row: all positions of one unit, then those of the next
         self.flat = len(result) == 2 and before[:1] == result[:1] and before[1] == self.n
