@@ -192,14 +192,15 @@ def q_against_exchange(comparison: Comparison, measure: str, *, ax: Any = None) 
     partitions of different numbers of modules can be seen together.
     """
     ax = _axes(ax, (3.2, 2.8))
-    common = comparison.common
+    common = comparison.common.partitions
+    predictions = comparison.common.predictions
+    own = (predictions["predictor"] == measure) & (predictions["layer"] == "")
+    q = predictions[own].set_index("partition")["value"]
     ax.axhline(1.0, color=CHANCE_COLOR, lw=0.6)
     for kind, color in KIND_COLORS.items():
         part = common[common["kind"] == kind]
-        ax.scatter(
-            part[f"q_{measure}"], part["of_random"], s=8, color=color, alpha=0.7, linewidths=0
-        )
-    rho = comparison.correlations.loc[measure, "spearman_weighted"]
+        ax.scatter(q[part.index], part["of_random"], s=8, color=color, alpha=0.7, linewidths=0)
+    rho = comparison.tracking.get(measure, float("nan"))
     ax.set_title(f"{measure}: ρ = {rho:.2f}", fontsize=9, color=measure_color(measure))
     ax.set_xlabel("Q", fontsize=8)
     ax.set_ylabel("exchange ÷ chance", fontsize=8)
@@ -211,9 +212,9 @@ def q_against_exchange(comparison: Comparison, measure: str, *, ax: Any = None) 
 def tracking(comparison: Comparison, *, ax: Any = None) -> Any:
     """How well every predictor tracks the exchange: Spearman's correlation with -weighted
     exchange and its 95 % interval, over all partitions (black) and over each kind of them."""
-    table = comparison.correlations_by
-    table = table[table["scope"] == "together"]
-    names = list(dict.fromkeys(comparison.correlations.index))[::-1]
+    table = comparison.correlations
+    table = table[(table["scope"] == "together") & (table["quantity"] == "weighted")]
+    names = list(dict.fromkeys(table["predictor"]))[::-1]
     ax = _axes(ax, (6.4, 0.32 * len(names) + 1.0))
     rank = {name: place for place, name in enumerate(names)}
     colors = {**KIND_COLORS, "all": "black"}

@@ -103,16 +103,16 @@ def finding(comparison: Comparison) -> str:
     last = ""
     agreed = _known(comparison.partitions["agreement_with_causal"])
     scores = _known(comparison.partitions["score"])
-    ending = f", {k} modules"
-    rivals = {n[3 : -len(ending)]: n for n in scores if n.startswith("Q* ") and n.endswith(ending)}
-    if rivals:
-        least_talk = max(rivals, key=lambda m: scores[rivals[m]])
-        name = rivals[least_talk]
-        chance = np.mean([a for other, a in agreed.items() if other.startswith("random ")])
+    table = comparison.partitions
+    rivals = table.loc[(table["origin"] == "Q*") & (table["k"] == k) & table["score"].notna()]
+    if len(rivals):
+        name = rivals["score"].idxmax()
+        chance = np.mean([agreed[n] for n in table.loc[table["origin"] == "random"].index])
         last = (
-            f" Of the partitions into {k} modules that maximise Q, that of {least_talk} exchanges "
-            f"least (module score {scores[name]:.2f}, causal search {scores[CAUSAL]:.2f}); it "
-            f"agrees with the causal one to {agreed[name]:.2f} (random partitions: {chance:.2f})."
+            f" Of the partitions into {k} modules that maximise Q, that of "
+            f"{rivals.loc[name, 'measure']} exchanges least (module score {scores[name]:.2f}, "
+            f"causal search {scores[CAUSAL]:.2f}); it agrees with the causal one to "
+            f"{agreed[name]:.2f} (random partitions: {chance:.2f})."
         )
     sized = _of_equal_sizes(comparison, top)
     return (
@@ -124,20 +124,15 @@ def finding(comparison: Comparison) -> str:
 
 def _of_equal_sizes(comparison: Comparison, measure: str) -> str:
     """The same where it is hardest: among random partitions of equal module sizes."""
-    table = comparison.correlations_by
-    table = table.loc[(table["kind"] == "same sizes") & (table["scope"] == "together")]
-    rho = dict(zip(table["predictor"], table["spearman"], strict=True)).get(measure, np.nan)
-    return f", among random ones of equal sizes {rho:.2f}" if np.isfinite(rho) else ""
+    rho = comparison.spearman(kind="same sizes").get(measure)
+    return "" if rho is None else f", among random ones of equal sizes {rho:.2f}"
 
 
 def _other_proxy(comparison: Comparison, rho: float) -> str:
     """What tells more than Q of any of the eight measures, if anything does."""
-    others = comparison.correlations["spearman_weighted"].drop(list(comparison.similarities))
-    known = _known(others)
-    if not known or max(known.values()) <= rho:
-        return ""
-    name = max(known, key=known.__getitem__)
-    return f" {name} tells more ({known[name]:.2f})."
+    others = comparison.spearman(others=True)
+    name = next(iter(others), "")
+    return f" {name} tells more ({others[name]:.2f})." if name and others[name] > rho else ""
 
 
 def _known(column: Any) -> dict[str, float]:
@@ -168,39 +163,45 @@ def report_tables(comparison: Comparison) -> dict[str, Any]:
     columns = list(dict.fromkeys(layers["layer"]))
     by_measure = q_star.loc[order, columns].add_prefix("Q* ")
     by_measure = by_measure.join(effective.loc[order, columns].add_prefix("effective modules "))
-    shown = [c for c in comparison.partitions.columns if not c.startswith(("q_", "by_"))]
-    by_scope = _by_scope(comparison)
-    layered = {} if by_scope.empty else {"by_scope": by_scope}
+    by_layer = _by_layer(comparison)
     return {
         "by_measure": by_measure,
-        "partitions": comparison.partitions[shown],
-        "weightings": comparison.partitions.filter(regex="^by_"),
-        "q_under": comparison.partitions.filter(regex="^q_"),
-        "correlations": _with_intervals(comparison),
-        **layered,
+        "partitions": comparison.partitions.drop(columns=["origin", "measure", "k", "method"]),
+        "weightings": _wide(comparison.weightings, "weighting", "value"),
+        "q_under": _wide(comparison.q, "measure", "q"),
+        "correlations": _by_kind(comparison),
+        **({} if by_layer.empty else {"by_layer": by_layer}),
         "layer_to_layer": comparison.layer_to_layer.set_index(["source", "from", "to"]),
         "flow": comparison.search.exchange.to_frame().set_index(["source", "target"]),
     }
 
 
-def _with_intervals(comparison: Comparison) -> pd.DataFrame:
+def _wide(table: pd.DataFrame, columns: str, values: str) -> pd.DataFrame:
+    """One row a partition, both ways in the order of the table."""
+    wide = table.pivot(index="source", columns=columns, values=values)
+    return wide.loc[list(dict.fromkeys(table["source"])), list(dict.fromkeys(table[columns]))]
+
+
+def _by_kind(comparison: Comparison) -> pd.DataFrame:
     """Spearman's correlation of every predictor with its interval, over all partitions and over
     each kind."""
-    table = comparison.correlations_by
-    table = table.loc[table["scope"] == "together"]
-    return _interval_table(table, "kind", ["all", *KINDS])
+    table = comparison.correlations
+    table = table.loc[(table["scope"] == "together") & (table["quantity"] == "weighted")]
+    return _interval_table(table.assign(column=table["kind"]), ["all", *KINDS])
 
 
-def _by_scope(comparison: Comparison) -> pd.DataFrame:
+def _by_layer(comparison: Comparison) -> pd.DataFrame:
     """The same layer by layer."""
-    table = comparison.correlations_by
-    table = table.loc[(table["kind"] == "all") & (table["scope"] != "together")]
-    return _interval_table(table, "scope", list(dict.fromkeys(table["scope"])))
+    table = comparison.correlations
+    table = table.loc[table["scope"] != "together"]
+    between = table["layer"] + "→" + table["to"]
+    table = table.assign(column=between.where(table["scope"] == "between", table["layer"]))
+    return _interval_table(table, list(dict.fromkeys(table["column"])))
 
 
-def _interval_table(table: pd.DataFrame, by: str, columns: list[str]) -> pd.DataFrame:
+def _interval_table(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     text = table.assign(text=[_interval(row) for row in table.to_dict("records")])
-    wide = text.pivot(index="predictor", columns=by, values="text")
+    wide = text.pivot(index="predictor", columns="column", values="text")
     return wide.reindex(index=list(dict.fromkeys(table["predictor"])), columns=columns)
 
 
