@@ -13,7 +13,7 @@ PACKAGE = Path(infoflow.__file__).parent
 # A file may import from its own stage and from those above it in this list, never from below.
 STAGES = (
     ("basis", "partition", "_kernels"),
-    ("site", "units"),
+    ("site", "units", "measured"),
     ("data", "models", "_hooks", "_inputs", "_safety"),
     ("train", "recording", "checkpoint", "stacked"),
     ("interventions", "unit_similarity", "clustering", "agreements"),

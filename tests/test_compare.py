@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -16,6 +17,7 @@ from infoflow.comparing.ranks import Stratum, rank_correlation
 from infoflow.comparing.table import Chance, layer_flows
 from infoflow.comparing.tracking import CommonSet, correlations, perturbed
 from infoflow.exchanges import ExchangeMeter
+from infoflow.measured import SCORE
 from infoflow.reporting import finding, report_tables
 from infoflow.results import prepare_folder, save_run
 from infoflow.toys.trained import ducks_and_shadows
@@ -138,7 +140,7 @@ def test_all_partitions_divide_the_same_units(comparison):
 
 
 def test_same_size_chance_has_the_same_sizes_and_its_p_value_is_counted(rec, comparison):
-    meter = ExchangeMeter(rec, donors=12, contexts=12).fresh()
+    meter = ExchangeMeter(rec, replace(SCORE, donors=12, contexts=12)).fresh()
     used = ~comparison.labels[CAUSAL].unused
     weighting = comparison.weighting
     chance = Chance(meter, used, weighting, samples=8, same_size=39, seed=0)
@@ -152,7 +154,7 @@ def test_same_size_chance_has_the_same_sizes_and_its_p_value_is_counted(rec, com
 
 
 def test_every_weighting_is_in_the_table(rec, comparison):
-    meter = ExchangeMeter(rec, donors=12, contexts=12).fresh()
+    meter = ExchangeMeter(rec, replace(SCORE, donors=12, contexts=12)).fresh()
     row = comparison.weightings.set_index(["source", "weighting"])["value"].loc["halves"]
     halves = comparison.labels["halves"]
     for name in ("min_size", "pairs", "min_entropy", "cut_connections", "conductance", "ncut"):
@@ -160,7 +162,7 @@ def test_every_weighting_is_in_the_table(rec, comparison):
 
 
 def test_layers_send_what_modules_of_single_layers_send(rec, comparison):
-    meter = ExchangeMeter(rec, donors=12, contexts=12).fresh()
+    meter = ExchangeMeter(rec, replace(SCORE, donors=12, contexts=12)).fresh()
     halves = comparison.labels["halves"]
     within, between = layer_flows(halves, meter)
     labels, first = halves.labels, rec.units.layer_index == 0

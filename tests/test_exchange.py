@@ -1,6 +1,7 @@
 """Exchange: sums of flows between modules, weighted."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from infoflow import toys
 from infoflow.exchanges import ExchangeMeter
 from infoflow.exchanges.traffic import Traffic
 from infoflow.exchanges.weighting import WEIGHTINGS, weigh
+from infoflow.measured import SCORE, Objective
 from infoflow.searching import module_score
 
 EXACT = {"donors": "all", "contexts": "all", "bins": "unique"}
@@ -41,7 +43,7 @@ def test_exchange_is_the_sum_of_flows_measured_one_by_one(rec, correction):
 
 def test_exchange_search_and_score_correct_alike(rec):
     options = {"donors": 30, "contexts": 20, "seed": 4}
-    meter, ex = ExchangeMeter(rec, **options), ifl.exchange(rec, HALVES, **options)
+    meter, ex = ExchangeMeter(rec, replace(SCORE, **options)), ifl.exchange(rec, HALVES, **options)
     measured = meter(HALVES, ex.weighting)
     assert ex.flow.tolist() == measured.flow.tolist()
     assert (ex.bits, ex.se, ex.weighted) == (measured.bits, measured.se, measured.weighted)
@@ -49,10 +51,13 @@ def test_exchange_search_and_score_correct_alike(rec):
     assert counted == pytest.approx([ex.weighted, ex.amount], rel=1e-12)
     assert module_score(rec, HALVES, samples=2, meter=meter).minimum == ex.weighted
     found = ifl.search(rec, budget=5, samples=2, **options)
-    again = ifl.exchange(rec, found.partition, **{**options, "seed": meter.fresh().seed})
+    again = ifl.exchange(rec, found.partition, **{**options, "seed": meter.fresh().draws.seed})
     assert again.bits_given_context == found.exchange.bits_given_context
     joint = ifl.module_flow(rec, HALVES, **options)
-    assert (joint.to_numpy() == ExchangeMeter(rec, coding="joint", **options)(HALVES).flow).all()
+    assert (
+        joint.to_numpy()
+        == ExchangeMeter(rec, replace(SCORE, coding="joint", **options))(HALVES).flow
+    ).all()
 
 
 def test_an_unknown_correction_is_refused(rec):
@@ -76,7 +81,7 @@ def test_isolated_tracks_exchange_exactly_nothing():
 
 
 def test_labels_that_name_the_same_modules_are_measured_once(rec):
-    meter = ExchangeMeter(rec, donors=10, contexts=10)
+    meter = ExchangeMeter(rec, replace(SCORE, donors=10, contexts=10))
     first = meter(HALVES)
     again = meter([9 if label else 4 for label in HALVES])
     assert again is first
@@ -122,7 +127,9 @@ def test_a_unit_receives_no_more_than_it_can_take_up():
     net = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 2), nn.Tanh())
     with torch.no_grad():
         net[2].weight[0], net[2].weight[1] = 1.0, torch.arange(8.0)
-    meter = ExchangeMeter(ifl.record(net, ["1", "3"], torch.randn(300, 1)), donors=30, contexts=30)
+    meter = ExchangeMeter(
+        ifl.record(net, ["1", "3"], torch.randn(300, 1)), replace(SCORE, donors=30, contexts=30)
+    )
     traffic = meter.traffic
     alone = [np.arange(10) == unit for unit in (8, 9)]
     received = [meter([*labels.astype(int)]).bits_given_context for labels in alone]
@@ -148,7 +155,7 @@ def test_a_module_without_traffic_is_never_the_best():
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_many_partitions_at_once_are_what_they_are_one_by_one(rec, weighting):
-    one, many = (ExchangeMeter(rec, donors=15, contexts=12) for _ in range(2))
+    one, many = (ExchangeMeter(rec, replace(SCORE, donors=15, contexts=12)) for _ in range(2))
     rng = np.random.default_rng(0)
     partitions = [ifl.Partition(rng.integers(-1, k, 9)) for k in (2, 2, 3, 4)] + [HALVES] * 2
     values = many.values(partitions, weighting)
@@ -172,7 +179,9 @@ def test_modules_measured_by_themselves_give_the_tables_of_all_architectures(bui
     net, layers, basis = build()
     x = torch.randn(80, 5, dtype=next(net.parameters()).dtype)
     rec = ifl.record(net, layers, x, basis=basis)
-    meter = ExchangeMeter(rec, donors=12, contexts=9, given_context=given_context)
+    meter = ExchangeMeter(
+        rec, replace(SCORE, donors=12, contexts=9), Objective("none", given_context)
+    )
     rng = np.random.default_rng(1)
     for _ in range(6):
         partition = ifl.Partition(rng.integers(0, 3, len(rec.units)))
@@ -191,7 +200,7 @@ class Branches(nn.Module):
 
 
 def test_a_moved_unit_costs_two_interventions_however_many_modules(rec):
-    meter = ExchangeMeter(rec, donors=10, contexts=10)
+    meter = ExchangeMeter(rec, replace(SCORE, donors=10, contexts=10))
     meter.values([[0, 1, 2, 3, 0, 1, 2, 3, 0]])
     before = meter._sender.interventions
     meter.values([[0, 1, 2, 3, 0, 1, 2, 3, 1]])
@@ -199,7 +208,7 @@ def test_a_moved_unit_costs_two_interventions_however_many_modules(rec):
 
 
 def test_chance_of_a_size_does_not_depend_on_which_partition_asked(rec):
-    meter, other = (ExchangeMeter(rec, donors=10, contexts=10) for _ in range(2))
+    meter, other = (ExchangeMeter(rec, replace(SCORE, donors=10, contexts=10)) for _ in range(2))
     first, second = [0, 0, 0, 1, 1, 1, 1, 1, 1], [1, 0, 1, 1, 0, 1, 0, 1, 1]
     meter.values([first], "size_null")
     ratios = [m.values([second], "size_null")[0, 0] for m in (meter, other)]
@@ -212,7 +221,9 @@ def test_differences_on_common_draws_are_sharper_than_values():
     wide = ifl.record(net, ["1", "3"], torch.randn(300, 6))
     moved = np.arange(24) % 2
     moved[13] = 0
-    drawn = [ExchangeMeter(wide, donors=12, contexts=12, seed=seed) for seed in range(20)]
+    drawn = [
+        ExchangeMeter(wide, replace(SCORE, donors=12, contexts=12, seed=seed)) for seed in range(20)
+    ]
     values = np.array([meter.values([np.arange(24) % 2, moved])[:, 0] for meter in drawn])
     assert np.diff(values).std() < 0.5 * values.std(0).min()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
+from infoflow.measured import SCORE
 from infoflow.models import isolated_rng
 from infoflow.searching.annealing import annealing, climbing
 from infoflow.searching.genetic import genetic
@@ -43,7 +45,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 def against_matmuls(rec: ifl.Recording, repeats: int = 60) -> None:
     """10,000 rows: 100 donors in 100 contexts; new partitions every time, so no cache helps."""
-    meter = ExchangeMeter(rec, donors=100, contexts=100)
+    meter = ExchangeMeter(rec, replace(SCORE, donors=100, contexts=100))
     rng = np.random.default_rng(0)
     rows, weight = rec["1"][:10_000], rec.model[2].weight.detach()  # type: ignore[index]
     bare, lean, whole, batched = [], [], [], []
@@ -62,7 +64,7 @@ def against_matmuls(rec: ifl.Recording, repeats: int = 60) -> None:
 
 def loop_overhead(rec: ifl.Recording, budget: int = 300, repeats: int = 3) -> None:
     """Time of a search that is not spent in the evaluator, over the time that is."""
-    meter = ExchangeMeter(rec, donors=60, contexts=40)
+    meter = ExchangeMeter(rec, replace(SCORE, donors=60, contexts=40))
     space = Space(~rec.units.unused, 2, 2)
     proxy = flow_proxy(meter.traffic, "pairs")
     methods: dict[str, Callable[[Ledger], None]] = {

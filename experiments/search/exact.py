@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import infoflow as ifl
 from experiments.search.networks import tracks
 from infoflow.exchanges import ExchangeMeter
+from infoflow.measured import SCORE
 
 METHODS = ("genetic", "annealing", "screened")
 SIZES = ((2, 2), (2, 3), (3, 3), (3, 4))
@@ -41,7 +43,7 @@ def main() -> None:
 
 def _rows(sizes: tuple[int, ...], seed: int, k: int, budget: int) -> list[list[Any]]:
     rec, _ = tracks(sizes, seed, cross=0.3)
-    meter = ExchangeMeter(rec, donors=30, contexts=30, seed=seed)
+    meter = ExchangeMeter(rec, replace(SCORE, donors=30, contexts=30, seed=seed))
     truth = ifl.search(rec, n_modules=k, method="exhaustive", samples=2, meter=meter)
     least = truth.trail[:, 2].min()
     rows: list[list[Any]] = []

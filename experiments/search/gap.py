@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from networks import digits_network, tracks
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
 from infoflow.exchanges.weighting import WEIGHTINGS, Weighting
+from infoflow.measured import SCORE
 from infoflow.searching.annealing import annealing, climbing
 from infoflow.searching.genetic import genetic
 from infoflow.searching.ledger import Ledger
@@ -139,7 +141,7 @@ def main() -> None:
     rows: list[dict] = []
     for seed in range(args.networks or (6 if small else 1)):
         rec = tracks((4, 2), seed, cross=0.5)[0] if small else digits_network(32, seed)
-        meter = ExchangeMeter(rec, donors=30, contexts=30, seed=seed)
+        meter = ExchangeMeter(rec, replace(SCORE, donors=30, contexts=30, seed=seed))
         for row in runs(
             rec, meter, args.weighting, budget=args.budget or (600 if small else 5000),
             repeats=args.repeats, names=args.methods, enumerate_all=small,

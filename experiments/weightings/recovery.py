@@ -19,6 +19,7 @@ import argparse
 import csv
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from torch import nn
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
 from infoflow.exchanges.weighting import WEIGHTINGS, Weighting
+from infoflow.measured import SCORE, Objective
 
 HERE = Path(__file__).parent
 SIZES = {"equal": (7, 7), "unequal": (3, 11)}
@@ -72,7 +74,11 @@ def study(
 ) -> list[dict]:
     """One row per weighting."""
     rec, planted = network(SIZES[sizes], cross, seed)
-    meter = ExchangeMeter(rec, donors=30, contexts=30, seed=seed, given_context=given_context)
+    meter = ExchangeMeter(
+        rec,
+        replace(SCORE, donors=30, contexts=30, seed=seed),
+        Objective("none", given_context=given_context),
+    )
     core = planted >= 0
     alone = np.eye(len(planted), dtype=int)
     starts = [ifl.Partition(labels) for labels in (np.maximum(planted, 0), *alone)]

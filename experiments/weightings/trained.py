@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -22,6 +23,7 @@ import torch
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
 from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import SCORE, Objective
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "search"))
@@ -44,7 +46,9 @@ def main() -> None:
         for seed in range(args.networks):
             rec = digits_network(32, seed)
             meter = ExchangeMeter(
-                rec, donors=30, contexts=30, seed=seed, given_context=not args.plain
+                rec,
+                replace(SCORE, donors=30, contexts=30, seed=seed),
+                Objective("none", given_context=not args.plain),
             )
             alone = np.eye(len(rec.units), dtype=int)[~rec.units.unused]
             for weighting in get_args(Weighting):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -29,8 +30,7 @@ from infoflow.comparing.table import (
 )
 from infoflow.comparing.tracking import common_partitions, common_set, correlations
 from infoflow.exchanges import ExchangeMeter, PartitionLike
-from infoflow.exchanges.weighting import Weighting
-from infoflow.information.binning import Bins, Coding
+from infoflow.measured import SEARCH, Bins, Budget, Coding, Objective, Weighting
 from infoflow.recording import Recording
 from infoflow.searching import SearchResult, search
 from infoflow.searching.proxy_table import proxies as all_proxies
@@ -51,8 +51,8 @@ def compare(
     samples: int = 40,
     same_size: int = 39,
     proxies: bool = True,
-    donors: int = 60,
-    contexts: int = 40,
+    donors: Budget = SEARCH.donors,
+    contexts: Budget = SEARCH.contexts,
     bins: Bins = 10,
     coding: Coding = "units",
     q_method: QMethod = "default",
@@ -104,15 +104,8 @@ def compare(
         >>> "causal search" in cmp.partitions.index, "hess" in cmp.skipped
         (True, True)
     """
-    meter = ExchangeMeter(
-        rec,
-        donors=donors,
-        contexts=contexts,
-        bins=bins,
-        coding=coding,
-        seed=seed,
-        given_context=given_context,
-    )
+    draws = replace(SEARCH, donors=donors, contexts=contexts, bins=bins, coding=coding, seed=seed)
+    meter = ExchangeMeter(rec, draws, Objective(weighting, given_context))
     check_names(partitions or {}, n_modules)
     mine = {name: meter.checked(given) for name, given in (partitions or {}).items()}
     used = _divided(rec, meter, methods, same_size, n_modules)
@@ -127,6 +120,7 @@ def compare(
         "budget": budget,
         "seed": seed,
         "meter": meter,
+        "given_context": given_context,
     }
     starts = [c.partition for c in candidates.values() if c.partition.n_modules >= 2]
     searches = {

@@ -10,7 +10,7 @@ import numpy as np
 
 from infoflow.comparing.sources import Candidate, q_of
 from infoflow.exchanges import ExchangeMeter
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import Weighting
 from infoflow.partition import Partition
 from infoflow.recording import show_progress
 from infoflow.searching.sampling import random_partitions

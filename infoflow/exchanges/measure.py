@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING
 
 from infoflow.exchanges.meter import ExchangeMeter, PartitionLike
 from infoflow.exchanges.result import Exchange
-from infoflow.exchanges.weighting import Weighting, check_weighting
-from infoflow.information.binning import Bins, Coding
-from infoflow.information.mutual import Correction
-from infoflow.information.tables import Pool
+from infoflow.measured import (
+    EXCHANGE,
+    Bins,
+    Budget,
+    Coding,
+    Correction,
+    Draws,
+    Objective,
+    Pool,
+    Weighting,
+)
 from infoflow.recording import Recording
 
 if TYPE_CHECKING:
@@ -22,13 +29,13 @@ def exchange(
     *,
     weighting: Weighting = "ncut",
     given_context: bool = True,
-    donors: int = 200,
-    contexts: int = 100,
+    donors: Budget = EXCHANGE.donors,
+    contexts: Budget = EXCHANGE.contexts,
     bins: Bins = 10,
     coding: Coding = "units",
     seed: int = 0,
     pool: Pool = "mean",
-    correction: Correction = "miller_madow",
+    correction: Correction = EXCHANGE.correction,
     progress: bool = False,
 ) -> Exchange:
     """Information exchanged by the modules of a partition: Σ over a ≠ b of flow(a → b), in bits.
@@ -70,19 +77,9 @@ def exchange(
         >>> ex.flow.shape, float(ex.flow[1, 0])  # outputs send nothing back
         ((2, 2), 0.0)
     """
-    check_weighting(weighting)
-    meter = ExchangeMeter(
-        rec,
-        donors=donors,
-        contexts=contexts,
-        bins=bins,
-        coding=coding,
-        seed=seed,
-        pool=pool,
-        given_context=given_context,
-        correction=correction,
-    )
-    return meter(partition, weighting, progress=progress)
+    draws = Draws(donors, contexts, bins, coding, pool, correction, seed)
+    meter = ExchangeMeter(rec, draws, Objective(weighting, given_context))
+    return meter(partition, progress=progress)
 
 
 def module_flow(
@@ -90,13 +87,13 @@ def module_flow(
     partition: PartitionLike,
     *,
     given_context: bool = False,
-    donors: int = 200,
-    contexts: int = 100,
+    donors: Budget = EXCHANGE.donors,
+    contexts: Budget = EXCHANGE.contexts,
     bins: Bins = 10,
     coding: Coding = "joint",
     seed: int = 0,
     pool: Pool = "mean",
-    correction: Correction = "miller_madow",
+    correction: Correction = EXCHANGE.correction,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Flow between the modules of a partition: row a, column b is flow(a → b) in bits.
@@ -112,19 +109,8 @@ def module_flow(
     """
     import pandas as pd
 
-    result = exchange(
-        rec,
-        partition,
-        weighting="none",
-        donors=donors,
-        contexts=contexts,
-        bins=bins,
-        coding=coding,
-        seed=seed,
-        pool=pool,
-        correction=correction,
-        progress=progress,
-    )
+    draws = Draws(donors, contexts, bins, coding, pool, correction, seed)
+    result = ExchangeMeter(rec, draws)(partition, "none", progress=progress)
     values = result.flow_given_context if given_context else result.flow
     names = pd.RangeIndex(len(values), name="module")
     return pd.DataFrame(values, index=names.rename("source"), columns=names.rename("target"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,21 +12,16 @@ import numpy as np
 from infoflow.exchanges.result import Exchange
 from infoflow.exchanges.sent import Sender
 from infoflow.exchanges.traffic import Traffic, measure_traffic, resolution_bits
-from infoflow.exchanges.weighting import Weighting, check_weighting, weigh
-from infoflow.information.binning import Bins, Coding
+from infoflow.exchanges.weighting import weigh
 from infoflow.information.donors import TableFlow, table_flow, two_way_se
-from infoflow.information.mutual import Correction, check_correction
-from infoflow.information.tables import (
-    Pool,
-    Target,
-    code_tables,
-    draw_rows,
-    fit_target,
-)
+from infoflow.information.tables import Target, code_tables, fit_target
+from infoflow.measured import SCORE, SEARCH, Draws, Objective, Weighting, check_weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 
 PartitionLike = Partition | Iterable[int]
+FRESH = 1_000_003  # added to the seed for draws that a search has not seen
+BITS = Objective("none")
 
 
 class ExchangeMeter:
@@ -36,66 +32,52 @@ class ExchangeMeter:
 
     Args:
         rec: A recording.
-        donors, contexts: Samples drawn for every intervention.
-        bins: Bins per unit, or size of a module's codebook.
-        coding: "units": sum over the target's single units; "joint": one code per target module.
-        seed: Seed of the draws.
-        pool: What to do with positions.
-        given_context: Weigh the exchange given the context rather than the plain one.
-        correction: Bias correction, as for `table_flow`. Miller-Madow, the default here and of
-            `exchange`, can be counted on the fly; "auto", the default of `flow`, may look for codes
-            that were not seen (some thousandths of a bit a unit nearer to the truth at 200 x 100,
-            several times slower).
+        draws: Samples drawn for every intervention, and how targets are coded. The correction
+            Miller-Madow can be counted on the fly; "auto", the default of `flow`, may look for
+            codes that were not seen (some thousandths of a bit a unit nearer to the truth at
+            200 x 100, several times slower).
+        objective: Which exchange is weighed, and how where a call does not say; by default bits.
         traffic: What the weightings need, if it was computed before.
     """
 
     def __init__(
         self,
         rec: Recording,
+        draws: Draws = SCORE,
+        objective: Objective = BITS,
         *,
-        donors: int = 100,
-        contexts: int = 50,
-        bins: Bins = 10,
-        coding: Coding = "units",
-        seed: int = 0,
-        pool: Pool = "mean",
-        given_context: bool = True,
-        correction: Correction = "miller_madow",
         traffic: Traffic | None = None,
     ) -> None:
-        check_correction(correction)
-        rng = np.random.default_rng(seed)
         self.rec = rec
-        self.coding: Coding = coding
-        self.bins: Bins = bins
-        self.seed = seed
-        self.pool: Pool = pool
-        self.given_context = given_context
-        self.correction: Correction = correction
-        self.donors = draw_rows(rec, donors, "donors", rng)
-        self.contexts = draw_rows(rec, contexts, "contexts", rng)
+        self.draws = draws
+        self.objective = objective
+        self.donors, self.contexts = draws.rows(len(rec))
         self.evaluations = 0
         self._targets: dict[bytes, Target] = {}
         self._measured: dict[tuple[Partition, str], Exchange] = {}
         self._values: dict[tuple[Partition, str], tuple[float, float]] = {}
         self._chance: dict[tuple[int, ...], tuple[float, float]] = {}
         self._traffic = traffic
-        self._traffic_seed = seed
+        self._traffic_seed = draws.seed
         self.left_out = np.zeros(len(rec.units), dtype=bool)
         self._sender: Sender | None = None
-        countable = coding == "units" and pool != "positions" and correction == "miller_madow"
-        if countable and isinstance(bins, int):
-            self._sender = Sender(rec, self.donors, self.contexts, bins, pool)
+        countable = draws.coding == "units" and draws.correction == "miller_madow"
+        if countable and draws.pool != "positions" and isinstance(draws.bins, int):
+            self._sender = Sender(rec, self.donors, self.contexts, draws.bins, draws.pool)
 
     def __call__(
-        self, partition: PartitionLike, weighting: Weighting = "none", *, progress: bool = False
+        self,
+        partition: PartitionLike,
+        weighting: Weighting | None = None,
+        *,
+        progress: bool = False,
     ) -> Exchange:
         """The exchange of one partition.
 
         Raises:
             ValueError: Labels of another length, or fewer than two modules of used units.
         """
-        check_weighting(weighting)
+        weighting = self._named(weighting)
         cleaned = self.checked(partition)
         known = self._measured.get((cleaned, weighting))
         if known is not None:
@@ -111,7 +93,7 @@ class ExchangeMeter:
         return result
 
     def values(
-        self, partitions: Sequence[PartitionLike], weighting: Weighting = "none"
+        self, partitions: Sequence[PartitionLike], weighting: Weighting | None = None
     ) -> np.ndarray:
         """Weighted exchange and bits of many partitions, `(P, 2)`, without standard errors.
 
@@ -121,7 +103,7 @@ class ExchangeMeter:
         Raises:
             ValueError: As for a single partition.
         """
-        check_weighting(weighting)
+        weighting = self._named(weighting)
         cleaned = [self.checked(p) for p in partitions]
         new = [p for p in dict.fromkeys(cleaned) if (p, weighting) not in self._values]
         for partition, flow in zip(new, self._flows(new), strict=True):
@@ -141,7 +123,7 @@ class ExchangeMeter:
         """
         cleaned = [self.checked(p) for p in partitions]
         if self._sender is None:
-            measured = [self(p) for p in cleaned]
+            measured = [self(p, "none") for p in cleaned]
             return [np.stack([m.flow, m.flow_given_context]) for m in measured]
         modules = [module for p in cleaned for module in p.modules]
         sent = iter(self._sender(modules))
@@ -157,6 +139,12 @@ class ExchangeMeter:
             found.append(flow)
         self.evaluations += len(cleaned)
         return found
+
+    def _named(self, weighting: Weighting | None) -> Weighting:
+        if weighting is None:
+            return self.objective.weighting
+        check_weighting(weighting)
+        return weighting
 
     def _flows(self, partitions: Sequence[Partition]) -> list[np.ndarray]:
         """`(k, k)` bits from module to module of each, in the quantity that is weighted."""
@@ -188,33 +176,28 @@ class ExchangeMeter:
         return cleaned
 
     @property
+    def given_context(self) -> bool:
+        """Whether the exchange given the context is weighed, rather than the plain one."""
+        return self.objective.given_context
+
+    @property
     def config(self) -> dict[str, object]:
         """Everything that the values depend on beside the recording, JSON-able."""
         return {
             "donors": self.donors.tolist(),
             "contexts": self.contexts.tolist(),
-            "bins": self.bins,
-            "coding": self.coding,
-            "pool": self.pool,
+            "bins": self.draws.bins,
+            "coding": self.draws.coding,
+            "pool": self.draws.pool,
             "given_context": self.given_context,
-            "correction": self.correction,
-            "meter_seed": self.seed,
+            "correction": self.draws.correction,
+            "meter_seed": self.draws.seed,
         }
 
     def fresh(self) -> ExchangeMeter:
         """The same meter on donors and contexts drawn anew, for values without selection bias."""
-        anew = ExchangeMeter(
-            self.rec,
-            donors=len(self.donors),
-            contexts=len(self.contexts),
-            bins=self.bins,
-            coding=self.coding,
-            seed=self.seed + 1_000_003,
-            pool=self.pool,
-            given_context=self.given_context,
-            correction=self.correction,
-            traffic=self._traffic,
-        )
+        draws = replace(self.draws, seed=self.draws.seed + FRESH)
+        anew = ExchangeMeter(self.rec, draws, self.objective, traffic=self._traffic)
         anew.left_out = self.left_out
         anew._traffic_seed = self._traffic_seed  # the same traffic, whoever asks for it first
         return anew
@@ -241,9 +224,9 @@ class ExchangeMeter:
             self._traffic = measure_traffic(
                 self.rec,
                 given_context=self.given_context,
-                bins=self.bins if isinstance(self.bins, int) else 10,
+                bins=self.draws.bins if isinstance(self.draws.bins, int) else 10,
                 seed=self._traffic_seed,
-                pool=self.pool,
+                pool=self.draws.pool,
             )
         return self._traffic
 
@@ -253,10 +236,10 @@ class ExchangeMeter:
             self._targets[key] = fit_target(
                 self.rec,
                 units,
-                bins=self.bins,
-                coding=self.coding,
-                pool=self.pool,
-                seed=self.seed,
+                bins=self.draws.bins,
+                coding=self.draws.coding,
+                pool=self.draws.pool,
+                seed=self.draws.seed,
             )
         return self._targets[key]
 
@@ -286,7 +269,7 @@ class ExchangeMeter:
             weighted=float(amount.sum()),
             weighting="none",
             given_context=self.given_context,
-            coding=self.coding,
+            coding=self.draws.coding,
         )
 
     def _sent(
@@ -307,17 +290,17 @@ class ExchangeMeter:
             targets,
             self.donors,
             self.contexts,
-            pool=self.pool,
+            pool=self.draws.pool,
             progress=progress,
         )
         for b, table in zip(others, tables, strict=True):
-            yield b, table_flow(table.codes, table.n_codes, estimator=self.correction)
+            yield b, table_flow(table.codes, table.n_codes, estimator=self.draws.correction)
 
     def _same_size(self, partition: Partition, samples: int = 20) -> tuple[float, float]:
         """Mean and standard deviation of the exchange of random partitions of the same sizes."""
         sizes = tuple(sorted(partition.sizes.tolist()))
         if sizes not in self._chance:
-            rng = np.random.default_rng([self.seed, *sizes])
+            rng = np.random.default_rng([self.draws.seed, *sizes])
             labels = partition.labels.copy()
             used = np.flatnonzero(labels >= 0)
             labels[used] = np.repeat(np.arange(len(sizes)), sizes)
@@ -325,6 +308,23 @@ class ExchangeMeter:
             for _ in range(samples):
                 labels[used] = rng.permutation(labels[used])
                 drawn.append(Partition(labels))
-            bits = self.values(drawn)[:, 1]
+            bits = self.values(drawn, "none")[:, 1]
             self._chance[sizes] = float(bits.mean()), float(bits.std(ddof=1))
         return self._chance[sizes]
+
+
+def refuse_ignored(meter: ExchangeMeter, draws: Draws, objective: Objective) -> None:
+    """Refuse options that a search would ignore, since it measures with this meter.
+
+    Raises:
+        ValueError: An option that is neither the default of a search nor what the meter has.
+    """
+    asked = {**vars(draws), "given_context": objective.given_context}
+    own = {**vars(meter.draws), "given_context": meter.given_context}
+    default = {**vars(SEARCH), "given_context": Objective().given_context}
+    for name in ("donors", "contexts", "bins", "coding", "pool", "given_context"):
+        if asked[name] not in (default[name], own[name]):
+            raise ValueError(
+                f"meter= is given and has {name}={own[name]!r}: {name}={asked[name]!r} would be "
+                "ignored; leave it out, or give the meter these draws"
+            )

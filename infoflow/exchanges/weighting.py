@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
 
 import numpy as np
 
 from infoflow.exchanges.traffic import Traffic
+from infoflow.measured import WEIGHTINGS, Weighting, check_weighting
 from infoflow.partition import Partition
 
-Weighting = Literal[
-    "none",
-    "min_size",
-    "pairs",
-    "min_entropy",
-    "cut_connections",
-    "conductance",
-    "ncut",
-    "size_null",
-    "size_z",
-]
-WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
-
-
-def check_weighting(weighting: str) -> None:
-    """Raises ValueError for a name that is not in `WEIGHTINGS`."""
-    if weighting not in WEIGHTINGS:
-        from infoflow.units import unknown_name
-
-        raise ValueError(unknown_name("weighting", weighting, WEIGHTINGS))
+__all__ = ["WEIGHTINGS", "Weighting", "check_weighting", "weigh"]
 
 
 def weigh(

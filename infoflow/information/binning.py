@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
@@ -18,77 +17,20 @@ from infoflow.information.codebook import (
     unique_codes,
 )
 from infoflow.information.codes import NOT_A_NUMBER, ROUNDING, Coder, code_dtype
+from infoflow.measured import Binning
 
 __all__ = [
     "Binning",
-    "Bins",
     "Codebook",
     "Coder",
-    "Coding",
     "GroupCoder",
     "Projection",
-    "Resolution",
     "UnitBins",
     "fit_codebook",
     "fit_projection",
     "fit_unit_bins",
     "unique_codes",
 ]
-
-Coding = Literal["joint", "units"]
-
-
-@dataclass(frozen=True)
-class Binning:
-    """How single units are cut into bins; a plain number n of bins means `Binning(n)`.
-
-    Attributes:
-        count: Bins per unit, at least 2; also the size of a group's joint codebook.
-        kind: "quantiles": one bin for exact zero where a unit has it, as ReLU units do, and
-            quantiles of the rest. "frequency": quantiles of all values. "width": equal widths
-            between the extremes.
-        group: Joint code of a group: "kmeans", or "projection" on random directions.
-        edges: Edges of your own, the same for every unit, ascending; a value's code is the number
-            of edges below it. `count` and `kind` are then of no account.
-
-    Raises:
-        ValueError: Fewer than two bins, an unknown kind or group, or edges that do not ascend.
-
-    Examples:
-        >>> Binning(edges=(0.0, 1.0)).n_codes
-        3
-    """
-
-    count: int = 10
-    kind: Literal["quantiles", "frequency", "width"] = "quantiles"
-    group: Literal["kmeans", "projection"] = "kmeans"
-    edges: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.count, bool) or not isinstance(self.count, int):
-            raise ValueError(f"expected a number of bins or 'unique', got {self.count!r}")
-        if self.count < 2:
-            raise ValueError(f"expected at least 2 bins, got {self.count}")
-        if self.kind not in ("quantiles", "frequency", "width"):
-            raise ValueError(
-                f"unknown kind of bins {self.kind!r}: expected 'quantiles', 'frequency' or 'width'"
-            )
-        if self.group not in ("kmeans", "projection"):
-            raise ValueError(f"unknown code {self.group!r}: expected 'kmeans' or 'projection'")
-        if self.edges is None:
-            return
-        object.__setattr__(self, "edges", tuple(float(edge) for edge in self.edges))
-        if not self.edges or not (np.diff(self.edges) > 0).all() or np.isnan(self.edges).any():
-            raise ValueError(f"expected edges in ascending order, got {self.edges}")
-
-    @property
-    def n_codes(self) -> int:
-        """Number of codes of a unit."""
-        return self.count if self.edges is None else len(self.edges) + 1
-
-
-Bins = int | Literal["unique"]
-Resolution = Bins | Binning
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 
 LN2 = float(np.log(2.0))
-
-Estimator = Literal["none", "miller_madow", "panzeri_treves", "grassberger", "chao_shen"]
 
 
 def entropy_bits(counts: np.ndarray, axis: int = -1) -> np.ndarray:

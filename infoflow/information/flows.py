@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infoflow.information.binning import Coding, Resolution
 from infoflow.information.donors import TableFlow, table_flow, two_way_se
 from infoflow.information.mutual import (
     Correction,
@@ -26,14 +25,12 @@ from infoflow.information.tables import (
     normal_codes,
 )
 from infoflow.information.targets import disjoint
+from infoflow.measured import FLOW, Budget, Coding, Resolution
 from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Budget = int | Literal["all"]
-
 
 # Distinct codes over samples above which no first-order correction can be trusted.
 TOO_MANY_CELLS = 0.5
@@ -113,8 +110,8 @@ def flow(
     source: UnitsLike,
     target: UnitsLike,
     *,
-    donors: Budget = 200,
-    contexts: Budget = 100,
+    donors: Budget = FLOW.donors,
+    contexts: Budget = FLOW.contexts,
     bins: Resolution = 10,
     coding: Coding = "joint",
     correction: Correction = "auto",

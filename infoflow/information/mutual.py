@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from infoflow.information.entropy import (
     ENTROPIES,
-    Estimator,
     miller_madow_bits,
     panzeri_treves_bits,
 )
-
-Correction = Literal["auto", "quadratic"] | Estimator
+from infoflow.measured import CORRECTIONS, Correction, Estimator
 
 _Value = TypeVar("_Value", float, np.ndarray)
 
@@ -27,9 +25,8 @@ def check_correction(correction: str) -> None:
     Raises:
         ValueError: None of those of `Correction`.
     """
-    known = ["auto", "quadratic", *get_args(Estimator)]
-    if correction not in known:
-        raise ValueError(f"unknown correction {correction!r}: expected one of {known}")
+    if correction not in CORRECTIONS:
+        raise ValueError(f"unknown correction {correction!r}: expected one of {list(CORRECTIONS)}")
 
 
 def joint_counts(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -2,45 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from infoflow.information.entropy import LN2
-
-
-@dataclass(frozen=True, eq=False)
-class Null:
-    """A statistic and draws of what it is where nothing flows, both in bits.
-
-    Attributes:
-        observed: The statistic.
-        draws: `(n_null,)` draws under the null.
-    """
-
-    observed: float
-    draws: np.ndarray
-
-    @property
-    def p_value(self) -> float:
-        """Share of draws at least as large, counting the observed one among them (add-one)."""
-        # A tie that rounding breaks would make "nothing at all" significant.
-        reached = self.draws >= self.observed - 1e-12 * max(1.0, abs(self.observed))
-        return float((1 + reached.sum()) / (1 + len(self.draws)))
-
-    @property
-    def z(self) -> float:
-        """Standard deviations of the null by which the statistic exceeds its mean; 0 if both are
-        the same constant."""
-        excess, spread = self.observed - self.draws.mean(), self.draws.std(ddof=1)
-        if spread > 0:
-            return float(excess / spread)
-        return float(np.inf) if excess > 1e-12 else 0.0
-
-    @property
-    def floor(self) -> float:
-        """Detection floor: the 95th percentile of the draws."""
-        return float(np.quantile(self.draws, 0.95))
+from infoflow.measured import Null
 
 
 def sign_flip_null(

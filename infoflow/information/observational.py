@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from infoflow.information.binning import Binning, Coding, Resolution
+from infoflow.information.binning import Binning
 from infoflow.information.mutual import (
     Correction,
     check_correction,
@@ -15,6 +15,7 @@ from infoflow.information.mutual import (
     joint_counts,
 )
 from infoflow.information.targets import Pool, Target, fit_target, normal_codes
+from infoflow.measured import Coding, Resolution
 from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 

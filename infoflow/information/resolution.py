@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infoflow.information.binning import Binning, Coding
+from infoflow.information.binning import Binning
 from infoflow.information.donors import table_flow, two_way_se
 from infoflow.information.entropy import miller_madow_bits
 from infoflow.information.mutual import Correction, check_correction
 from infoflow.information.tables import Pool, code_tables, draw_rows, fit_target, normal_codes
 from infoflow.information.targets import disjoint
+from infoflow.measured import FLOW, Budget, Coding
 from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 
@@ -29,8 +30,8 @@ def resolution_sweep(
     counts: Sequence[int] = (2, 4, 6, 10, 16, 32),
     binning: Binning | None = None,
     coding: Coding = "joint",
-    donors: int | Literal["all"] = 200,
-    contexts: int | Literal["all"] = 100,
+    donors: Budget = FLOW.donors,
+    contexts: Budget = FLOW.contexts,
     correction: Correction = "auto",
     pool: Pool = "mean",
     seed: int = 0,

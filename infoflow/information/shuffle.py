@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infoflow.information.binning import Resolution
 from infoflow.information.mutual import Correction, information_bits, joint_counts
 from infoflow.information.null import Null
 from infoflow.information.tables import (
@@ -18,6 +17,7 @@ from infoflow.information.tables import (
     read_codes,
 )
 from infoflow.interventions import resample
+from infoflow.measured import Resolution
 from infoflow.recording import Recording
 
 

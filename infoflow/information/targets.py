@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -12,18 +11,15 @@ from torch import Tensor
 from infoflow.information.binning import (
     Binning,
     Coder,
-    Coding,
-    Resolution,
     UnitBins,
     fit_codebook,
     fit_projection,
     fit_unit_bins,
     unique_codes,
 )
+from infoflow.measured import Coding, Pool, Resolution
 from infoflow.recording import Recording
 from infoflow.units import UnitsLike
-
-Pool = Literal["mean", "max", "positions"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from infoflow.information.binning import Bins, fit_unit_bins
+from infoflow.information.binning import fit_unit_bins
 from infoflow.information.codebook import fit_codebook, unique_codes
 from infoflow.information.donors import table_flow
 from infoflow.information.tables import Target, code_tables, draw_rows, fit_target, normal_codes
+from infoflow.measured import Bins
 from infoflow.oracle.exact import (
     interventional_information,
     observational_information,

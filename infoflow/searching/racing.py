@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from infoflow.exchanges import ExchangeMeter, PartitionLike
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import SEARCH, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 
@@ -51,15 +52,16 @@ def race(
     """
     if not 0 < keep <= 1 or not rounds:
         raise ValueError(f"expected keep in (0, 1] and at least one round, got {keep}, {rounds}")
-    meter = ExchangeMeter(rec, donors=2, contexts=2)
+    meter = ExchangeMeter(rec)
     left = list(dict.fromkeys(meter.checked(p) for p in partitions))
     if not left:
         raise ValueError("expected at least one partition, got none")
     values = np.zeros(len(left))
     for number, (donors, contexts) in enumerate(rounds):
         meter = ExchangeMeter(
-            rec, donors=donors, contexts=contexts, seed=seed + 7919 * number,
-            given_context=given_context,
+            rec,
+            replace(SEARCH, donors=donors, contexts=contexts, seed=seed + 7919 * number),
+            Objective(weighting, given_context),
             traffic=meter.traffic if number else None,
         )  # fmt: skip
         values = meter.values(left, weighting)[:, 0]

@@ -11,9 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from infoflow.exchanges import ExchangeMeter, PartitionLike
-from infoflow.exchanges.weighting import Weighting, check_weighting
-from infoflow.information.binning import Bins, Coding
-from infoflow.information.tables import Pool
+from infoflow.exchanges.meter import refuse_ignored
+from infoflow.measured import SEARCH, Bins, Budget, Coding, Draws, Objective, Pool, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.annealing import annealing, climbing
@@ -46,8 +45,8 @@ def search(
     starts: Iterable[PartitionLike] = (),
     seeds: Sequence[str] = ("unit_flow", "spectral"),
     restarts: int = 1,
-    donors: int = 60,
-    contexts: int = 40,
+    donors: Budget = SEARCH.donors,
+    contexts: Budget = SEARCH.contexts,
     bins: Bins = 10,
     coding: Coding = "units",
     seed: int = 0,
@@ -86,7 +85,8 @@ def search(
         restarts: Chains of "annealing" or populations of "genetic", which share the budget.
             "climbing" starts anew by itself when it is stuck.
         donors, contexts, bins, coding, seed, pool: As for `exchange`.
-        meter: Measure with this one (its settings apply) instead of a new one.
+        meter: Measure with this one, on its draws, instead of a new one; options that would be
+            ignored (donors, contexts, bins, coding, pool, given_context) are then refused.
         checkpoint: A file (.npz) to keep what was measured in. If it exists the search goes on
             from there, and ends bit for bit as if it had never stopped. "climbing" and "sampling"
             may go on with another budget.
@@ -108,13 +108,13 @@ def search(
         >>> ifl.search(rec, budget=30, samples=10).partition.n_modules
         2
     """
-    check_weighting(weighting)
+    draws = Draws(donors, contexts, bins, coding, pool, SEARCH.correction, seed)
+    objective = Objective(weighting, given_context)
     _check(method, budget, samples, tolerance, restarts, seeds)
     if meter is None:
-        meter = ExchangeMeter(
-            rec, donors=donors, contexts=contexts, bins=bins, coding=coding,
-            seed=seed, pool=pool, given_context=given_context,
-        )  # fmt: skip
+        meter = ExchangeMeter(rec, draws, objective)
+    else:
+        refuse_ignored(meter, draws, objective)
     space = _space(rec, n_modules, meter)
     if method == "exhaustive":
         check_exhaustive(space)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from infoflow.exchanges import Exchange, ExchangeMeter, PartitionLike
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import SCORE, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.sampling import mean_and_se, random_partitions
@@ -198,7 +198,7 @@ def module_score(
         True
     """
     check_sampling(samples, tolerance)
-    meter = ExchangeMeter(rec, seed=seed) if meter is None else meter
+    meter = ExchangeMeter(rec, replace(SCORE, seed=seed)) if meter is None else meter
     cleaned = meter.checked(partition)
     drawn = random_partitions(~cleaned.unused, cleaned.n_modules, seed)
     values = chance(

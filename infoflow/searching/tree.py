@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from infoflow.exchanges import ExchangeMeter
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import SEARCH, Budget, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.null import shuffled_units
@@ -120,8 +120,8 @@ def hierarchy(
     smallest: int = 4,
     deepest: int = 6,
     n_null: int = 99,
-    donors: int = 60,
-    contexts: int = 40,
+    donors: Budget = SEARCH.donors,
+    contexts: Budget = SEARCH.contexts,
     seed: int = 0,
     **options: Any,
 ) -> ModuleTree:
@@ -159,7 +159,7 @@ def hierarchy(
             f"p-value; got {alpha}"
         )
     settings = {**options, "n_modules": n_modules, "weighting": weighting, "seed": seed}
-    meter = ExchangeMeter(rec, donors=donors, contexts=contexts, seed=seed)
+    meter = ExchangeMeter(rec, replace(SEARCH, donors=donors, contexts=contexts, seed=seed))
     everyone = np.flatnonzero(~rec.units.unused)
     return _divided(meter, everyone, settings, alpha, max(smallest, 2), deepest, n_null)
 

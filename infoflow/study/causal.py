@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from infoflow.agreements import element_similarity
 from infoflow.clustering import find_modules
 from infoflow.exchanges import Exchange, ExchangeMeter
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import SEARCH, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching import ModuleScore, search
@@ -72,7 +72,7 @@ def measure_causal(
         >>> [row["source"] for row in rows], rows[0]["agreement"]
         (['causal', 'cov'], 1.0)
     """
-    meter = ExchangeMeter(rec, donors=donors, contexts=contexts, seed=seed)
+    meter = ExchangeMeter(rec, replace(SEARCH, donors=donors, contexts=contexts, seed=seed))
     best = search(
         rec, n_modules=n_modules, weighting=weighting, budget=budget, samples=samples,
         seed=seed, meter=meter,
@@ -121,11 +121,8 @@ class Judge:
     ) -> Judge:
         """On draws that `meter` has not seen; random partitions of the units in `heard`."""
         given = meter.fresh()
-        plain = ExchangeMeter(
-            meter.rec, donors=len(meter.donors), contexts=len(meter.contexts),
-            seed=given.seed, given_context=False,
-        )  # fmt: skip
-        drawn = list(islice(random_partitions(heard, n_modules, given.seed), samples))
+        plain = ExchangeMeter(meter.rec, given.draws, Objective(weighting, given_context=False))
+        drawn = list(islice(random_partitions(heard, n_modules, given.draws.seed), samples))
         random = given.values(drawn, weighting), plain.values(drawn, weighting)
         return Judge((given, plain), weighting, random)
 

@@ -55,9 +55,9 @@ def test_a_weak_flow_is_found_in_spite_of_what_the_contexts_do():
 def test_the_null_of_the_corrected_flow_has_mean_zero():
     rng = np.random.default_rng(2)
     null = sign_flip_null(noisy_table(rng), n_null=4000, correct=True, rng=rng)
-    assert abs(null.draws.mean()) < 0.2 * null.draws.std()
+    assert abs(null.values.mean()) < 0.2 * null.values.std()
     plain = sign_flip_null(noisy_table(rng), n_null=100, correct=False, rng=rng)
-    assert plain.draws.mean() > 3 * abs(null.draws.mean())
+    assert plain.values.mean() > 3 * abs(null.values.mean())
 
 
 def test_a_table_without_any_effect_has_p_value_one_and_z_zero():

@@ -1,5 +1,7 @@
 """Modules within modules, and what chance gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
+from infoflow.measured import SCORE
 from infoflow.searching.null import (
     NullDistribution,
     shuffled_units,
@@ -69,7 +72,7 @@ def test_a_fully_mixed_layer_is_not_divided():
 
 def test_within_a_module_the_other_units_send_and_receive_nothing():
     rec, track = nested()
-    meter = ExchangeMeter(rec, donors=15, contexts=15)
+    meter = ExchangeMeter(rec, replace(SCORE, donors=15, contexts=15))
     half = np.flatnonzero(track < 2)
     inside = meter.within(half)
     labels = np.where(track < 2, track, 5)
@@ -84,7 +87,7 @@ def test_within_a_module_the_other_units_send_and_receive_nothing():
 
 def test_planted_modules_beat_every_shuffle_and_random_ones_do_not():
     rec, track = nested()
-    meter = ExchangeMeter(rec, donors=15, contexts=15)
+    meter = ExchangeMeter(rec, replace(SCORE, donors=15, contexts=15))
     assert shuffled_units(meter, track // 2, n=39).p_value == 1 / 40
     chance = np.random.default_rng(0).permutation(track // 2)
     assert shuffled_units(meter, chance, n=39).p_value > 1 / 40

@@ -1,5 +1,7 @@
 """Proxies: cheap numbers beside the true exchange."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
+from infoflow.measured import SCORE
 from infoflow.searching.interface import (
     effective_rank,
     interface,
@@ -96,7 +99,7 @@ def test_ncut_is_one_for_each_module_without_links_inside():
 
 
 def test_the_table_ranks_a_proxy_that_is_the_truth_first(rec):
-    meter = ExchangeMeter(rec, donors=15, contexts=15)
+    meter = ExchangeMeter(rec, replace(SCORE, donors=15, contexts=15))
     rng = np.random.default_rng(0)
     some = [TRACKS, *(ifl.Partition(rng.permutation(TRACKS.labels)) for _ in range(12))]
     exact = {"truth": lambda p: meter.values([p], "ncut")[0, 0]}

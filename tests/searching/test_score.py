@@ -1,5 +1,7 @@
 """The module score of any partition, and how its mean is sampled."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
+from infoflow.measured import SCORE
 from infoflow.searching import ModuleScore, module_score
 from infoflow.searching.sampling import mean_and_se
 from infoflow.searching.score import chance
@@ -34,7 +37,7 @@ def test_score_divides_the_mean_by_the_minimum():
 
 
 def test_under_size_z_the_score_compares_bits(rec):
-    meter = ExchangeMeter(rec, donors=20, contexts=20)
+    meter = ExchangeMeter(rec, replace(SCORE, donors=20, contexts=20))
     best = ifl.search(rec, weighting="size_z", budget=40, samples=20, meter=meter).score
     assert best.minimum < 0
     assert best.ratio == pytest.approx(best.raw_mean / best.raw_minimum)
@@ -67,7 +70,7 @@ def test_sampling_gives_up_at_its_limit_where_the_mean_is_zero():
 
 
 def test_the_score_of_a_given_partition_is_that_of_the_search_that_finds_it(rec):
-    meter = ExchangeMeter(rec, donors=20, contexts=20)
+    meter = ExchangeMeter(rec, replace(SCORE, donors=20, contexts=20))
     best = ifl.search(rec, budget=60, samples=20, meter=meter)
     same = module_score(rec, best.partition, samples=20, meter=meter.fresh())
     assert same.minimum == best.score.minimum

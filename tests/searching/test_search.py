@@ -1,5 +1,6 @@
 """search(): finds what enumeration finds, and scores it honestly."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import nn
 import infoflow as ifl
 from infoflow import plot, toys
 from infoflow.exchanges import ExchangeMeter
+from infoflow.measured import SCORE
 
 SMALL = {"samples": 5, "donors": 10, "contexts": 10}
 
@@ -23,7 +25,7 @@ def rec():
 
 @pytest.fixture(scope="module")
 def meter(rec):
-    return ExchangeMeter(rec, donors=20, contexts=20, seed=1)
+    return ExchangeMeter(rec, replace(SCORE, donors=20, contexts=20, seed=1))
 
 
 @pytest.mark.parametrize("method", ["genetic", "annealing", "climbing", "screened"])
@@ -127,7 +129,9 @@ def test_a_nearly_dead_unit_is_not_the_best_module(weighting):
         net[0].weight[6] = 1.0
         net[2].weight.normal_().mul_(torch.where(track[:6, None] == track, 1, 0.1))
         net[2].weight[:, 6] = 0.01
-    meter = ExchangeMeter(ifl.record(net, ["1", "3"], torch.randn(300, 2)), donors=25, contexts=25)
+    meter = ExchangeMeter(
+        ifl.record(net, ["1", "3"], torch.randn(300, 2)), replace(SCORE, donors=25, contexts=25)
+    )
     assert not meter.traffic.silent[6]
     tracks = [0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1]
     compared = [tracks, *np.eye(13, dtype=int)]
@@ -190,3 +194,11 @@ def test_too_many_partitions_to_enumerate_are_refused():
     rec = ifl.record(net, ["1", "2"], torch.randn(60, 4))
     with pytest.raises(ValueError, match="at most 14 units"):
         ifl.search(rec, method="exhaustive", **SMALL)
+
+
+def test_options_that_a_given_meter_would_ignore_are_refused(rec):
+    meter = ExchangeMeter(rec, replace(SCORE, donors=20, contexts=20))
+    for wrong in ({"donors": 30}, {"coding": "joint"}, {"given_context": False}):
+        with pytest.raises(ValueError, match="would be ignored"):
+            ifl.search(rec, budget=5, samples=2, meter=meter, **wrong)
+    ifl.search(rec, budget=5, samples=2, meter=meter, donors=20)

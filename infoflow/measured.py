@@ -1,0 +1,261 @@
+"""What is measured, said once: how samples are drawn and coded, which exchange is weighed, and
+what chance would have given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from infoflow.units import unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Budget = int | Literal["all"]
+Coding = Literal["joint", "units"]
+Pool = Literal["mean", "max", "positions"]
+Estimator = Literal["none", "miller_madow", "panzeri_treves", "grassberger", "chao_shen"]
+Correction = Literal["auto", "quadratic"] | Estimator
+Weighting = Literal[
+    "none",
+    "min_size",
+    "pairs",
+    "min_entropy",
+    "cut_connections",
+    "conductance",
+    "ncut",
+    "size_null",
+    "size_z",
+]
+WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
+CORRECTIONS: tuple[str, ...] = ("auto", "quadratic", *get_args(Estimator))
+
+
+@dataclass(frozen=True)
+class Binning:
+    """How single units are cut into bins; a plain number n of bins means `Binning(n)`.
+
+    Attributes:
+        count: Bins per unit, at least 2; also the size of a group's joint codebook.
+        kind: "quantiles": one bin for exact zero where a unit has it, as ReLU units do, and
+            quantiles of the rest. "frequency": quantiles of all values. "width": equal widths
+            between the extremes.
+        group: Joint code of a group: "kmeans", or "projection" on random directions.
+        edges: Edges of your own, the same for every unit, ascending; a value's code is the number
+            of edges below it. `count` and `kind` are then of no account.
+
+    Raises:
+        ValueError: Fewer than two bins, an unknown kind or group, or edges that do not ascend.
+
+    Examples:
+        >>> Binning(edges=(0.0, 1.0)).n_codes
+        3
+    """
+
+    count: int = 10
+    kind: Literal["quantiles", "frequency", "width"] = "quantiles"
+    group: Literal["kmeans", "projection"] = "kmeans"
+    edges: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.count, bool) or not isinstance(self.count, int):
+            raise ValueError(f"expected a number of bins or 'unique', got {self.count!r}")
+        if self.count < 2:
+            raise ValueError(f"expected at least 2 bins, got {self.count}")
+        if self.kind not in ("quantiles", "frequency", "width"):
+            raise ValueError(
+                f"unknown kind of bins {self.kind!r}: expected 'quantiles', 'frequency' or 'width'"
+            )
+        if self.group not in ("kmeans", "projection"):
+            raise ValueError(f"unknown code {self.group!r}: expected 'kmeans' or 'projection'")
+        if self.edges is None:
+            return
+        object.__setattr__(self, "edges", tuple(float(edge) for edge in self.edges))
+        if not self.edges or not (np.diff(self.edges) > 0).all() or np.isnan(self.edges).any():
+            raise ValueError(f"expected edges in ascending order, got {self.edges}")
+
+    @property
+    def n_codes(self) -> int:
+        """Number of codes of a unit."""
+        return self.count if self.edges is None else len(self.edges) + 1
+
+
+Bins = int | Literal["unique"]
+Resolution = Bins | Binning
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Which samples an intervention is run on, and how what is seen becomes codes and bits.
+
+    Attributes:
+        donors, contexts: Samples drawn for every intervention (at most all there are), or "all".
+        bins: Bins per unit, size of a group's codebook, a `Binning`, or "unique".
+        coding: "joint": one code for a group; "units": one per unit, their bits summed.
+        pool: Positions are averaged ("mean"), "max", or each a sample ("positions").
+        correction: Bias correction (see `table_flow`).
+        seed: Of draws, codebooks and permutations.
+
+    Raises:
+        ValueError: Fewer than two donors, contexts or bins, or an unknown option.
+
+    Examples:
+        >>> Draws(donors=1)
+        Traceback (most recent call last):
+        ...
+        ValueError: expected at least 2 donors or 'all', got 1
+    """
+
+    donors: Budget = 200
+    contexts: Budget = 100
+    bins: Resolution = 10
+    coding: Coding = "joint"
+    pool: Pool = "mean"
+    correction: Correction = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for what, count in (("donors", self.donors), ("contexts", self.contexts)):
+            whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
+            if count != "all" and not (whole and int(count) >= 2):
+                raise ValueError(f"expected at least 2 {what} or 'all', got {count!r}")
+        if self.coding not in get_args(Coding):
+            raise ValueError(f"unknown coding {self.coding!r}: expected 'joint' or 'units'")
+        if self.pool not in get_args(Pool):
+            raise ValueError(f"unknown pool {self.pool!r}: expected 'mean', 'max' or 'positions'")
+        if self.correction not in CORRECTIONS:
+            raise ValueError(
+                f"unknown correction {self.correction!r}: expected one of {list(CORRECTIONS)}"
+            )
+        if self.bins != "unique":
+            _ = self.binning
+
+    @property
+    def binning(self) -> Binning:
+        """The bins in full; raises ValueError for "unique"."""
+        return self.bins if isinstance(self.bins, Binning) else Binning(self.bins)  # type: ignore[arg-type]
+
+    def rows(self, n: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of donors and of contexts in a data set of n samples."""
+        rng = np.random.default_rng(self.seed) if rng is None else rng
+        return _drawn(n, self.donors, rng), _drawn(n, self.contexts, rng)
+
+
+def _drawn(n: int, count: Budget, rng: np.random.Generator) -> np.ndarray:
+    return np.arange(n) if count == "all" else rng.permutation(n)[: int(count)]
+
+
+# One flow, or the flows between the modules of one partition: run once, so drawn in full. "auto"
+# is the best correction there is for a number by itself.
+FLOW = Draws()
+# Values that are compared, in exchanges, searches and scores, all have Miller-Madow, which is
+# counted while an intervention runs; a sum over units steers a search well and costs little.
+EXCHANGE = replace(FLOW, coding="units", correction="miller_madow")
+# A score or a table of proxies measures some hundred partitions.
+SCORE = replace(EXCHANGE, donors=100, contexts=50)
+# A search measures hundreds of them, and its winner again on fresh draws.
+SEARCH = replace(EXCHANGE, donors=60, contexts=40)
+# Every single unit is a source: n interventions. Given the context, one-unit flows are large.
+UNIT_FLOW = replace(EXCHANGE, donors=50, contexts=50)
+# The same as a divisor only, where errors of single flows average out over a module's units.
+TRAFFIC = replace(EXCHANGE, donors=30, contexts=30)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Which exchange is compared.
+
+    Exchange, search and compare weigh the flow given the context: a single unit's plain flow is
+    mostly too small to measure, and a search on it ends with one quiet unit as a module. `flow`
+    reports both; `module_flow` and `unit_flow` show the plain flow, the quantity of the yardstick
+    post, unless `given_context=True` is asked for.
+
+    Attributes:
+        weighting: What the exchange is divided by (see `infoflow.exchanges.weighting.weigh`).
+        given_context: Weigh the exchange given the context, or the plain one.
+
+    Raises:
+        ValueError: An unknown weighting.
+    """
+
+    weighting: Weighting = "ncut"
+    given_context: bool = True
+
+    def __post_init__(self) -> None:
+        check_weighting(self.weighting)
+
+
+def check_weighting(weighting: str) -> None:
+    """Raises ValueError for a name that is not in `WEIGHTINGS`."""
+    if weighting not in WEIGHTINGS:
+        raise ValueError(unknown_name("weighting", weighting, WEIGHTINGS))
+
+
+@dataclass(frozen=True, eq=False)
+class Null:
+    """A value beside draws of what it is where there is nothing.
+
+    Attributes:
+        observed: The value.
+        values: `(N,)` draws under the null.
+        smaller_is_better: Small values, rather than large ones, speak against the null.
+        what: The value's name, and how the null was made.
+
+    Examples:
+        >>> null = Null(3.0, np.array([0.0, 1.0, 2.0]))
+        >>> null.p_value, null.z
+        (0.25, 2.0)
+    """
+
+    observed: float
+    values: np.ndarray
+    smaller_is_better: bool = False
+    what: str = "value"
+
+    @property
+    def p_value(self) -> float:
+        """Share of draws at least as extreme, counting the observed one among them (add-one)."""
+        # A tie that rounding breaks would make "nothing at all" significant.
+        slack = 1e-12 * max(1.0, abs(self.observed))
+        sign = -1.0 if self.smaller_is_better else 1.0
+        reached = int((sign * self.values >= sign * self.observed - slack).sum())
+        return (1 + reached) / (1 + len(self.values))
+
+    @property
+    def mean(self) -> float:
+        """Mean of the draws."""
+        return float(self.values.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the draws; 0 for a single one."""
+        return float(self.values.std(ddof=1)) if len(self.values) > 1 else 0.0
+
+    @property
+    def z(self) -> float:
+        """Standard deviations of the null from its mean to the value; 0 if both are the same
+        constant."""
+        excess = self.observed - self.mean
+        if self.std > 0:
+            return excess / self.std
+        return float(np.copysign(np.inf, excess)) if abs(excess) > 1e-12 else 0.0
+
+    @property
+    def floor(self) -> float:
+        """Detection floor: the 95th percentile of the draws."""
+        return float(np.quantile(self.values, 0.95))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per draw."""
+        import pandas as pd
+
+        return pd.DataFrame({self.what: self.values})
+
+    def __repr__(self) -> str:
+        low, high = np.percentile(self.values, [5, 95])
+        return (
+            f"Null({self.what}: {self.observed:.4g}, null {low:.4g} to {high:.4g} "
+            f"(5 to 95 %), p = {self.p_value:.3g})"
+        )
