@@ -115,7 +115,7 @@ def _composition(exchange: Exchange, units: UnitSpace | None, module: int) -> st
     if units is None or len(units.layers) == 1:
         return f"{len(members)} units"
     parts = units.by_layer(members)
-    return "\n".join(f"{len(inside)} of {layer}" for layer, inside in parts.items())
+    return "\n".join(f"{len(inside)} of {_literal(layer)}" for layer, inside in parts.items())
 
 
 def _disc(ax: Any, center: np.ndarray, radius: float, module: int, text: str) -> None:
@@ -174,7 +174,7 @@ def q_by_measure(comparison: Comparison, *, ax: Any = None) -> Any:
             width * 0.92,
             color=[measure_color(m) for m in table.index],
             alpha=1.0 - 0.65 * number / max(len(layers) - 1, 1),
-            label=layer,
+            label=_literal(layer),
         )
     ax.set_xticks(np.arange(len(table)), table.index, rotation=30, ha="right", fontsize=8)
     ax.set_ylabel("Q*")
@@ -253,11 +253,16 @@ def agreement(comparison: Comparison, *, ax: Any = None) -> Any:
     ax = _axes(ax, (5.2, 4.4))
     table = comparison.agreement
     image = ax.imshow(table.to_numpy(), cmap="magma", vmin=0, vmax=1)
-    names = list(table.index)
+    names = [_literal(name) for name in table.index]
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7)
     ax.set_yticks(range(len(names)), names, fontsize=7)
     ax.figure.colorbar(image, ax=ax, shrink=0.8, label="element-centric similarity")
     return ax
+
+
+def _literal(name: str) -> str:
+    """A name of the caller's that may hold dollars, which are not to be read as mathematics."""
+    return name.replace("$", r"\$")
 
 
 def _axes(ax: Any, size: tuple[float, float]) -> Any:

@@ -18,7 +18,7 @@ from infoflow.comparing.table import Chance, layer_flows
 from infoflow.comparing.tracking import CommonSet, correlations, perturbed
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SCORE
-from infoflow.reporting import finding, report_tables
+from infoflow.reporting import finding, report_tables, verdict
 from infoflow.results import prepare_folder, save_run
 from infoflow.toys.trained import ducks_and_shadows
 
@@ -325,6 +325,66 @@ def test_the_finding_names_the_most_and_least_telling_measure(comparison):
     rho = table["spearman"].loc[list(comparison.similarities)].dropna()
     assert f"under {rho.idxmax()} " in told
     assert f"{rho.idxmin()}, {rho.min():.2f}" in told
+
+
+def _with(comparison, best, score, rho):
+    """The comparison with these module scores and correlations in its tables."""
+    table = comparison.partitions.copy()
+    table.loc[CAUSAL, ["score", "isolated"]] = best, False
+    table.loc[table["origin"] == "Q*", "score"] = score
+    tracked = comparison.correlations.copy()
+    tracked.loc[tracked["is_q"], "spearman"] = rho
+    return replace(comparison, partitions=table, correlations=tracked)
+
+
+def test_the_headline_says_that_q_misleads_where_its_partitions_exchange_twice_what_random_do(
+    comparison,
+):
+    told = finding(_with(comparison, best=1.17, score=0.5, rho=0.5))
+    assert "Q misleads" in told
+    assert "partly" not in told
+    assert "under 8 of 8 measures it exchanges more than random divisions do" in told
+    assert "Q misleads" in finding(_with(comparison, best=1.5, score=1.4, rho=-0.5))
+    assert "Q largely tells" in finding(_with(comparison, best=1.5, score=1.45, rho=0.8))
+
+
+def test_where_no_division_beats_random_ones_there_is_nothing_to_tell(comparison):
+    told = finding(_with(comparison, best=0.9, score=0.8, rho=0.9))
+    assert "11 % more than random divisions" in told
+    assert "nothing for Q to tell" in told
+
+
+def test_a_verdict_needs_both_the_ranking_and_the_outcome():
+    assert verdict(0.9, 1.05, 2.0) == "Q hardly tells"
+    assert verdict(0.2, 2.0, 2.0) == "Q hardly tells"
+    assert verdict(0.9, float("inf"), float("inf")) == "Q largely tells"
+    assert verdict(0.5, float("nan"), 2.0) == "Q partly tells"
+
+
+def test_the_search_has_one_score_in_the_report_and_its_other_one_is_explained(
+    comparison, tmp_path
+):
+    text = ifl.report(comparison, tmp_path / "report.html").read_text(encoding="utf-8")
+    row = comparison.partitions.loc[CAUSAL]
+    assert f"<b>{row['score']:.3f}</b>" in text
+    if not row["isolated"]:
+        assert f"module score {row['score']:.2f}" in finding(comparison)
+    if f"{comparison.search.score.ratio:.3f}" != f"{row['score']:.3f}":
+        assert "on the samples it was steered by" in text
+
+
+def test_dollars_in_names_are_no_mathematics(tmp_path):
+    torch.manual_seed(0)
+    first, second = r"a$\frac$", r"b$\x$"
+    net = nn.Sequential()
+    net.add_module(first, nn.Linear(4, 4))
+    net.add_module(second, nn.Linear(4, 3))
+    found = ifl.compare(
+        ifl.record(net, [first, second], torch.randn(60, 4)),
+        partitions={r"mine $\frac$": [0, 1, 0, 1, 0, 1, 0]},
+        **SMALL,
+    )
+    assert ifl.report(found, tmp_path / "report.html").exists()
 
 
 def test_a_run_folder_holds_config_tables_figures_and_report(comparison, tmp_path):
