@@ -128,7 +128,7 @@ def _composition(exchange: Exchange, units: UnitSpace | None, module: int) -> st
     if units is None or len(units.layers) == 1:
         return f"{len(members)} units"
     parts = units.by_layer(members)
-    return "\n".join(f"{len(inside)} of {layer}" for layer, inside in parts.items())
+    return "\n".join(f"{len(inside)} of {_literal(layer)}" for layer, inside in parts.items())
 
 
 def _disc(ax: Any, center: np.ndarray, radius: float, module: int, text: str) -> None:
@@ -187,7 +187,7 @@ def q_by_measure(comparison: Comparison, *, ax: Any = None) -> Any:
             width * 0.92,
             color=[measure_color(m) for m in table.index],
             alpha=1.0 - 0.65 * number / max(len(layers) - 1, 1),
-            label=layer,
+            label=_literal(layer),
         )
     ax.set_xticks(np.arange(len(table)), table.index, rotation=30, ha="right", fontsize=8)
     ax.set_ylabel("Q*")
@@ -205,14 +205,15 @@ def q_against_exchange(comparison: Comparison, measure: str, *, ax: Any = None) 
     partitions of different numbers of modules can be seen together.
     """
     ax = _axes(ax, (3.2, 2.8))
-    common = comparison.common
+    common = comparison.common.partitions
+    predictions = comparison.common.predictions
+    own = (predictions["predictor"] == measure) & (predictions["layer"] == "")
+    q = predictions[own].set_index("partition")["value"]
     ax.axhline(1.0, color=CHANCE_COLOR, lw=0.6)
     for kind, color in KIND_COLORS.items():
         part = common[common["kind"] == kind]
-        ax.scatter(
-            part[f"q_{measure}"], part["of_random"], s=8, color=color, alpha=0.7, linewidths=0
-        )
-    rho = comparison.correlations.loc[measure, "spearman_weighted"]
+        ax.scatter(q[part.index], part["of_random"], s=8, color=color, alpha=0.7, linewidths=0)
+    rho = comparison.tracking.get(measure, float("nan"))
     ax.set_title(f"{measure}: ρ = {rho:.2f}", fontsize=9, color=measure_color(measure))
     ax.set_xlabel("Q", fontsize=8)
     ax.set_ylabel("exchange ÷ chance", fontsize=8)
@@ -224,9 +225,9 @@ def q_against_exchange(comparison: Comparison, measure: str, *, ax: Any = None) 
 def tracking(comparison: Comparison, *, ax: Any = None) -> Any:
     """How well every predictor tracks the exchange: Spearman's correlation with -weighted
     exchange and its 95 % interval, over all partitions (black) and over each kind of them."""
-    table = comparison.correlations_by
-    table = table[table["scope"] == "together"]
-    names = list(dict.fromkeys(comparison.correlations.index))[::-1]
+    table = comparison.correlations
+    table = table[(table["scope"] == "together") & (table["quantity"] == "weighted")]
+    names = list(dict.fromkeys(table["predictor"]))[::-1]
     ax = _axes(ax, (6.4, 0.32 * len(names) + 1.0))
     rank = {name: place for place, name in enumerate(names)}
     colors = {**KIND_COLORS, "all": "black"}
@@ -265,7 +266,7 @@ def agreement(comparison: Comparison, *, ax: Any = None) -> Any:
     ax = _axes(ax, (5.2, 4.4))
     table = comparison.agreement
     image = ax.imshow(table.to_numpy(), cmap="magma", vmin=0, vmax=1)
-    names = list(table.index)
+    names = [_literal(name) for name in table.index]
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7)
     ax.set_yticks(range(len(names)), names, fontsize=7)
     ax.figure.colorbar(image, ax=ax, shrink=0.8, label="element-centric similarity")
@@ -314,6 +315,11 @@ def against(
         options: Any = {"label": str(name), "lw": 1.2, "ms": 3, "marker": "o", **style}
         ax.errorbar(mean.index, mean, of_x.sem(), **options)
     return ax
+
+
+def _literal(name: str) -> str:
+    """A name of the caller's that may hold dollars, which are not to be read as mathematics."""
+    return name.replace("$", r"\$")
 
 
 def _axes(ax: Any, size: tuple[float, float]) -> Any:

@@ -64,8 +64,8 @@ def write_report(
         tables={name: _html(table) for name, table in report_tables(comparison).items()},
         skipped=comparison.skipped,
         weighting=comparison.weighting,
-        score=comparison.search.score,
-        n_modules=comparison.search.partition.n_modules,
+        best=comparison.partitions.loc[CAUSAL],
+        searched=comparison.search.score,
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,76 +74,114 @@ def write_report(
 
 
 def finding(comparison: Comparison) -> str:
-    """In a few sentences, what the comparison found.
+    """In a few sentences, what the comparison found; `verdict` has the rule.
 
-    Every number in it is in the tables.
+    Every number in it is in the tables. All scores are those of `Comparison.partitions`, measured
+    beside the same random partitions on draws that the search did not see.
     """
-    score = comparison.search.score
-    best = comparison.partitions.loc[CAUSAL]
-    k = int(best["n_modules"])
-    if score.isolated:
-        first = (
-            f"The network falls into {k} modules that send each other nothing that can be "
-            "detected: whatever one is forced to do, the others do not notice."
-        )
-    else:
-        saved = 100 * score.bounded
-        first = (
-            f"The best division into {k} modules found exchanges "
-            f"{best['bits_given_context']:.1f} bits given the context ({best['bits']:.1f} plain); "
-            f"weighted by {comparison.weighting} that is {saved:.0f} % less than random "
-            f"divisions (module score {score.ratio:.2f})."
-        )
+    best: dict[str, Any] = comparison.partitions.loc[CAUSAL].to_dict()
+    first = _least_exchange(best, comparison.weighting)
     tracked = comparison.tracking
     if not tracked:
         return first
     top, *_, least = [*tracked, *tracked]
-    rho = tracked[top]
-    verdict = "largely" if rho > 0.7 else "partly" if rho > 0.3 else "hardly"
-    last = ""
-    agreed = _known(comparison.partitions["agreement_with_causal"])
-    scores = _known(comparison.partitions["score"])
-    ending = f", {k} modules"
-    rivals = {n[3 : -len(ending)]: n for n in scores if n.startswith("Q* ") and n.endswith(ending)}
-    if rivals:
-        least_talk = max(rivals, key=lambda m: scores[rivals[m]])
-        name = rivals[least_talk]
-        chance = np.mean([a for other, a in agreed.items() if other.startswith("random ")])
-        last = (
-            f" Of the partitions into {k} modules that maximise Q, that of {least_talk} exchanges "
-            f"least (module score {scores[name]:.2f}, causal search {scores[CAUSAL]:.2f}); it "
-            f"agrees with the causal one to {agreed[name]:.2f} (random partitions: {chance:.2f})."
+    rivals = _of_largest_q(comparison)
+    own = float(rivals["score"].to_dict().get(top, np.nan))
+    said = verdict(tracked[top], own, best["score"])
+    measured = rivals.loc[rivals.index.isin(list(tracked))]
+    worse = int((measured["score"] < 1).sum())
+    outcome = ""
+    if top in measured.index:
+        outcome = (
+            f" The division into {best['n_modules']} modules of largest Q has a module score of "
+            f"{own:.2f} under {top}; under {worse} of {len(measured)} measures it exchanges more "
+            "than random divisions do."
         )
-    sized = _of_equal_sizes(comparison, top)
     return (
-        f"{first} Q {verdict} tells: over partitions of all qualities Q under {top} "
-        f"ranks them most like their exchange does (Spearman {rho:.2f}{sized}; the least telling "
-        f"measure, {least}, {tracked[least]:.2f}).{_other_proxy(comparison, rho)}{last}"
+        f"{first} {said}: over partitions of all qualities Q under {top} ranks them most like "
+        f"their exchange does (Spearman {tracked[top]:.2f}{_of_equal_sizes(comparison, top)}; the "
+        f"least telling measure, {least}, {tracked[least]:.2f})."
+        f"{_other_proxy(comparison, tracked[top])}{outcome}{_closest(comparison, rivals)}"
+    )
+
+
+def verdict(rho: float, score: float, best: float) -> str:
+    """Would Q of a measure have told which division exchanges least?
+
+    - "nothing to tell": no division was found with a score above 1.05.
+    - "misleads": Q ranks partitions the wrong way round (Spearman below -0.3), or the division of
+      largest Q exchanges more than random ones (score below 0.95).
+    - "largely", "partly" (else "hardly"): both the correlation and the share that the division of
+      largest Q reaches of the search's reduction, (1 - 1/score) / (1 - 1/best), are above 0.7, 0.3.
+
+    Args:
+        rho: Spearman's correlation of Q with -exchange.
+        score: Module score of the division of largest Q; nan if there is none.
+        best: Module score of the causal search.
+
+    Examples:
+        >>> verdict(0.8, 1.9, 2.0), verdict(0.8, 1.2, 2.0), verdict(0.5, 0.5, 1.2)
+        ('Q largely tells', 'Q partly tells', 'Q misleads')
+    """
+    if not best > 1.05:
+        return "There is nothing for Q to tell"
+    if rho < -0.3 or score < 0.95:
+        return "Q misleads"
+    reached = (1 - 1 / score) / (1 - 1 / best) if score == score else rho
+    least = min(rho, reached)
+    return f"Q {'largely' if least > 0.7 else 'partly' if least > 0.3 else 'hardly'} tells"
+
+
+def _least_exchange(best: Mapping[str, Any], weighting: str) -> str:
+    """What the search found."""
+    k = best["n_modules"]
+    if best["isolated"]:
+        return (
+            f"The network falls into {k} modules that send each other nothing that can be "
+            "detected: whatever one is forced to do, the others do not notice."
+        )
+    saved = 100 * (1 - 1 / best["score"])
+    return (
+        f"The best division into {k} modules found exchanges "
+        f"{best['bits_given_context']:.1f} bits given the context ({best['bits']:.1f} plain); "
+        f"weighted by {weighting} that is {abs(saved):.0f} % {'less' if saved >= 0 else 'more'} "
+        f"than random divisions (module score {best['score']:.2f})."
+    )
+
+
+def _of_largest_q(comparison: Comparison) -> pd.DataFrame:
+    """Rows of the partitions into as many modules as the search's that maximise Q, by measure."""
+    table = comparison.partitions
+    k = table.loc[CAUSAL, "n_modules"]
+    rows = table.loc[(table["origin"] == "Q*") & (table["k"] == k) & table["score"].notna()]
+    return rows.set_index("measure")
+
+
+def _closest(comparison: Comparison, rivals: pd.DataFrame) -> str:
+    """Of the partitions of largest Q, that which exchanges least."""
+    if rivals.empty:
+        return ""
+    name = str(rivals["score"].idxmax())
+    table = comparison.partitions
+    chance = table.loc[table["origin"] == "random", "agreement_with_causal"].mean()
+    return (
+        f" That of {name} exchanges least (module score {rivals['score'][name]:.2f}, causal "
+        f"search {table.loc[CAUSAL, 'score']:.2f}); it agrees with the causal one to "
+        f"{rivals['agreement_with_causal'][name]:.2f} (random partitions: {chance:.2f})."
     )
 
 
 def _of_equal_sizes(comparison: Comparison, measure: str) -> str:
     """The same where it is hardest: among random partitions of equal module sizes."""
-    table = comparison.correlations_by
-    table = table.loc[(table["kind"] == "same sizes") & (table["scope"] == "together")]
-    rho = dict(zip(table["predictor"], table["spearman"], strict=True)).get(measure, np.nan)
-    return f", among random ones of equal sizes {rho:.2f}" if np.isfinite(rho) else ""
+    rho = comparison.spearman(kind="same sizes").get(measure)
+    return "" if rho is None else f", among random ones of equal sizes {rho:.2f}"
 
 
 def _other_proxy(comparison: Comparison, rho: float) -> str:
     """What tells more than Q of any of the eight measures, if anything does."""
-    others = comparison.correlations["spearman_weighted"].drop(list(comparison.similarities))
-    known = _known(others)
-    if not known or max(known.values()) <= rho:
-        return ""
-    name = max(known, key=known.__getitem__)
-    return f" {name} tells more ({known[name]:.2f})."
-
-
-def _known(column: Any) -> dict[str, float]:
-    """A column by row name, missing values left out."""
-    values = column.to_numpy(dtype=float)
-    return {str(n): float(v) for n, v in zip(column.index, values, strict=True) if v == v}
+    others = comparison.spearman(others=True)
+    name = next(iter(others), "")
+    return f" {name} tells more ({others[name]:.2f})." if name and others[name] > rho else ""
 
 
 def network_facts(comparison: Comparison) -> dict[str, Any]:
@@ -168,39 +206,45 @@ def report_tables(comparison: Comparison) -> dict[str, Any]:
     columns = list(dict.fromkeys(layers["layer"]))
     by_measure = q_star.loc[order, columns].add_prefix("Q* ")
     by_measure = by_measure.join(effective.loc[order, columns].add_prefix("effective modules "))
-    shown = [c for c in comparison.partitions.columns if not c.startswith(("q_", "by_"))]
-    by_scope = _by_scope(comparison)
-    layered = {} if by_scope.empty else {"by_scope": by_scope}
+    by_layer = _by_layer(comparison)
     return {
         "by_measure": by_measure,
-        "partitions": comparison.partitions[shown],
-        "weightings": comparison.partitions.filter(regex="^by_"),
-        "q_under": comparison.partitions.filter(regex="^q_"),
-        "correlations": _with_intervals(comparison),
-        **layered,
+        "partitions": comparison.partitions.drop(columns=["origin", "measure", "k", "method"]),
+        "weightings": _wide(comparison.weightings, "weighting", "value"),
+        "q_under": _wide(comparison.q, "measure", "q"),
+        "correlations": _by_kind(comparison),
+        **({} if by_layer.empty else {"by_layer": by_layer}),
         "layer_to_layer": comparison.layer_to_layer.set_index(["source", "from", "to"]),
         "flow": comparison.search.exchange.to_frame().set_index(["source", "target"]),
     }
 
 
-def _with_intervals(comparison: Comparison) -> pd.DataFrame:
+def _wide(table: pd.DataFrame, columns: str, values: str) -> pd.DataFrame:
+    """One row a partition, both ways in the order of the table."""
+    wide = table.pivot(index="source", columns=columns, values=values)
+    return wide.loc[list(dict.fromkeys(table["source"])), list(dict.fromkeys(table[columns]))]
+
+
+def _by_kind(comparison: Comparison) -> pd.DataFrame:
     """Spearman's correlation of every predictor with its interval, over all partitions and over
     each kind."""
-    table = comparison.correlations_by
-    table = table.loc[table["scope"] == "together"]
-    return _interval_table(table, "kind", ["all", *KINDS])
+    table = comparison.correlations
+    table = table.loc[(table["scope"] == "together") & (table["quantity"] == "weighted")]
+    return _interval_table(table.assign(column=table["kind"]), ["all", *KINDS])
 
 
-def _by_scope(comparison: Comparison) -> pd.DataFrame:
+def _by_layer(comparison: Comparison) -> pd.DataFrame:
     """The same layer by layer."""
-    table = comparison.correlations_by
-    table = table.loc[(table["kind"] == "all") & (table["scope"] != "together")]
-    return _interval_table(table, "scope", list(dict.fromkeys(table["scope"])))
+    table = comparison.correlations
+    table = table.loc[table["scope"] != "together"]
+    between = table["layer"] + "→" + table["to"]
+    table = table.assign(column=between.where(table["scope"] == "between", table["layer"]))
+    return _interval_table(table, list(dict.fromkeys(table["column"])))
 
 
-def _interval_table(table: pd.DataFrame, by: str, columns: list[str]) -> pd.DataFrame:
+def _interval_table(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     text = table.assign(text=[_interval(row) for row in table.to_dict("records")])
-    wide = text.pivot(index="predictor", columns=by, values="text")
+    wide = text.pivot(index="predictor", columns="column", values="text")
     return wide.reindex(index=list(dict.fromkeys(table["predictor"])), columns=columns)
 
 

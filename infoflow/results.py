@@ -83,12 +83,15 @@ def run_tables(comparison: Comparison) -> dict[str, Any]:
         units[name] = partition.labels
     return {
         "partitions": comparison.partitions,
-        "correlations": comparison.correlations,
-        "correlations_by": comparison.correlations_by.set_index(["kind", "scope", "predictor"]),
+        "q": comparison.q.set_index(["source", "measure"]),
+        "weightings": comparison.weightings.set_index(["source", "weighting"]),
+        "correlations": comparison.correlations.set_index(["kind", "scope", "predictor"]),
         "agreement": comparison.agreement,
         "layers": comparison.layers.set_index(["layer", "measure"]),
         "layer_to_layer": comparison.layer_to_layer.set_index(["source", "from", "to"]),
-        "common_set": comparison.common,
+        "common_set": comparison.common.partitions,
+        "common_predictions": comparison.common.predictions.set_index("partition"),
+        "common_between_layers": comparison.common.between_layers.set_index("partition"),
         "units": units,
         "module_flow": comparison.search.exchange.to_frame().set_index(["source", "target"]),
         "search_history": comparison.search.history.rename_axis("evaluation"),

@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import infoflow as ifl
-from infoflow.comparing import CAUSAL
+from infoflow.comparing import CAUSAL, row_name
 from infoflow.comparing.ranks import Stratum, rank_correlation
 from infoflow.comparing.table import Chance, layer_flows
-from infoflow.comparing.tracking import correlations, perturbed
+from infoflow.comparing.tracking import CommonSet, correlations, perturbed
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SCORE
-from infoflow.reporting import finding, report_tables
+from infoflow.reporting import finding, report_tables, verdict
 from infoflow.results import prepare_folder, save_run
 from infoflow.toys.trained import ducks_and_shadows
 
@@ -50,7 +50,7 @@ def test_every_source_has_its_row(comparison):
 
 def test_q_star_is_the_largest_q_under_its_own_measure(comparison):
     for name, modules in comparison.modules.items():
-        column = comparison.partitions[f"q_{name}"]
+        column = comparison.q[comparison.q["measure"] == name].set_index("source")["q"]
         assert column[f"Q* {name}"] == pytest.approx(modules.q, abs=1e-9)
         assert column.max() <= modules.q + 1e-9
 
@@ -66,34 +66,42 @@ def test_exchange_in_the_table_is_that_of_fresh_samples(comparison):
     assert row["agreement_with_causal"] == pytest.approx(1.0)
 
 
-def _common(**columns):
+def _ranked(q, **columns):
+    """What `correlations` says of one predictor with these values."""
     import pandas as pd
 
-    common = pd.DataFrame({"kind": "around optima", **columns})
+    table = pd.DataFrame({"kind": "around optima", **columns}).rename_axis("partition")
     for what in ("bits_given_context", "weighted"):
-        common[what] = common["bits"]
-    return common
+        table[what] = table["bits"]
+    predicted = pd.DataFrame({"partition": table.index, "layer": "", "predictor": "cov"})
+    predicted = predicted.assign(is_q=True, value=q)
+    nowhere = pd.DataFrame(columns=["partition", "layer", "to", "bits"])
+    found = correlations(CommonSet(table, predicted, nowhere))
+    return found[found["kind"] == "all"].set_index("quantity")
+
+
+VALUES = ["spearman", "low", "high", "kendall"]
 
 
 def test_correlation_is_perfect_where_exchange_follows_q():
     q = np.arange(10.0)
-    table = correlations(_common(stratum=["a"] * 5 + ["b"] * 5, q_cov=q, bits=-q), {"cov": "q_cov"})
-    assert table.loc["cov"].to_numpy() == pytest.approx(np.ones(12))
+    table = _ranked(q, stratum=["a"] * 5 + ["b"] * 5, bits=-q)
+    assert table[VALUES].to_numpy().ravel() == pytest.approx(np.ones(12))
 
 
 def test_correlation_ignores_differences_between_strata():
     q = np.array([0.0, 1, 2, 3, 10, 11, 12, 13])
     exchange = [3.0, 2, 1, 0, 103, 102, 101, 100]  # within strata perfect, across them reversed
-    table = correlations(_common(stratum=list("aaaabbbb"), q_cov=q, bits=exchange), {"c": "q_cov"})
-    assert table.loc["c", "spearman_bits"] == pytest.approx(1.0)
+    table = _ranked(q, stratum=list("aaaabbbb"), bits=exchange)
+    assert table.loc["bits", "spearman"] == pytest.approx(1.0)
 
 
 def test_kinds_of_partitions_count_alike_however_many_strata_they_have():
     q = np.tile(np.arange(4.0), 3)
-    common = _common(stratum=list("aaaabbbbcccc"), q_cov=q, bits=-q)
-    common.loc[8:, ["bits"]] *= -1
-    common.loc[8:, "kind"] = "random"
-    assert correlations(common, {"c": "q_cov"}).loc["c", "spearman_bits"] == pytest.approx(0.0)
+    bits = np.where(np.arange(12) < 8, -q, q)
+    kind = ["around optima"] * 8 + ["random"] * 4
+    table = _ranked(q, kind=kind, stratum=list("aaaabbbbcccc"), bits=bits)
+    assert table.loc["bits", "spearman"] == pytest.approx(0.0)
 
 
 def test_rank_correlations_equal_scipy_s():
@@ -122,8 +130,8 @@ def test_bootstrap_intervals_cover_the_correlation_of_the_population():
 
 def test_small_and_constant_strata_are_no_evidence():
     q = np.arange(7.0)
-    common = _common(stratum=list("aaabbbb"), q_cov=q, bits=[0.0, 1, 2, 5, 5, 5, 5])
-    assert correlations(common, {"c": "q_cov"}).isna().all(axis=None)
+    table = _ranked(q, stratum=list("aaabbbb"), bits=[0.0, 1, 2, 5, 5, 5, 5])
+    assert table[VALUES].isna().all(axis=None)
 
 
 def test_all_partitions_divide_the_same_units(comparison):
@@ -147,10 +155,10 @@ def test_same_size_chance_has_the_same_sizes_and_its_p_value_is_counted(rec, com
 
 def test_every_weighting_is_in_the_table(rec, comparison):
     meter = ExchangeMeter(rec, replace(SCORE, donors=12, contexts=12)).fresh()
-    row = comparison.partitions.loc["halves"]
+    row = comparison.weightings.set_index(["source", "weighting"])["value"].loc["halves"]
     halves = comparison.labels["halves"]
     for name in ("min_size", "pairs", "min_entropy", "cut_connections", "conductance", "ncut"):
-        assert row[f"by_{name}"] == pytest.approx(meter(halves, name).weighted)
+        assert row[name] == pytest.approx(meter(halves, name).weighted)
 
 
 def test_layers_send_what_modules_of_single_layers_send(rec, comparison):
@@ -185,14 +193,56 @@ def test_a_planted_pair_of_tracks_is_where_nothing_is_exchanged_and_q_of_the_uni
 
 
 def test_correlations_are_given_by_kind_and_layer(comparison):
-    table = comparison.correlations_by
+    table = comparison.correlations
     assert {"all", "around optima", "same sizes", "random", "search trail"} == set(table["kind"])
-    assert {"together", "1", "3"} == set(table["scope"])
+    scopes = table[["scope", "layer"]].drop_duplicates().itertuples(index=False)
+    assert {("together", ""), ("layer", "1"), ("layer", "3")} == {tuple(row) for row in scopes}
     known = table.dropna()
     assert (known["low"] <= known["high"]).all()
-    whole = table[(table["kind"] == "all") & (table["scope"] == "together")].set_index("predictor")
-    column = comparison.correlations["spearman_weighted"]
-    assert whole["spearman"].to_numpy() == pytest.approx(column.to_numpy(), nan_ok=True)
+    whole = table[(table["kind"] == "all") & (table["scope"] == "together")]
+    column = whole[whole["quantity"] == "weighted"].set_index("predictor")["spearman"]
+    for name, rho in comparison.tracking.items():
+        assert rho == pytest.approx(column[name])
+
+
+def test_every_row_says_where_its_partition_comes_from(comparison):
+    table = comparison.partitions
+    assert tuple(table.loc[CAUSAL, ["origin", "k", "method"]]) == (
+        "search", 2, comparison.search.method,
+    )  # fmt: skip
+    assert table.loc["halves", "origin"] == "given"
+    fixed = table[(table["origin"] == "Q*") & (table["k"] == 2)]
+    free = table[(table["origin"] == "Q*") & table["k"].isna()]
+    for rows, k in ((fixed, 2), (free, None)):
+        assert list(rows.index) == [row_name("Q*", m, k) for m in rows["measure"]]
+        assert set(comparison.similarities) <= set(rows["measure"])
+
+
+def test_tables_have_one_fact_a_row_and_no_name_to_take_apart(comparison):
+    tables = (comparison.partitions, comparison.q, comparison.weightings, comparison.correlations)
+    common = comparison.common
+    tables = (*tables, common.partitions, common.predictions, common.between_layers)
+    hidden = {*comparison.similarities, "unit_flow", "pairs", "ncut", "1", "3"}
+    for table in tables:
+        assert not [c for c in table if any(c.endswith(f"_{name}") for name in hidden)]
+
+
+def test_three_layers_have_rows_for_what_each_pair_of_them_exchanges():
+    torch.manual_seed(2)
+    net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+    found = ifl.compare(ifl.record(net, ["1", "3", "4"], torch.randn(60, 4)), **SMALL)
+    between = found.correlations[found.correlations["scope"] == "between"]
+    pairs = [tuple(p) for p in between[["layer", "to"]].drop_duplicates().to_numpy()]
+    assert pairs == [("1", "3"), ("1", "4"), ("3", "4")]
+    assert set(between["quantity"]) == {"bits_given_context"}
+
+
+@pytest.mark.parametrize(
+    "name", [CAUSAL, "causal genetic", "random 1", "Q* cov", "Q* cov, 2 modules", "n-cut weights"]
+)
+def test_a_partition_with_the_name_of_another_row_is_refused(rec, name):
+    with pytest.raises(ValueError, match="expected other names"):
+        ifl.compare(rec, partitions={name: [0, 1] * 7}, **SMALL)
 
 
 def test_proxies_may_be_left_out(rec):
@@ -269,9 +319,72 @@ def test_the_report_is_one_self_contained_file(comparison, tmp_path):
 
 def test_the_finding_names_the_most_and_least_telling_measure(comparison):
     told = finding(comparison)
-    rho = comparison.correlations["spearman_weighted"].loc[list(comparison.similarities)].dropna()
+    table = comparison.correlations
+    table = table[(table["kind"] == "all") & (table["quantity"] == "weighted")]
+    table = table[table["scope"] == "together"].set_index("predictor")
+    rho = table["spearman"].loc[list(comparison.similarities)].dropna()
     assert f"under {rho.idxmax()} " in told
     assert f"{rho.idxmin()}, {rho.min():.2f}" in told
+
+
+def _with(comparison, best, score, rho):
+    """The comparison with these module scores and correlations in its tables."""
+    table = comparison.partitions.copy()
+    table.loc[CAUSAL, ["score", "isolated"]] = best, False
+    table.loc[table["origin"] == "Q*", "score"] = score
+    tracked = comparison.correlations.copy()
+    tracked.loc[tracked["is_q"], "spearman"] = rho
+    return replace(comparison, partitions=table, correlations=tracked)
+
+
+def test_the_headline_says_that_q_misleads_where_its_partitions_exchange_twice_what_random_do(
+    comparison,
+):
+    told = finding(_with(comparison, best=1.17, score=0.5, rho=0.5))
+    assert "Q misleads" in told
+    assert "partly" not in told
+    assert "under 8 of 8 measures it exchanges more than random divisions do" in told
+    assert "Q misleads" in finding(_with(comparison, best=1.5, score=1.4, rho=-0.5))
+    assert "Q largely tells" in finding(_with(comparison, best=1.5, score=1.45, rho=0.8))
+
+
+def test_where_no_division_beats_random_ones_there_is_nothing_to_tell(comparison):
+    told = finding(_with(comparison, best=0.9, score=0.8, rho=0.9))
+    assert "11 % more than random divisions" in told
+    assert "nothing for Q to tell" in told
+
+
+def test_a_verdict_needs_both_the_ranking_and_the_outcome():
+    assert verdict(0.9, 1.05, 2.0) == "Q hardly tells"
+    assert verdict(0.2, 2.0, 2.0) == "Q hardly tells"
+    assert verdict(0.9, float("inf"), float("inf")) == "Q largely tells"
+    assert verdict(0.5, float("nan"), 2.0) == "Q partly tells"
+
+
+def test_the_search_has_one_score_in_the_report_and_its_other_one_is_explained(
+    comparison, tmp_path
+):
+    text = ifl.report(comparison, tmp_path / "report.html").read_text(encoding="utf-8")
+    row = comparison.partitions.loc[CAUSAL]
+    assert f"<b>{row['score']:.3f}</b>" in text
+    if not row["isolated"]:
+        assert f"module score {row['score']:.2f}" in finding(comparison)
+    if f"{comparison.search.score.ratio:.3f}" != f"{row['score']:.3f}":
+        assert "on the samples it was steered by" in text
+
+
+def test_dollars_in_names_are_no_mathematics(tmp_path):
+    torch.manual_seed(0)
+    first, second = r"a$\frac$", r"b$\x$"
+    net = nn.Sequential()
+    net.add_module(first, nn.Linear(4, 4))
+    net.add_module(second, nn.Linear(4, 3))
+    found = ifl.compare(
+        ifl.record(net, [first, second], torch.randn(60, 4)),
+        partitions={r"mine $\frac$": [0, 1, 0, 1, 0, 1, 0]},
+        **SMALL,
+    )
+    assert ifl.report(found, tmp_path / "report.html").exists()
 
 
 def test_a_run_folder_holds_config_tables_figures_and_report(comparison, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.causal_vs_q.measure import TABLES
-from infoflow.comparing import CAUSAL
+from infoflow.comparing import CAUSAL, row_name
 from infoflow.study import Estimate, estimate
 from infoflow.unit_similarity import DOWNSTREAM, MEASURES, UPSTREAM
 
@@ -20,11 +20,9 @@ Table = Any
 
 LEAST_ACCURACY = 0.8
 FAMILIES = ("toys", "digits", "mnist", "conv", "transformer")
-SOURCES = (
-    *(f"Q* {graph}, 2 modules" for graph in (*MEASURES, "weights", "unit_flow")),
-    "n-cut weights",
-    "n-cut unit_flow",
-)
+MEASURE_OF = {row_name("Q*", name, 2): name for name in (*MEASURES, "weights", "unit_flow")}
+"""The graph whose Q a partition into two modules maximises, by the partition's name."""
+SOURCES = (*MEASURE_OF, row_name("n-cut", "weights"), row_name("n-cut", "unit_flow"))
 NETWORK = ["family", "setting", "seed"]
 
 
@@ -212,7 +210,7 @@ def upstream_minus_downstream(rows: Rows, *, bounded: bool = False) -> dict[str,
     wide = table.pivot_table(index=NETWORK, columns="source", values="value")
     sides = []
     for measures in (UPSTREAM, DOWNSTREAM):
-        sides.append(wide[[f"Q* {m}, 2 modules" for m in measures]].mean(axis=1))
+        sides.append(wide[[row_name("Q*", m, 2) for m in measures]].mean(axis=1))
     difference = sides[0] - sides[1]
     return {
         family: mean_of(difference.xs(family, level="family").groupby("seed").mean())
@@ -279,7 +277,7 @@ def tracks(rows: Rows) -> dict[str, Any]:
     shared = shared[(shared["setting"] == "ducks, two tracks") & (shared["source"] == "planted")]
     exchanged = {}
     for measure in (*MEASURES, "unit_flow"):
-        own = table[table["source"] == f"Q* {measure}, 2 modules"]
+        own = table[table["source"] == row_name("Q*", measure, 2)]
         exchanged[measure] = (int((own["bits_given_context"] == 0).sum()), len(own))
     return {
         "networks": len(planted),

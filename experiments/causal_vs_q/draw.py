@@ -113,7 +113,7 @@ def score_figure(rows: Rows) -> Any:
 def _source_color(source: str) -> str:
     if source == analysis.CAUSAL:
         return CAUSAL_COLOR
-    measure = source.removeprefix("Q* ").split(",")[0]
+    measure = analysis.MEASURE_OF.get(source)
     if measure in UPSTREAM:
         return UPSTREAM_COLOR
     return DOWNSTREAM_COLOR if measure in MEASURES else "black"

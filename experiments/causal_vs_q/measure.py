@@ -68,8 +68,8 @@ def network_rows(
     found = ifl.compare(
         network.rec, partitions=planted, budget=budget, weighting=weighting, seed=seed
     )
-    yield from _rows("partitions", found.partitions.reset_index())
-    yield from _rows("correlations", found.correlations_by)
+    yield from _rows("partitions", wide_partitions(found))
+    yield from _rows("correlations", named_scopes(found))
     yield from _rows("layers", found.layers)
     yield from _rows("layer_to_layer", found.layer_to_layer)
     yield from _common_cause(found, seed)
@@ -78,6 +78,28 @@ def network_rows(
             yield from _bases(network, seed, budget, weighting)
         if network.setting == REDRAWN:
             yield from _redrawn(found, seed, budget, weighting)
+
+
+def wide_partitions(found: Comparison) -> Any:
+    """One row a partition with Q and the weightings in columns, as the saved tables have it."""
+    table = found.partitions.drop(columns=["origin", "measure", "k", "method"])
+    q = found.q.pivot(index="source", columns="measure", values="q").add_prefix("q_")
+    other = found.weightings.pivot(index="source", columns="weighting", values="value")
+    other = other.add_prefix("by_")
+    columns = list(table)
+    columns[3:3] = [f"q_{name}" for name in dict.fromkeys(found.q["measure"])]
+    columns[-1:-1] = [f"by_{name}" for name in dict.fromkeys(found.weightings["weighting"])]
+    return table.join(q).join(other)[columns].reset_index()
+
+
+def named_scopes(found: Comparison) -> Any:
+    """Rank correlations with the layers in one column, as the saved tables have it."""
+    table: Any = found.correlations
+    table = table[(table["scope"] != "together") | (table["quantity"] == "weighted")]
+    between = table["layer"] + "→" + table["to"]
+    scope = table["scope"].where(table["scope"] == "together", table["layer"])
+    table = table.assign(scope=scope.where(table["scope"] != "between", between))
+    return table[["kind", "scope", "predictor", "n", "spearman", "low", "high", "kendall"]]
 
 
 def _rows(table: str, frame: Any) -> Iterator[Row]:

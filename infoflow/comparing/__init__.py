@@ -1,7 +1,8 @@
 """The causal score beside Q*: partitions of one network side by side."""
 
-from infoflow.comparing.comparison import CAUSAL, Comparison
+from infoflow.comparing.comparison import Comparison
 from infoflow.comparing.run import compare
+from infoflow.comparing.sources import CAUSAL, row_name
 from infoflow.comparing.tracking import KINDS
 
-__all__ = ["CAUSAL", "KINDS", "Comparison", "compare"]
+__all__ = ["CAUSAL", "KINDS", "Comparison", "compare", "row_name"]

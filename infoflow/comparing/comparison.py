@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from infoflow.clustering import Modules
+from infoflow.comparing.tracking import CommonSet
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching import SearchResult
@@ -16,33 +17,36 @@ from infoflow.searching import SearchResult
 if TYPE_CHECKING:
     import pandas as pd
 
-CAUSAL = "causal search"
-"""Row of the partition that the best of the causal searches found."""
-
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Partitions of one network side by side.
 
+    Every table has one fact a row; `source` is the name of a partition.
+
     Attributes:
         rec: The recording compared.
-        partitions: One row a partition, indexed by where it comes from: number of modules, Q under
-            every graph (`q_<measure>`), exchange in bits with its standard error, plain and given
-            the context, under `weighting` (`weighted`) and under the others (`by_<weighting>`);
+        partitions: Indexed by `source`. Where it comes from: `origin` ("Q*", "n-cut", "search",
+            "random", "given"), the graph (`measure`), modules asked for (`k`, missing where the
+            number was free) and `method` of the search. Number of modules; exchange in bits with
+            its standard error, plain and given the context, and under `weighting` (`weighted`);
             the module score with its standard error; among random partitions of the same module
             sizes the share that exchange as little (`p_same_size`), the ratio to their mean and the
             z-score; agreement with the causal best.
-        correlations: One row a predictor (Q of a graph where `is_q`, else another proxy): its rank
-            correlation with -exchange (bits, given the context, and weighted) over the common set.
-            Averaged over strata, most of them of equal module sizes: pooled it would mainly say
-            that more modules exchange more. `low_` and `high_` bound the 95 % bootstrap interval.
-        correlations_by: The same by kind of partitions, and layer by layer.
+        q: `source`, `measure`, `q`: of every partition under every graph.
+        weightings: `source`, `weighting`, `value`: its exchange under the other weightings.
+        correlations: Rank correlation of each `predictor` (Q of a graph where `is_q`, else another
+            proxy) with -exchange in one `quantity` ("bits", "bits_given_context", "weighted") over
+            the common set: `spearman`, its 95 % bootstrap interval `low` to `high`, `kendall`, `n`.
+            `kind` of partitions: one kind, or "all". `scope` "together": the whole exchange;
+            "between": what modules exchange between two layers (`layer`, `to`); "layer": Q of one
+            `layer`'s units alone, with the whole exchange. Averaged over strata, most of them of
+            equal module sizes: pooled it would mainly say that more modules exchange more.
         agreement: Element-centric similarity of every pair of partitions.
         layers: One row per layer (and "all") and measure: Q*, modules, effective modules.
         layer_to_layer: One row per partition and pair of layers: bits sent within and between
             modules.
-        common: The common set: kind, stratum, share of units dealt anew, Q under every graph, all
-            proxies and the exchange of each partition.
+        common: The partitions that were ranked, what was predicted and measured of each.
         labels: The partitions themselves.
         modules: What maximising Q found per measure, all layers together.
         similarities: Similarity matrices of all layers together.
@@ -55,12 +59,13 @@ class Comparison:
 
     rec: Recording
     partitions: pd.DataFrame
+    q: pd.DataFrame
+    weightings: pd.DataFrame
     correlations: pd.DataFrame
-    correlations_by: pd.DataFrame
     agreement: pd.DataFrame
     layers: pd.DataFrame
     layer_to_layer: pd.DataFrame
-    common: pd.DataFrame
+    common: CommonSet
     labels: Mapping[str, Partition]
     modules: Mapping[str, Modules]
     similarities: Mapping[str, np.ndarray]
@@ -74,14 +79,29 @@ class Comparison:
         """The table of partitions."""
         return self.partitions
 
+    def spearman(
+        self, *, kind: str = "all", quantity: str = "weighted", others: bool = False
+    ) -> dict[str, float]:
+        """Spearman's correlation of Q of each similarity measure with -exchange, best first;
+        measures for which it is not known left out.
+
+        Args:
+            kind: Of partitions.
+            quantity: Which exchange.
+            others: All other predictors instead.
+        """
+        table = self.correlations.loc[self.correlations["scope"] == "together"]
+        table = table.loc[(table["kind"] == kind) & (table["quantity"] == quantity)]
+        known = table.loc[np.isfinite(table["spearman"])].sort_values(
+            "spearman", ascending=False, kind="stable"
+        )
+        found = dict(zip(known["predictor"], known["spearman"].astype(float), strict=True))
+        return {name: rho for name, rho in found.items() if others != (name in self.similarities)}
+
     @property
     def tracking(self) -> dict[str, float]:
-        """How well Q of each similarity measure tracks the exchange: Spearman's correlation with
-        -weighted exchange, best first; measures for which it is not known left out."""
-        column = self.correlations["spearman_weighted"].to_dict()
-        known = {name: float(column[name]) for name in self.similarities}
-        known = {name: rho for name, rho in known.items() if np.isfinite(rho)}
-        return dict(sorted(known.items(), key=lambda item: -item[1]))
+        """How well Q of each similarity measure tracks the weighted exchange: `spearman()`."""
+        return self.spearman()
 
     def __repr__(self) -> str:
         best = next(iter(self.tracking), "none")

@@ -10,19 +10,27 @@ from typing import Any
 import numpy as np
 
 from infoflow.agreements import agreement_matrix
-from infoflow.comparing.comparison import CAUSAL, Comparison
-from infoflow.comparing.optima import QMethod, layer_modules
-from infoflow.comparing.sources import Graphs, graphs, q_partitions
-from infoflow.comparing.table import Chance, layer_table, partition_table
-from infoflow.comparing.tracking import (
-    common_partitions,
-    common_set,
-    correlations,
-    correlations_by,
+from infoflow.comparing.comparison import Comparison
+from infoflow.comparing.sources import (
+    CAUSAL,
+    Candidate,
+    Graphs,
+    QMethod,
+    check_names,
+    graphs,
+    layer_modules,
+    of_graphs,
 )
+from infoflow.comparing.table import (
+    Chance,
+    layer_table,
+    partition_table,
+    q_table,
+    weighting_table,
+)
+from infoflow.comparing.tracking import common_partitions, common_set, correlations
 from infoflow.exchanges import ExchangeMeter, PartitionLike
 from infoflow.measured import SEARCH, Bins, Budget, Coding, Objective, Weighting
-from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching import SearchResult, search
 from infoflow.searching.proxy import proxies as all_proxies
@@ -86,7 +94,8 @@ def compare(
         A `Comparison`.
 
     Raises:
-        ValueError: Fewer than two used units, no method, or as `search` and `exchange`.
+        ValueError: Fewer than two used units, no method, a name in `partitions` that a row of the
+            table has already, or as `search` and `exchange`.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -98,13 +107,14 @@ def compare(
     """
     draws = replace(SEARCH, donors=donors, contexts=contexts, bins=bins, coding=coding, seed=seed)
     meter = ExchangeMeter(rec, draws, Objective(weighting, given_context))
+    check_names(partitions or {}, n_modules)
+    mine = {name: meter.checked(given) for name, given in (partitions or {}).items()}
     used = _divided(rec, meter, methods, same_size, n_modules)
     found = graphs(rec, meter, progress=progress)
-    labels, modules = q_partitions(
-        found, used, n_modules=n_modules, method=q_method, seed=seed, progress=progress
+    candidates, modules = of_graphs(
+        found, used, k=n_modules, method=q_method, seed=seed, progress=progress
     )
-    for name, given in (partitions or {}).items():
-        labels[name] = meter.checked(given).without(~used)
+    candidates |= {name: Candidate(p.without(~used), "given") for name, p in mine.items()}
     wanted: dict[str, Any] = {
         "n_modules": n_modules,
         "weighting": weighting,
@@ -113,7 +123,7 @@ def compare(
         "meter": meter,
         "given_context": given_context,
     }
-    starts = [p for p in labels.values() if p.n_modules >= 2]
+    starts = [c.partition for c in candidates.values() if c.partition.n_modules >= 2]
     searches = {
         method: search(
             rec, method=method, starts=starts, samples=samples, progress=progress, **wanted
@@ -121,35 +131,33 @@ def compare(
         for method in methods
     }
     best = min(searches.values(), key=lambda found: found.trail[:, 2].min())
-    labels |= _causal(searches, best)
+    candidates |= _causal(searches, best, n_modules)
     drawn = islice(random_partitions(used, n_modules, seed + 7), 3)
-    labels |= {f"random {number + 1}": p for number, p in enumerate(drawn)}
+    candidates |= {
+        f"random {i + 1}": Candidate(p, "random", k=n_modules) for i, p in enumerate(drawn)
+    }
+    labels = {name: candidate.partition for name, candidate in candidates.items()}
     judge = meter.fresh()
     chance = Chance(judge, used, weighting, samples=samples, same_size=same_size, seed=seed)
-    table = partition_table(labels, found.all, chance, progress=progress)
+    table = partition_table(candidates, chance, progress=progress)
     agree = agreement_matrix({name: p for name, p in labels.items() if p.n_modules >= 2})
     table["agreement_with_causal"] = agree[CAUSAL].reindex(table.index)
     # one that begins at the graphs' optima could only leave them, and would make Q look bad
     unseeded = search(rec, method="annealing", seeds=(), samples=2, **wanted)
-    guesses = _proxies(found, meter, weighting) if proxies else {}
     common = common_set(
         common_partitions(labels, unseeded.visited[2:], chance, n_modules, seed),
         found.all,
-        guesses,
+        list(found.similarities),
+        _proxies(found, meter, weighting) if proxies else {},
         chance,
-        progress,
+        progress=progress,
     )
-    predictors = {name: f"q_{name}" for name in found.all}
-    predictors |= {name: f"proxy_{name}" for name in guesses}
-    tracked = correlations(common, predictors, seed=seed)
-    tracked.insert(0, "is_q", [name in found.all for name in tracked.index])
     return Comparison(
         rec=rec,
         partitions=table,
-        correlations=tracked,
-        correlations_by=correlations_by(
-            common, predictors, list(found.similarities), rec.units.layers, seed=seed
-        ),
+        q=q_table(labels, found.all),
+        weightings=weighting_table(labels, judge),
+        correlations=correlations(common, seed=seed),
         agreement=agree,
         layers=layer_modules(rec, found.similarities, modules, method=q_method, seed=seed),
         layer_to_layer=layer_table(labels, judge),
@@ -187,9 +195,14 @@ def _divided(
     return divided_units(meter, max(n_modules, 2))
 
 
-def _causal(searches: Mapping[str, SearchResult], best: SearchResult) -> dict[str, Partition]:
-    each = {f"causal {method}": found.partition for method, found in searches.items()}
-    return {CAUSAL: best.partition} | (each if len(each) > 1 else {})
+def _causal(
+    searches: Mapping[str, SearchResult], best: SearchResult, k: int
+) -> dict[str, Candidate]:
+    made = {CAUSAL: Candidate(best.partition, "search", k=k, method=best.method)}
+    if len(searches) > 1:
+        for method, found in searches.items():
+            made[f"causal {method}"] = Candidate(found.partition, "search", k=k, method=method)
+    return made
 
 
 def _proxies(found: Graphs, meter: ExchangeMeter, weighting: Weighting) -> dict[str, Proxy]:
@@ -197,4 +210,5 @@ def _proxies(found: Graphs, meter: ExchangeMeter, weighting: Weighting) -> dict[
     guesses, _ = all_proxies(
         meter.rec, weighting=weighting, meter=meter, similarities=found.similarities
     )
-    return {name: proxy for name, proxy in guesses.items() if not name.startswith("q_")}
+    of_q = {f"q_{name}" for name in found.all}
+    return {name: proxy for name, proxy in guesses.items() if name not in of_q}

@@ -1,19 +1,57 @@
-"""The partitions of interest: what every graph score makes of a network."""
+"""The partitions of interest: what every graph makes of a network, and where each comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from infoflow.clustering import Modules
-from infoflow.comparing.optima import QMethod, optima, used_only
+from infoflow.clustering import Modules, find_modules, modularity
 from infoflow.exchanges import ExchangeMeter
 from infoflow.partition import Partition
-from infoflow.recording import Recording
+from infoflow.recording import Recording, show_progress
 from infoflow.searching.seeds import normalised_cut
 from infoflow.unit_similarity import MEASURES, similarities
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+QMethod = Literal["default", "lange2022"]
+Origin = Literal["Q*", "n-cut", "search", "random", "given"]
+
+CAUSAL = "causal search"
+"""Name of the partition that the best of the causal searches found."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A partition and where it comes from.
+
+    Attributes:
+        partition: Of the units that all candidates divide.
+        origin: "Q*" and "n-cut" of a graph, "search", "random", or "given" by the caller.
+        measure: The graph: a similarity measure, "weights" or "unit_flow"; empty if none.
+        k: Modules asked for; None where the number was free.
+        method: Of the search; empty if none.
+    """
+
+    partition: Partition
+    origin: Origin
+    measure: str = ""
+    k: int | None = None
+    method: str = ""
+
+
+def row_name(origin: Origin, measure: str, k: int | None = None) -> str:
+    """Name of the partition that maximises Q of a graph, or cuts it.
+
+    Examples:
+        >>> row_name("Q*", "cov"), row_name("Q*", "cov", 2), row_name("n-cut", "weights", 2)
+        ('Q* cov', 'Q* cov, 2 modules', 'n-cut weights')
+    """
+    return f"{origin} {measure}" + (f", {k} modules" if k and origin == "Q*" else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,32 +100,60 @@ def _available(rec: Recording) -> tuple[list[str], dict[str, str]]:
     return [name for name in MEASURES if name not in skipped], skipped
 
 
-def q_partitions(
-    found: Graphs,
-    used: np.ndarray,
-    *,
-    n_modules: int,
-    method: QMethod,
-    seed: int,
-    progress: bool,
-) -> tuple[dict[str, Partition], dict[str, Modules]]:
-    """The partition of largest Q of every graph, with as many modules as Q likes ("Q* cov") and
-    with `n_modules` ("Q* cov, 2 modules"), and the graphs' normalised cuts ("n-cut weights").
+def of_graphs(
+    found: Graphs, used: np.ndarray, *, k: int, method: QMethod, seed: int, progress: bool
+) -> tuple[dict[str, Candidate], dict[str, Modules]]:
+    """The partition of largest Q of every graph, with as many modules as Q likes and with `k`, and
+    the normalised cuts of weights and unit flows.
 
     Returns:
-        Partitions by source, all of the same units: those that a graph leaves out are put into the
-        largest module. What maximising Q found on the similarities, by measure.
+        By name; all divide the same units: those that a graph leaves out are put into the largest
+        module. And what maximising Q found on the similarities, by measure.
     """
-    free = optima(found.all, used, method=method, seed=seed, progress=progress)
-    fixed = optima(found.all, used, method="default", seed=seed, n_modules=n_modules)
-    labels = {f"Q* {name}": modules.partition for name, modules in free.items()}
-    labels |= {f"Q* {name}, {n_modules} modules": m.partition for name, m in fixed.items()}
+    made: dict[str, Candidate] = {}
+    modules: dict[str, Modules] = {}
+
+    def add(origin: Origin, measure: str, partition: Partition, k: int | None = None) -> None:
+        whole = completed(partition, used)
+        made[row_name(origin, measure, k)] = Candidate(whole, origin, measure, k)
+
+    for name in show_progress(list(found.all), progress, "modules"):
+        free = optimum(used_only(found.all[name], used), method, seed)
+        if free is not None:
+            add("Q*", name, free.partition)
+            modules |= {name: free} if name in found.similarities else {}
+    for name, matrix in found.all.items():
+        fixed = optimum(used_only(matrix, used), "default", seed, k)
+        if fixed is not None:
+            add("Q*", name, fixed.partition, k)
     for name, matrix in found.others.items():
-        cut = normalised_cut(used_only(matrix, used), n_modules, seed)
+        cut = normalised_cut(used_only(matrix, used), k, seed)
         if cut is not None:
-            labels[f"n-cut {name}"] = cut
-    complete = {name: completed(p, used) for name, p in labels.items()}
-    return complete, {m: free[m] for m in found.similarities if m in free}
+            add("n-cut", name, cut, k)
+    return made, modules
+
+
+def used_only(matrix: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Rows and columns of unused units set to zero, which `find_modules` takes as unused."""
+    return matrix * np.outer(used, used)
+
+
+def linked(matrix: np.ndarray) -> np.ndarray:
+    """`(n,)` bool: units with any similarity to another."""
+    return np.asarray((matrix - np.diag(np.diag(matrix))).any(0))
+
+
+def q_of(matrix: np.ndarray, partition: Partition) -> float:
+    """Q among the partition's own units."""
+    return modularity(used_only(matrix, ~partition.unused), partition)
+
+
+def optimum(matrix: np.ndarray, method: QMethod, seed: int, k: int | None = None) -> Modules | None:
+    """The partition of largest Q; None without any similarity, or with fewer units than modules."""
+    units = linked(matrix).sum()
+    if not units or (k is not None and k > units):
+        return None
+    return find_modules(matrix, method=method, seed=seed, n_modules=k)
 
 
 def completed(partition: Partition, used: np.ndarray) -> Partition:
@@ -102,3 +168,62 @@ def completed(partition: Partition, used: np.ndarray) -> Partition:
         return inside
     labels = np.where(inside.unused, int(inside.sizes.argmax()), inside.labels)
     return Partition(np.where(used, labels, -1))
+
+
+def check_names(given: Iterable[str], k: int) -> None:
+    """The caller's partitions have names of their own.
+
+    Args:
+        given: Their names.
+        k: Modules that `compare` asks for.
+
+    Raises:
+        ValueError: A name of a row that `compare` makes itself.
+    """
+    graphs = (*MEASURES, "weights", "unit_flow")
+    made = {row_name("Q*", name, modules) for name in graphs for modules in (None, k)}
+    made |= {row_name("n-cut", name) for name in graphs}
+    clash = [name for name in given if name in made or name.startswith(("causal ", "random "))]
+    if clash:
+        raise ValueError(
+            f"expected other names for partitions={clash}: compare() has rows of these names "
+            "itself (Q* ..., n-cut ..., causal ..., random ...)"
+        )
+
+
+def layer_modules(
+    rec: Recording,
+    matrices: Mapping[str, np.ndarray],
+    together: Mapping[str, Modules],
+    *,
+    method: QMethod = "default",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Q*, modules and effective modules of every layer by itself and of all together.
+
+    Args:
+        rec: The recording.
+        matrices: Similarity of all recorded layers together, by measure; a layer's own matrix is
+            its diagonal block.
+        together: What was found on the whole matrices.
+        method: As for `find_modules`.
+        seed: Seed.
+
+    Returns:
+        Columns `layer`, `measure`, `q_star`, `n_modules`, `n_effective`; q_star is nan for a layer
+        with fewer than two used units or no similarity between them.
+    """
+    import pandas as pd
+
+    found: list[tuple[str, str, Modules | None]] = []
+    for layer in rec.units.layers if len(rec.units.layers) > 1 else ():
+        index = rec.units.indices(layer)
+        for name, matrix in matrices.items():
+            block = used_only(matrix[np.ix_(index, index)], ~rec.units.unused[index])
+            found.append((layer, name, optimum(block, method, seed)))
+    found += [("all", name, modules) for name, modules in together.items()]
+    rows = [
+        (layer, name, m.q, m.n_modules, m.n_effective) if m else (layer, name, np.nan, 0, 0.0)
+        for layer, name, m in found
+    ]
+    return pd.DataFrame(rows, columns=["layer", "measure", "q_star", "n_modules", "n_effective"])

@@ -1,16 +1,16 @@
-"""One row a partition: what it exchanges, and how that compares with chance."""
+"""What each partition exchanges, its Q, and how that compares with chance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infoflow.comparing.optima import q_under
+from infoflow.comparing.sources import Candidate, q_of
 from infoflow.exchanges import ExchangeMeter
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import Weighting
 from infoflow.partition import Partition
 from infoflow.recording import show_progress
 from infoflow.searching.sampling import random_partitions
@@ -27,8 +27,8 @@ SIMPLE_WEIGHTINGS: tuple[Weighting, ...] = (
     "conductance",
     "ncut",
 )
-"""Weightings that divide by a number known beforehand; the null of equal sizes has columns of its
-own."""
+"""Weightings that divide by a number known beforehand; random partitions of equal sizes have
+columns of their own."""
 
 
 class Chance:
@@ -81,29 +81,30 @@ class Chance:
 
 
 def partition_table(
-    labels: Mapping[str, Partition],
-    matrices: Mapping[str, np.ndarray],
-    chance: Chance,
-    *,
-    progress: bool = False,
+    candidates: Mapping[str, Candidate], chance: Chance, *, progress: bool = False
 ) -> pd.DataFrame:
     """A row for each partition; see `Comparison.partitions`."""
     import pandas as pd
 
     rows = {}
-    for name in show_progress(list(labels), progress, "partitions"):
-        partition = labels[name]
+    for name in show_progress(list(candidates), progress, "partitions"):
+        candidate = candidates[name]
+        partition = candidate.partition
         rows[name] = {
+            "origin": candidate.origin,
+            "measure": candidate.measure,
+            "k": candidate.k,
+            "method": candidate.method,
             "n_modules": partition.n_modules,
             "n_effective": partition.n_effective,
             "smallest": int(partition.sizes.min(initial=len(partition))),
-            **q_under(matrices, partition),
             **(_exchanged(partition, chance) if partition.n_modules >= 2 else {}),
         }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("source")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("source")
+    return table.astype({"k": "Int64"})
 
 
-def _exchanged(partition: Partition, chance: Chance) -> dict[str, Any]:
+def _exchanged(partition: Partition, chance: Chance) -> dict[str, object]:
     meter, weighting = chance.meter, chance.weighting
     measured = meter(partition, weighting)
     drawn = chance.into(partition.n_modules)
@@ -123,12 +124,36 @@ def _exchanged(partition: Partition, chance: Chance) -> dict[str, Any]:
         "p_same_size": (1 + as_little) / (1 + len(null)),
         "of_same_size": _ratio(measured.amount, float(null[:, 1].mean())),
         "z_same_size": _ratio(measured.amount - null[:, 1].mean(), float(null[:, 1].std(ddof=1))),
-        **{f"by_{w}": meter(partition, w).weighted for w in SIMPLE_WEIGHTINGS},
     }
 
 
 def _ratio(value: float, divisor: float) -> float:
     return value / divisor if divisor > 0 else float("nan")
+
+
+def weighting_table(labels: Mapping[str, Partition], meter: ExchangeMeter) -> pd.DataFrame:
+    """Columns `source` (of the partition), `weighting`, `value`."""
+    import pandas as pd
+
+    rows = [
+        (name, weighting, meter(partition, weighting).weighted)
+        for name, partition in labels.items()
+        if partition.n_modules >= 2
+        for weighting in SIMPLE_WEIGHTINGS
+    ]
+    return pd.DataFrame(rows, columns=["source", "weighting", "value"])
+
+
+def q_table(labels: Mapping[str, Partition], matrices: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Columns `source` (of the partition), `measure` (the graph), `q`."""
+    import pandas as pd
+
+    rows = [
+        (name, measure, q_of(matrix, partition))
+        for name, partition in labels.items()
+        for measure, matrix in matrices.items()
+    ]
+    return pd.DataFrame(rows, columns=["source", "measure", "q"])
 
 
 def layer_table(labels: Mapping[str, Partition], meter: ExchangeMeter) -> pd.DataFrame:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infoflow.clustering import modularity
-from infoflow.comparing.optima import q_under, used_only
 from infoflow.comparing.ranks import RankCorrelation, Stratum, rank_correlation
+from infoflow.comparing.sources import linked, q_of
 from infoflow.comparing.table import Chance, layer_flows
 from infoflow.partition import Partition
 from infoflow.recording import show_progress
@@ -34,6 +33,24 @@ class Place:
     kind: str
     stratum: str
     dealt_anew: float
+
+
+@dataclass(frozen=True, eq=False)
+class CommonSet:
+    """Partitions of all qualities, and what was predicted and measured of each.
+
+    Attributes:
+        partitions: Indexed by `partition`, a number: `kind`, `stratum`, `dealt_anew`, the exchange
+            in each of `QUANTITIES`, and `of_random`: weighted, over that of random partitions.
+        predictions: `partition`, `layer` (empty: all together), `predictor`, `is_q`, `value`:
+            large where little exchange is expected.
+        between_layers: `partition`, `layer`, `to`, `bits`: given the context, between modules,
+            both ways.
+    """
+
+    partitions: pd.DataFrame
+    predictions: pd.DataFrame
+    between_layers: pd.DataFrame
 
 
 def common_partitions(
@@ -72,50 +89,60 @@ def common_partitions(
 def common_set(
     chosen: Mapping[Partition, Place],
     matrices: Mapping[str, np.ndarray],
+    layered: Sequence[str],
     proxies: Mapping[str, Proxy],
     chance: Chance,
-    progress: bool,
-) -> pd.DataFrame:
+    *,
+    progress: bool = False,
+) -> CommonSet:
     """Q of every graph, every proxy (turned round, so that large ones promise little exchange),
-    and the exchange of each partition, altogether and from layer to layer."""
+    and the exchange of each partition, altogether and from layer to layer.
+
+    Args:
+        chosen: What `common_partitions` returned.
+        matrices: Graphs by name.
+        layered: Those whose Q is also taken layer by layer.
+        proxies: Other predictors by name, small where little exchange is expected.
+        chance: Measures.
+        progress: Show a progress bar.
+    """
     import pandas as pd
 
-    meter = chance.meter
-    layers = meter.rec.units.layers
-    weighted = meter.values(list(chosen), chance.weighting)[:, 0]
-    flows = meter.flows(list(chosen))
-    rows = []
+    units = chance.meter.rec.units
+    weighted = chance.meter.values(list(chosen), chance.weighting)[:, 0]
+    flows = chance.meter.flows(list(chosen))
+    rows, predicted, between = [], [], []
     for number, partition in enumerate(show_progress(list(chosen), progress, "common set")):
         plain, given = flows[number].sum((1, 2))
-        row = {**vars(chosen[partition]), **q_under(matrices, partition)}
-        row |= {f"proxy_{name}": -float(proxy(partition)) for name, proxy in proxies.items()}
-        row |= {"bits": plain, "bits_given_context": given, "weighted": weighted[number]}
+        row = {**vars(chosen[partition]), "bits": plain, "bits_given_context": given}
+        row["weighted"] = weighted[number]
         row["of_random"] = weighted[number] / chance.into(partition.n_modules)[:, 0].mean()
-        if len(layers) > 1:
-            row |= _by_layer(partition, matrices, chance)
         rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _by_layer(
-    partition: Partition, matrices: Mapping[str, np.ndarray], chance: Chance
-) -> dict[str, float]:
-    """Q of each layer's own units, and bits between modules (given the context) from each layer
-    to each other."""
-    units = chance.meter.rec.units
-    _, between = layer_flows(partition, chance.meter)
-    row = {}
-    for a, b in zip(*np.nonzero(np.triu(np.ones(between.shape[1:]), 1)), strict=True):
-        row[f"sent_{units.layers[a]}→{units.layers[b]}"] = between[1, a, b] + between[1, b, a]
-    for layer in units.layers:
-        index = units.indices(layer)
-        inside = Partition(partition.labels[index])
         for name, matrix in matrices.items():
-            block = used_only(matrix[np.ix_(index, index)], ~inside.unused)
-            off = block - np.diag(np.diag(block))
-            known = off.any() and inside.n_modules
-            row[f"q_{name}@{layer}"] = modularity(block, inside) if known else float("nan")
-    return row
+            predicted.append((number, "", name, True, q_of(matrix, partition)))
+        for name, proxy in proxies.items():
+            predicted.append((number, "", name, False, -float(proxy(partition))))
+        for layer in units.layers if len(units.layers) > 1 else ():
+            for name in layered:
+                own = _q_inside(matrices[name], partition, units.indices(layer))
+                predicted.append((number, layer, name, True, own))
+        if len(units.layers) > 1:
+            sent = layer_flows(partition, chance.meter)[1][1]
+            for a, b in zip(*np.triu_indices(len(sent), 1), strict=True):
+                both = sent[a, b] + sent[b, a]
+                between.append((number, units.layers[a], units.layers[b], both))
+    return CommonSet(
+        pd.DataFrame(rows).rename_axis("partition"),
+        pd.DataFrame(predicted, columns=["partition", "layer", "predictor", "is_q", "value"]),
+        pd.DataFrame(between, columns=["partition", "layer", "to", "bits"]),
+    )
+
+
+def _q_inside(matrix: np.ndarray, partition: Partition, units: np.ndarray) -> float:
+    """Q of one layer's units by themselves; nan where it has no module or no similarity."""
+    inside = Partition(partition.labels[units])
+    block = matrix[np.ix_(units, units)] * np.outer(~inside.unused, ~inside.unused)
+    return q_of(block, inside) if linked(block).any() and inside.n_modules else float("nan")
 
 
 def perturbed(partition: Partition, share: float, rng: np.random.Generator) -> Partition:
@@ -129,92 +156,72 @@ def perturbed(partition: Partition, share: float, rng: np.random.Generator) -> P
     return partition.shuffled(rng, rng.choice(units, round(share * len(units)), replace=False))
 
 
-def correlations(
-    common: pd.DataFrame, predictors: Mapping[str, str], *, seed: int = 0
-) -> pd.DataFrame:
+def correlations(common: CommonSet, *, seed: int = 0) -> pd.DataFrame:
     """Rank correlation of each predictor with -exchange within strata, averaged over the strata
     of a kind and then over kinds, with 95 % bootstrap intervals of Spearman's.
 
     Args:
         common: What `common_set` returned.
-        predictors: Column by name.
         seed: Of the bootstrap.
 
     Returns:
-        Indexed by predictor; for each of `QUANTITIES` columns `spearman_`, `low_`, `high_` and
-        `kendall_`.
+        See `Comparison.correlations`.
     """
     import pandas as pd
 
-    found = _ranked(common, list(predictors.values()), list(QUANTITIES), seed)
-    columns = {}
-    for number, what in enumerate(QUANTITIES):
-        for name in ("spearman", "low", "high", "kendall"):
-            columns[f"{name}_{what}"] = getattr(found, name)[:, number]
-    return pd.DataFrame(columns, index=pd.Index(list(predictors), name="predictor"))
-
-
-def correlations_by(
-    common: pd.DataFrame,
-    predictors: Mapping[str, str],
-    measures: Sequence[str],
-    layers: Sequence[str],
-    *,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """The same one kind of partitions at a time, and layer by layer.
-
-    Returns:
-        Columns `kind` ("all" or one of `KINDS`), `scope`, `predictor`, `spearman`, `low`, `high`,
-        `kendall`, `n`. Scope "together": the weighted exchange. Scope "A→B": bits given the
-        context that modules exchange between these layers. Scope "A": Q of that layer's units
-        alone, with the bits given the context that modules exchange altogether.
-    """
-    import pandas as pd
-
+    table, predictions = common.partitions, common.predictions
+    together = predictions.loc[predictions["layer"] == ""]
     rows: list[dict[str, object]] = []
-    for kind in KINDS:
-        part = common.loc[common["kind"] == kind]
-        rows += _scope_rows(part, kind, "together", predictors, "weighted", seed)
-    rows += _scope_rows(common, "all", "together", predictors, "weighted", seed)
-    pairs = [c for c in common.columns if c.startswith("sent_")]
-    for column in pairs if len(pairs) > 1 else ():
-        rows += _scope_rows(common, "all", column[5:], predictors, column, seed)
-    for layer in layers if len(layers) > 1 else ():
-        own = {name: f"q_{name}@{layer}" for name in measures}
-        rows += _scope_rows(common, "all", layer, own, "bits_given_context", seed)
+    for kind in (*KINDS, "all"):
+        part = table if kind == "all" else table.loc[table["kind"] == kind]
+        facts = {"kind": kind, "scope": "together", "layer": "", "to": ""}
+        rows += _ranked(part.loc[:, list(QUANTITIES)], part, together, facts, seed)
+    between = common.between_layers
+    pairs = list(dict.fromkeys(zip(between["layer"], between["to"], strict=True)))
+    for a, b in pairs if len(pairs) > 1 else ():
+        sent = between.loc[(between["layer"] == a) & (between["to"] == b)]
+        exchanged = sent.set_index("partition").loc[:, ["bits"]]
+        exchanged.columns = ["bits_given_context"]
+        facts = {"kind": "all", "scope": "between", "layer": a, "to": b}
+        rows += _ranked(exchanged, table, together, facts, seed)
+    layered = predictions.loc[predictions["layer"] != ""]
+    for layer, own in layered.groupby("layer", sort=False):
+        facts = {"kind": "all", "scope": "layer", "layer": layer, "to": ""}
+        rows += _ranked(table.loc[:, ["bits_given_context"]], table, own, facts, seed)
     return pd.DataFrame(rows)
 
 
-def _scope_rows(
-    part: pd.DataFrame,
-    kind: str,
-    scope: str,
-    predictors: Mapping[str, str],
-    what: str,
+def _ranked(
+    exchanged: pd.DataFrame,
+    table: pd.DataFrame,
+    predictions: pd.DataFrame,
+    facts: Mapping[str, object],
     seed: int,
 ) -> Iterator[dict[str, object]]:
-    if part.empty:
+    """Rows of every predictor with every column of `exchanged`."""
+    if table.empty:
         return
-    found = _ranked(part, list(predictors.values()), [what], seed)
-    for number, name in enumerate(predictors):
-        row = {"kind": kind, "scope": scope, "predictor": name, "n": found.n}
-        for column in ("spearman", "low", "high", "kendall"):
-            row[column] = float(getattr(found, column)[number, 0])
-        yield row
+    q = dict(zip(predictions["predictor"], predictions["is_q"], strict=True))
+    wide = predictions.pivot(index="partition", columns="predictor", values="value").loc[:, list(q)]
+    found = _correlated(wide, exchanged, table, seed)
+    for number, name in enumerate(q):
+        for column, quantity in enumerate(exchanged.columns):
+            row = {**facts, "predictor": name, "is_q": q[name], "quantity": quantity, "n": found.n}
+            for value in ("spearman", "low", "high", "kendall"):
+                row[value] = float(getattr(found, value)[number, column])
+            yield row
 
 
-def _ranked(
-    common: pd.DataFrame, predictors: list[str], what: list[str], seed: int
+def _correlated(
+    x: pd.DataFrame, y: pd.DataFrame, table: pd.DataFrame, seed: int
 ) -> RankCorrelation:
-    strata = []
-    finite = common.loc[np.isfinite(common[what].to_numpy(float)).all(axis=1)]
-    names = finite["kind"] + "\n" + finite["stratum"]
-    for name in dict.fromkeys(names):
-        group = finite.loc[names == name]
-        x = group[predictors].to_numpy(float).T
-        strata.append(Stratum(x, -group[what].to_numpy(float).T, name.split("\n")[0]))
+    """Over the partitions of `table` whose exchange is finite."""
+    finite = table.loc[np.isfinite(y.loc[table.index].to_numpy(float)).all(axis=1)]
+    strata = [
+        Stratum(x.loc[group.index].to_numpy(float).T, -y.loc[group.index].to_numpy(float).T, kind)
+        for (kind, _), group in finite.groupby(["kind", "stratum"], sort=False)
+    ]
     if not strata:
-        nothing = np.full((len(predictors), len(what)), np.nan)
+        nothing = np.full((x.shape[1], y.shape[1]), np.nan)
         return RankCorrelation(nothing, nothing, nothing, nothing, 0)
     return rank_correlation(strata, seed=seed)
