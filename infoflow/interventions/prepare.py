@@ -33,12 +33,14 @@ class Replays:
         firsts: By hooks and moment of the first intervention; None: only full passes are right.
         built: The same, by hooks and names of the intervened sites.
         affine: By site, the layer after it on the unchanged data set.
+        sizes: By site, the largest magnitude of every unit.
     """
 
     calls: dict[Any, Sequence[Call]] = field(default_factory=dict)
     firsts: dict[Any, Replay | None] = field(default_factory=dict)
     built: dict[Any, Replay | None] = field(default_factory=dict)
     affine: dict[str, dict[Any, Any]] = field(default_factory=dict)
+    sizes: dict[str, Tensor] = field(default_factory=dict)
 
     def give_up(self, replay: Replay, reason: str) -> None:
         """From now on full passes, wherever this replay was used; said once."""
@@ -249,17 +251,22 @@ def differing_sites(replay: Replay, n_samples: int = 32) -> list[str]:
 def alike(found: Tensor, right: Tensor, scale: Tensor | None = None) -> bool:
     """Equal unit by unit but for rounding: batches of another size are summed in another order.
 
-    A unit is compared with its own largest value in `scale` (by default in `right`), or a
-    hundredth of the median unit's where that is more: what cancels is rounded like its parts.
+    A unit is compared with its own largest value in `right` and `scale`, or a hundredth of the
+    median unit's where that is more: what cancels is rounded like its parts.
     """
     if found.shape != right.shape:
         return False
     if not right.is_floating_point() or not right.numel():
         return bool((found == right).all())
-    size = (right if scale is None else scale).double().abs().nan_to_num(0.0, 0.0)
-    size = size.amax((0, *range(2, size.ndim)), keepdim=True) if size.ndim else size
+    size = unit_sizes(right) if scale is None else torch.maximum(scale, unit_sizes(right))
     eps = min(1e3 * torch.finfo(right.dtype).eps, 0.25)
     most = eps * size.clamp(min=max(float(size.median()) / 100, 1e-30))
     found, right = found.double(), right.double()
     same = (found == right) | (found.isnan() & right.isnan())
     return bool((((found - right).abs() <= most) | same).all())
+
+
+def unit_sizes(values: Tensor) -> Tensor:
+    """The largest finite magnitude of every unit of `(rows, units[, positions])`."""
+    largest = values.abs().nan_to_num(0.0, 0.0).amax((0, *range(2, values.ndim)), keepdim=True)
+    return largest.double()

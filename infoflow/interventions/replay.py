@@ -57,20 +57,24 @@ class _Inputs:
         return None
 
 
+GUARDED_ROWS = 4
+_GUARD_BYTES = 4 << 20  # what layers return in the time that a full pass of a few rows takes, x 8
+
+
 @dataclass(eq=False)
 class Guard:
-    """When to compare: the first rows, then whenever some more have been run.
+    """When to compare: the first rows, then as soon as it costs little against what was run.
 
-    A full pass of few rows takes as long as some hundred replayed ones, so that small chunks
-    share one.
+    On a CPU every chunk of full size is; chunks that are smaller share one comparison.
     """
 
-    since: int = 1 << 30
+    since: int | None = None
 
-    def due(self, rows: int, every: int = 1024) -> bool:
-        """These rows are run; are they to be compared?"""
-        self.since += rows
-        if self.since < every:
+    def due(self, nbytes: int, nbytes_per_row: int) -> bool:
+        """Layers return `nbytes` in this chunk, and `nbytes_per_row` in a full pass: compare?"""
+        enough = _GUARD_BYTES + 8 * GUARDED_ROWS * nbytes_per_row
+        first, self.since = self.since is None, (self.since or 0) + nbytes
+        if not first and self.since < enough:
             return False
         self.since = 0
         return True
@@ -114,12 +118,13 @@ class Replay:
         at = moments(self.rec.model, self.calls, site)
         return {number: moment for number, moment in at.items() if moment >= self.first}
 
-    def nbytes_per_row(self, last: int | None) -> int:
-        """Bytes per sample that live layers return until the moment `last` (None: the end)."""
+    def nbytes_per_row(self, last: int | None = None, first: int | None = None) -> int:
+        """Bytes per sample that layers return between two moments (None: the first intervention,
+        the end)."""
         parents = {call.parent.key for call in self.calls if call.parent is not None}
-        live = [c.nbytes for c in self.calls if c.end >= self.first and c.key not in parents]
-        ends = [c.end for c in self.calls if c.end >= self.first and c.key not in parents]
-        return max(1, sum(n for n, end in zip(live, ends, strict=True) if not last or end <= last))
+        start = self.first if first is None else first
+        own = [c for c in self.calls if c.end >= start and c.key not in parents]
+        return max(1, sum(c.nbytes for c in own if not last or c.end <= last))
 
     def run(
         self,

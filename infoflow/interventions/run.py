@@ -14,8 +14,8 @@ from infoflow._hooks import call_hooks
 from infoflow._safety import Snapshot, evaluating
 from infoflow.interventions.budget import chunk_rows
 from infoflow.interventions.edits import Edit
-from infoflow.interventions.prepare import Replays, alike, replay_for
-from infoflow.interventions.replay import Replay
+from infoflow.interventions.prepare import Replays, alike, replay_for, unit_sizes
+from infoflow.interventions.replay import GUARDED_ROWS, Replay
 from infoflow.interventions.rows import looked_at
 from infoflow.interventions.tables import ReplayError, Stop
 from infoflow.recording import Recording, joined_calls, show_progress
@@ -62,9 +62,12 @@ class Run:
     def _step(self, plan: Replay | None) -> int:
         if plan is None:
             return self.rec.batch_size
-        last = max((max(plan.live_moments(s).values(), default=0) for s in self._seen), default=0)
-        size = plan.nbytes_per_row(last)
+        size = self._row_bytes(plan)
         return chunk_rows(self.rec.device, size, self.grid, len(self.contexts))
+
+    def _row_bytes(self, plan: Replay) -> int:
+        last = max((max(plan.live_moments(s).values(), default=0) for s in self._seen), default=0)
+        return plan.nbytes_per_row(last)
 
     @property
     def _seen(self) -> list[Site]:
@@ -76,18 +79,24 @@ class Run:
             return self._in_batches(rows), None
         try:
             seen = self._replayed(plan, rows)
-            reason = self._compared(rows, seen) if plan.guard.due(rows.stop - rows.start) else None
+            run = (rows.stop - rows.start) * self._row_bytes(plan)
+            due = plan.guard.due(run, plan.nbytes_per_row(first=0))
+            reason = self._compared(rows, seen) if due else None
         except Exception as error:  # where the full pass fails as well, that is what is raised
             reason = f"{type(error).__name__}: {error}"
         return (seen, None) if reason is None else (self._in_batches(rows), reason)
 
-    def _compared(self, rows: slice, seen: Mapping[str, Tensor], few: int = 4) -> str | None:
+    def _compared(self, rows: slice, seen: Mapping[str, Tensor]) -> str | None:
         """What a full pass of a few of these rows gives different from what was `seen`."""
+        few = GUARDED_ROWS
         spare = max(rows.stop - rows.start - few, 0)
         at = int(np.random.default_rng([rows.start, rows.stop]).integers(spare + 1))
         full = self._full(slice(rows.start + at, min(rows.start + at + few, rows.stop)))
+        sizes = self.rec.kept(Replays).sizes
         for name, right in full.items():
-            if not alike(seen[name][at : at + few], right, seen[name]):
+            if name not in sizes:
+                sizes[name] = unit_sizes(self.rec[name])
+            if not alike(seen[name][at : at + few], right, sizes[name]):
                 return f"{name!r} under the intervention"
         return None
 
