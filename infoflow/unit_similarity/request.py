@@ -104,7 +104,8 @@ def allowed_measures(rec: Recording) -> tuple[str, ...]:
 
     Examples:
         >>> import torch, infoflow as ifl
-        >>> allowed_measures(ifl.record(torch.nn.Linear(2, 2), "", torch.ones(3, 2)))
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2))
+        >>> allowed_measures(ifl.record(net, "0", torch.ones(3, 2)))
         ('cov', 'cov_norm', 'i_sens', 'i_sens_norm', 'o_sens', 'o_sens_norm')
     """
     return tuple(name for name in MEASURES if name not in refused_measures(rec))
