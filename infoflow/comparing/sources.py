@@ -12,7 +12,7 @@ from infoflow.comparing.optima import QMethod, optima, used_only
 from infoflow.exchanges import ExchangeMeter
 from infoflow.partition import Partition
 from infoflow.recording import Recording
-from infoflow.searching.seeds import normalised_cut
+from infoflow.searching.seeds import available, normalised_cut
 from infoflow.unit_similarity import MEASURES, similarities
 
 
@@ -52,14 +52,13 @@ def graphs(rec: Recording, meter: ExchangeMeter, *, progress: bool = False) -> G
 
 
 def _available(rec: Recording) -> tuple[list[str], dict[str, str]]:
-    skipped: dict[str, str] = {}
-    if rec.targets is None or rec.loss is None:
-        reason = "needs targets and a loss: record(model, layers, X, y, loss=...)"
-        skipped |= {"hess": reason, "hess_norm": reason}
-    if not all(x.is_floating_point() for x in rec.inputs):
-        reason = "needs inputs that can be differentiated, these are integers"
-        skipped |= {"i_sens": reason, "i_sens_norm": reason}
-    return [name for name in MEASURES if name not in skipped], skipped
+    reasons = {
+        "hess": "needs targets and a loss: record(model, layers, X, y, loss=...)",
+        "i_sens": "needs inputs that can be differentiated, these are integers",
+    }
+    allowed = available(rec)
+    skipped = {m: reasons[m.removesuffix("_norm")] for m in MEASURES if m not in allowed}
+    return [name for name in MEASURES if name in allowed], skipped
 
 
 def q_partitions(

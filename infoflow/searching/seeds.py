@@ -67,7 +67,7 @@ def q_modules(rec: Recording, space: Space, seed: int) -> list[Partition]:
 def available(rec: Recording) -> list[str]:
     """Similarity measures that need nothing the recording has not got."""
     names = ["cov", "cov_norm", "o_sens", "o_sens_norm"]
-    if all(x.is_floating_point() for x in rec.inputs):
+    if any(x.is_floating_point() for x in rec.inputs):
         names += ["i_sens", "i_sens_norm"]
     if rec.targets is not None and rec.loss is not None:
         names += ["hess", "hess_norm"]
