@@ -22,9 +22,9 @@ from infoflow.models import isolated_rng
 from infoflow.searching.annealing import annealing, climbing
 from infoflow.searching.genetic import genetic
 from infoflow.searching.ledger import Ledger
-from infoflow.searching.sampling import sampling
 from infoflow.searching.space import Space
 from infoflow.searching.surrogate import flow_proxy, screened
+from infoflow.searching.unguided import sampling
 
 
 def perceptron(samples: int = 12_000) -> ifl.Recording:

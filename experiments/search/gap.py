@@ -26,10 +26,11 @@ from infoflow.measured import SCORE
 from infoflow.searching.annealing import annealing, climbing
 from infoflow.searching.genetic import genetic
 from infoflow.searching.ledger import Ledger
-from infoflow.searching.sampling import random_partitions, sampling
+from infoflow.searching.sampling import random_partitions
 from infoflow.searching.seeds import seeded
 from infoflow.searching.space import Space
 from infoflow.searching.surrogate import flow_proxy, screened
+from infoflow.searching.unguided import sampling
 
 HERE = Path(__file__).parent
 METHODS = (

@@ -13,7 +13,7 @@ from infoflow.exchanges import ExchangeMeter
 from infoflow.partition import Partition
 from infoflow.recording import Recording, show_progress
 from infoflow.searching.seeds import normalised_cut
-from infoflow.unit_similarity import MEASURES, similarities
+from infoflow.unit_similarity import allowed_measures, refused_measures, similarities
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +77,8 @@ class Graphs:
 
 def graphs(rec: Recording, meter: ExchangeMeter, *, progress: bool = False) -> Graphs:
     """Every graph that the recording allows."""
-    measures, skipped = _available(rec)
+    skipped = refused_measures(rec)
+    measures = allowed_measures(rec)
     found = similarities(rec, measures, progress=progress)
     others = {}
     try:
@@ -87,17 +88,6 @@ def graphs(rec: Recording, meter: ExchangeMeter, *, progress: bool = False) -> G
     flow = np.maximum(meter.traffic.unit_flow, 0.0)
     others["unit_flow"] = flow + flow.T
     return Graphs(found, others, skipped)
-
-
-def _available(rec: Recording) -> tuple[list[str], dict[str, str]]:
-    skipped: dict[str, str] = {}
-    if rec.targets is None or rec.loss is None:
-        reason = "needs targets and a loss: record(model, layers, X, y, loss=...)"
-        skipped |= {"hess": reason, "hess_norm": reason}
-    if not all(x.is_floating_point() for x in rec.inputs):
-        reason = "needs inputs that can be differentiated, these are integers"
-        skipped |= {"i_sens": reason, "i_sens_norm": reason}
-    return [name for name in MEASURES if name not in skipped], skipped
 
 
 def of_graphs(

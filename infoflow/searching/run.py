@@ -17,15 +17,15 @@ from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.annealing import annealing, climbing
 from infoflow.searching.checkpoint import Checkpoint, fingerprint
-from infoflow.searching.exhaustive import MOST_UNITS, check_exhaustive, exhaustive
 from infoflow.searching.genetic import genetic
 from infoflow.searching.ledger import Callback, Ledger
 from infoflow.searching.result import SearchResult
-from infoflow.searching.sampling import random_partitions, sampling
+from infoflow.searching.sampling import random_partitions
 from infoflow.searching.score import chance, check_sampling, score_against
 from infoflow.searching.seeds import SEEDS, seeded
 from infoflow.searching.space import Space, check_downstream, divided_units
 from infoflow.searching.surrogate import flow_proxy, screened
+from infoflow.searching.unguided import MOST_UNITS, check_exhaustive, exhaustive, sampling
 from infoflow.units import unknown_name
 
 Method = Literal["genetic", "annealing", "climbing", "screened", "exhaustive", "sampling"]
@@ -120,7 +120,7 @@ def search(
     if method == "exhaustive":
         check_exhaustive(space)
         budget = space.count
-    plan = Plan(method, weighting, budget, samples, tolerance, tuple(seeds), restarts, seed)
+    plan = SearchPlan(method, weighting, budget, samples, tolerance, tuple(seeds), restarts, seed)
     given = [meter.checked(p) for p in starts]
     place = _checkpoint(checkpoint, rec, meter, space, plan, given)
     random = samples * (space.most - space.least + 1)
@@ -142,7 +142,7 @@ def search(
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """What a search does, as `search` is told."""
 
     method: str
@@ -158,7 +158,7 @@ class Plan:
 def _look(
     ledger: Ledger,
     space: Space,
-    plan: Plan,
+    plan: SearchPlan,
     meter: ExchangeMeter,
     given: Sequence[Partition],
 ) -> dict[int, np.ndarray]:
@@ -189,7 +189,11 @@ def _look(
 
 
 def _run(
-    ledger: Ledger, space: Space, plan: Plan, meter: ExchangeMeter, starts: Sequence[Partition]
+    ledger: Ledger,
+    space: Space,
+    plan: SearchPlan,
+    meter: ExchangeMeter,
+    starts: Sequence[Partition],
 ) -> None:
     finite = np.array([v for v in ledger.known.values() if np.isfinite(v)])
     spread = float(finite.std()) if len(finite) > 1 else 1.0
@@ -208,7 +212,7 @@ def _run(
 
 
 def _judged(
-    ledger: Ledger, plan: Plan, meter: ExchangeMeter, sampled: dict[int, np.ndarray]
+    ledger: Ledger, plan: SearchPlan, meter: ExchangeMeter, sampled: dict[int, np.ndarray]
 ) -> SearchResult:
     if ledger.best is None:
         raise ValueError("the callback ended the search before it had measured any partition")
@@ -271,7 +275,7 @@ def _checkpoint(
     rec: Recording,
     meter: ExchangeMeter,
     space: Space,
-    plan: Plan,
+    plan: SearchPlan,
     given: Sequence[Partition],
 ) -> Checkpoint | None:
     if path is None:

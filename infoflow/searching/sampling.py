@@ -1,17 +1,12 @@
-"""Random partitions: the mean that the module score compares with, and the plainest search."""
+"""Random partitions: what the module score compares with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import numpy as np
 
 from infoflow.partition import Partition
-
-if TYPE_CHECKING:
-    from infoflow.searching.ledger import Ledger
-    from infoflow.searching.space import Space
 
 
 def random_partition(
@@ -61,13 +56,3 @@ def mean_and_se(values: np.ndarray) -> tuple[float, float]:
         (1.0, 0.0)
     """
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-
-
-def sampling(ledger: Ledger, space: Space, starts: Sequence[Partition], batch: int = 16) -> None:
-    """Measure random partitions until the budget is spent, or no new ones turn up."""
-    ledger.many(list(starts))
-    fruitless = 0
-    while ledger.left and fruitless < 50:
-        before = ledger.left
-        ledger.many([space.random(ledger.rng) for _ in range(min(batch, ledger.left))])
-        fruitless = fruitless + 1 if ledger.left == before else 0

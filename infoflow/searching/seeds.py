@@ -12,7 +12,7 @@ from infoflow.exchanges.traffic import Traffic
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.space import Space
-from infoflow.unit_similarity import similarities
+from infoflow.unit_similarity import allowed_measures, similarities
 from infoflow.units import unknown_name
 
 
@@ -65,13 +65,10 @@ def q_modules(rec: Recording, space: Space, seed: int) -> list[Partition]:
 
 
 def available(rec: Recording) -> list[str]:
-    """Similarity measures that need nothing the recording has not got."""
-    names = ["cov", "cov_norm", "o_sens", "o_sens_norm"]
-    if all(x.is_floating_point() for x in rec.inputs):
-        names += ["i_sens", "i_sens_norm"]
-    if rec.targets is not None and rec.loss is not None:
-        names += ["hess", "hess_norm"]
-    return names
+    """The measures that the recording allows, in the order in which searches start from them."""
+    bases = ("cov", "o_sens", "i_sens", "hess")
+    order = [name for base in bases for name in (base, f"{base}_norm")]
+    return [name for name in order if name in allowed_measures(rec)]
 
 
 def symmetric(matrix: np.ndarray, space: Space) -> np.ndarray:

@@ -17,8 +17,9 @@ from infoflow.searching.moves import (
     neighbours,
     split,
 )
-from infoflow.searching.sampling import random_partition, random_partitions, sampling
+from infoflow.searching.sampling import random_partition, random_partitions
 from infoflow.searching.space import Space
+from infoflow.searching.unguided import sampling
 
 METHODS = {
     "genetic": lambda ledger, space: genetic(ledger, space, [], spread=1.0, restarts=2),

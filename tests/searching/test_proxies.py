@@ -15,7 +15,7 @@ from infoflow.searching.interface import (
     unit_jacobians,
 )
 from infoflow.searching.proxy import ncut, proxies
-from infoflow.searching.seeds import SEEDS, seeded
+from infoflow.searching.seeds import SEEDS, available, seeded
 from infoflow.searching.space import Space
 from infoflow.searching.surrogate import flow_proxy
 
@@ -106,3 +106,22 @@ def test_seeds_are_partitions_of_the_space(rec, name):
     assert all(2 <= p.n_modules <= 3 and (p.labels >= 0).tolist() == used.tolist() for p in found)
     if name != "q":  # flows are cut where nothing flows; similarity of units says less
         assert TRACKS.without(~used) in found
+
+
+class Steered(nn.Module):
+    """A numeric input, and an integer that chooses a row of a table."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.fc = nn.Embedding(3, 4), nn.Linear(4, 4)
+
+    def forward(self, x, which):
+        return torch.tanh(self.fc(x + self.table(which)))
+
+
+def test_one_input_that_can_be_differentiated_allows_input_sensitivity():
+    mixed = ifl.record(Steered(), ["fc"], (torch.randn(20, 4), torch.arange(20) % 3))
+    assert "i_sens" in available(mixed)
+    assert set(ifl.similarities(mixed, available(mixed))) == set(available(mixed))
+    integers = ifl.record(nn.Sequential(nn.Embedding(3, 4)), ["0"], torch.arange(20) % 3)
+    assert "i_sens" not in available(integers)

@@ -1,9 +1,11 @@
-"""Every partition measured: the ground truth for the other methods."""
+"""Unguided searches: every partition, the ground truth for the others, or random ones."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
+from infoflow.partition import Partition
 from infoflow.searching.ledger import Ledger
 from infoflow.searching.space import Space
 
@@ -31,3 +33,13 @@ def exhaustive(ledger: Ledger, space: Space, batch: int = 64) -> None:
     everything = space.all()
     while ledger.left and (some := list(islice(everything, batch))):
         ledger.many(some)
+
+
+def sampling(ledger: Ledger, space: Space, starts: Sequence[Partition], batch: int = 16) -> None:
+    """Measure random partitions until the budget is spent, or no new ones turn up."""
+    ledger.many(list(starts))
+    fruitless = 0
+    while ledger.left and fruitless < 50:
+        before = ledger.left
+        ledger.many([space.random(ledger.rng) for _ in range(min(batch, ledger.left))])
+        fruitless = fruitless + 1 if ledger.left == before else 0
