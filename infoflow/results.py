@@ -16,7 +16,8 @@ CONFIG = "config.json"
 
 
 def prepare_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
-    """The folder of a run, made if missing. Only an earlier run is ever written over.
+    """The folder of a run, made if missing. Only an earlier run is ever written over, also one that
+    was interrupted: `config.json` marks the folder from the start.
 
     Raises:
         FileExistsError: It holds an earlier run and `overwrite` is False, or it holds other files.
@@ -26,14 +27,23 @@ def prepare_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; choose a folder with --out")
     present = [p.name for p in folder.iterdir()] if folder.exists() else []
-    if present and CONFIG not in present:
+    if present and not _is_run(folder / CONFIG):
         raise FileExistsError(f"{folder} holds other files; choose an empty folder with --out")
     if present and not overwrite:
         raise FileExistsError(
             f"{folder} holds an earlier run; choose another folder with --out, or --overwrite"
         )
     folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / CONFIG, {"finished": False, "versions": versions()})
     return folder
+
+
+def _is_run(config: Path) -> bool:
+    """A `config.json` of ours, not that of another program."""
+    try:
+        return "infoflow" in json.loads(config.read_text(encoding="utf-8"))["versions"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def save_run(
