@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tyro.conf import Positional
 
+from infoflow._inputs import Inputs, check_data, collect
 from infoflow.comparing import Comparison, compare
 from infoflow.exchanges.weighting import Weighting
 from infoflow.recording import Recording, record
@@ -41,6 +43,23 @@ class Effort:
     seed: int = 0
     """Seed of everything."""
 
+    def check(self, units: int | None = None) -> None:
+        """Refuse what would fail after the network is trained or recorded.
+
+        Args:
+            units: How many there will be, if that is known.
+
+        Raises:
+            ValueError: An option out of its range.
+        """
+        least = {"n_modules": 2, "budget": 1, "samples": 2, "donors": 2, "contexts": 2}
+        for name, smallest in {**least, "max_rows": 2}.items():
+            if getattr(self, name) < smallest:
+                flag = "--" + name.replace("_", "-")
+                raise ValueError(f"expected {flag} >= {smallest}, got {getattr(self, name)}")
+        if units is not None and self.n_modules > units:
+            raise ValueError(f"expected --n-modules <= {units} units, got {self.n_modules}")
+
 
 @dataclass(frozen=True)
 class Demo:
@@ -64,9 +83,10 @@ class Demo:
         from infoflow.data import load
         from infoflow.train import TrainConfig, train
 
+        config = TrainConfig(dataset=self.dataset, dropout=self.dropout, seed=self.effort.seed)
+        self.effort.check(sum(config.hidden))
         folder = prepare_folder(self.out, overwrite=self.overwrite)
         data = load(self.dataset, self.data_dir)
-        config = TrainConfig(dataset=self.dataset, dropout=self.dropout, seed=self.effort.seed)
         _say(f"training {config.hidden} units on {self.dataset}, dropout {config.dropout} ...")
         trained = train(config, data, progress=True)
         _say(f"test accuracy {trained.test_accuracy:.4f} after {trained.epochs} epochs")
@@ -108,6 +128,7 @@ class Analyze:
 
     def run(self) -> Path:
         """Call the factory, record, compare, write the run folder; returns the report's path."""
+        self.effort.check()
         made = load_factory(self.factory)()
         if not isinstance(made, tuple) or not 2 <= len(made) <= 4:
             raise ValueError(
@@ -120,8 +141,7 @@ class Analyze:
         rec = record(
             model,
             [parse_site(name) for name in self.layers],
-            inputs,
-            targets,
+            *_first_rows(model, inputs, targets, self.effort.max_rows),
             loss=loss,
             batch_size=self.batch_size,
             progress=True,
@@ -150,6 +170,17 @@ class Toys:
         if wrong:
             raise ValueError(f"these toys' three answers disagree: {wrong}")
         return self.out
+
+
+def _first_rows(
+    model: torch.nn.Module, inputs: Inputs, targets: Tensor | None, most: int
+) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    """The first rows of what a factory returned, checked as a whole."""
+    tensors, labels = collect(inputs, targets)
+    check_data(model, tensors, labels)
+    if len(tensors[0]) > most:
+        _say(f"recording the first {most} of {len(tensors[0])} rows (--max-rows)")
+    return tuple(x[:most] for x in tensors), None if labels is None else labels[:most]
 
 
 def load_factory(name: str) -> Callable[[], Any]:

@@ -16,7 +16,8 @@ CONFIG = "config.json"
 
 
 def prepare_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
-    """The folder of a run, made if missing. Only an earlier run is ever written over.
+    """The folder of a run, made if missing. Only an earlier run is ever written over, also one that
+    was interrupted: `config.json` marks the folder from the start.
 
     Asked for before a run; so what its figures and report need is checked here, too.
 
@@ -30,14 +31,28 @@ def prepare_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; choose a folder with --out")
     present = [p.name for p in folder.iterdir()] if folder.exists() else []
-    if present and CONFIG not in present:
+    if present and not _is_run(folder / CONFIG):
         raise FileExistsError(f"{folder} holds other files; choose an empty folder with --out")
     if present and not overwrite:
         raise FileExistsError(
             f"{folder} holds an earlier run; choose another folder with --out, or --overwrite"
         )
     folder.mkdir(parents=True, exist_ok=True)
+    _write_config(folder, {"finished": False})
     return folder
+
+
+def _write_config(folder: Path, facts: Mapping[str, Any]) -> None:
+    text = json.dumps({**facts, "versions": versions()}, indent=2, default=str)
+    write_atomically(folder / CONFIG, text + "\n")
+
+
+def _is_run(config: Path) -> bool:
+    """A `config.json` of ours, not that of another program."""
+    try:
+        return "infoflow" in json.loads(config.read_text(encoding="utf-8"))["versions"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def save_run(
@@ -71,8 +86,7 @@ def save_run(
     for name, figure in drawn.items():
         figure.savefig(folder / "figures" / f"{name}.png", dpi=130)
     path = write_report(comparison, drawn, folder / "report.html", title=title, about=about)
-    about_run = {**config, "versions": versions()}
-    write_atomically(folder / CONFIG, json.dumps(about_run, indent=2, default=str) + "\n")
+    _write_config(folder, config)
     return path
 
 

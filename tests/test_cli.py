@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from infoflow.cli import load_factory, main, parse_site
+from infoflow.results import prepare_folder
 from infoflow.units import Site
 
 EFFORT = ["--budget", "8", "--samples", "4", "--donors", "8", "--contexts", "8"]
@@ -54,6 +55,60 @@ def test_what_the_report_needs_is_asked_for_before_the_run(missing, tmp_path, mo
     said = capsys.readouterr()
     assert said.err.startswith(f"infoflow: plots need {missing}: pip install")
     assert "training" not in said.out and not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--n-modules", "1"),
+        ("--n-modules", "4000"),
+        ("--samples", "1"),
+        ("--budget", "0"),
+        ("--donors", "1"),
+        ("--max-rows", "-5"),
+    ],
+)
+def test_an_effort_that_cannot_be_made_is_refused_before_training(tmp_path, capsys, flag, value):
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out), flag, value]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"infoflow: expected {flag}")
+    assert "training" not in captured.out
+    assert not out.exists()
+
+
+def test_analyze_records_as_many_rows_as_it_may(factory, tmp_path, capsys):
+    out = tmp_path / "run"
+    rows = ["--max-rows", "30", "--out", str(out)]
+    assert main(["analyze", factory, "--layers", "0", "3", *rows, *EFFORT]) == 0
+    printed = capsys.readouterr().out
+    assert "the first 30 of 40 rows" in printed
+    assert "30 samples" in printed
+    assert main(["analyze", factory, "--layers", "0", "3", "--max-rows", "-5", "--out", "x"]) == 1
+    assert "expected --max-rows" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_can_be_written_over(factory, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+    asked = ["analyze", factory, "--layers", "0", "3", "--out", str(out), *EFFORT]
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("infoflow.cli.compare", stop)
+        with pytest.raises(KeyboardInterrupt):
+            main(asked)
+    (out / "model.safetensors").write_text("what demo leaves behind")
+    assert main(asked) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*asked, "--overwrite"]) == 0
+
+
+def test_a_folder_with_another_program_s_config_is_not_an_earlier_run(tmp_path):
+    (tmp_path / "config.json").write_text('{"editor": "vim"}')
+    with pytest.raises(FileExistsError, match="other files"):
+        prepare_folder(tmp_path, overwrite=True)
 
 
 def test_analyze_takes_a_factory_and_layers(factory, tmp_path, capsys):

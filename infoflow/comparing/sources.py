@@ -13,7 +13,7 @@ from infoflow.exchanges import ExchangeMeter
 from infoflow.partition import Partition
 from infoflow.recording import Recording, show_progress
 from infoflow.searching.seeds import normalised_cut
-from infoflow.unit_similarity import allowed_measures, refused_measures, similarities
+from infoflow.unit_similarity import MEASURES, allowed_measures, refused_measures, similarities
 
 if TYPE_CHECKING:
     import pandas as pd
