@@ -5,38 +5,41 @@ python -m experiments.causal_vs_q.draw experiments/causal_vs_q/results --out FOL
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tyro.conf import Positional
 
 from experiments.causal_vs_q import analysis
 from experiments.causal_vs_q.analysis import Rows, known, load_rows, mean_of
 from experiments.causal_vs_q.page import KINDS, page
+from experiments.common.style import save_figure
 from infoflow.plot import CAUSAL_COLOR, CHANCE_COLOR, DOWNSTREAM_COLOR, KIND_COLORS, UPSTREAM_COLOR
 from infoflow.unit_similarity import MEASURES, UPSTREAM
 
 SETTINGS = ("untrained", "plain", "dropout 0.2", "dropout 0.5", "L1", "L2")
 
 
-def draw(folder: Path, out: Path) -> list[Path]:
+def draw(folder: Positional[Path], out: Path | None = None) -> list[Path]:
     """Write `answers.md` and `figures/*.svg`, `*.png`; returns their paths.
+
+    Args:
+        folder: Of the saved tables.
+        out: Where to write; None: the same folder.
 
     Raises:
         FileNotFoundError: Tables are missing.
         ImportError: matplotlib is missing (`pip install 'infoflow[plot]'`).
     """
     rows = load_rows(folder)
-    (out / "figures").mkdir(parents=True, exist_ok=True)
+    out = out or folder
+    out.mkdir(parents=True, exist_ok=True)
     answers = out / "answers.md"
     answers.write_text(page(rows), encoding="utf-8")
     paths = [answers]
     for name, figure in figures(rows).items():
-        for suffix in ("svg", "png"):
-            paths.append(out / "figures" / f"{name}.{suffix}")
-            options: Any = {"metadata": {"Date": None}} if suffix == "svg" else {"dpi": 110}
-            figure.savefig(paths[-1], **options)
+        paths += save_figure(figure, out / "figures", name)
     return paths
 
 
@@ -175,11 +178,9 @@ def cause_figure(rows: Rows) -> Any:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="the folder of the CSV tables")
-    parser.add_argument("--out", type=Path, help="where to write (default: the same folder)")
-    given = parser.parse_args()
-    print(*draw(given.folder, given.out or given.folder), sep="\n")
+    import tyro
+
+    print(*tyro.cli(draw), sep="\n")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ tracks, and its exchange exactly 0 on fresh samples.
 
 from __future__ import annotations
 
-import argparse
 import csv
 from pathlib import Path
 
 import numpy as np
 import torch
+import tyro
 
 import infoflow as ifl
 from experiments.common.builders import tracks
@@ -21,15 +21,13 @@ from experiments.common.builders import tracks
 HERE = Path(__file__).parent
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", type=int, default=50)
-    args = parser.parse_args()
+def main(networks: int = 50) -> None:
+    """Search so many networks; one row each."""
     torch.set_num_threads(1)
     path = HERE / "results" / "isolated.csv"
     path.parent.mkdir(exist_ok=True)
     rows = []
-    for seed in range(args.networks):
+    for seed in range(networks):
         rng = np.random.default_rng(seed)
         sizes = tuple(int(s) for s in rng.integers(4, 33, 2)) if seed % 5 else (32, 32)
         rec, planted = tracks(sizes, seed)
@@ -50,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

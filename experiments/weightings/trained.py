@@ -10,7 +10,6 @@ with random partitions stops at balanced ones, wherever the minimum lies.
 
 from __future__ import annotations
 
-import argparse
 import csv
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import get_args
 
 import numpy as np
 import torch
+import tyro
 
 import infoflow as ifl
 from experiments.common.builders import digits_network
@@ -28,29 +28,25 @@ from infoflow.measured import SCORE, Objective
 HERE = Path(__file__).parent
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", type=int, default=5)
-    parser.add_argument("--budget", type=int, default=600)
-    parser.add_argument("--plain", action="store_true", help="plain bits, not given the context")
-    args = parser.parse_args()
+def main(networks: int = 5, budget: int = 600, plain: bool = False) -> None:
+    """Search so many networks under every weighting; `plain`: bits not given the context."""
     torch.set_num_threads(1)
-    path = HERE / "results" / ("trained_plain.csv" if args.plain else "trained.csv")
+    path = HERE / "results" / ("trained_plain.csv" if plain else "trained.csv")
     path.parent.mkdir(exist_ok=True)
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["seed", "weighting", "smallest", "largest", "silent", "score", "bits"])
-        for seed in range(args.networks):
+        for seed in range(networks):
             rec = digits_network(32, seed)
             meter = ExchangeMeter(
                 rec,
                 replace(SCORE, donors=30, contexts=30, seed=seed),
-                Objective("none", given_context=not args.plain),
+                Objective("none", given_context=not plain),
             )
             alone = np.eye(len(rec.units), dtype=int)[~rec.units.unused]
             for weighting in get_args(Weighting):
                 found = ifl.search(
-                    rec, weighting=weighting, method="screened", budget=args.budget,
+                    rec, weighting=weighting, method="screened", budget=budget,
                     starts=list(alone), samples=20, meter=meter,
                 )  # fmt: skip
                 sizes, score = found.partition.sizes, found.score
@@ -62,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)
