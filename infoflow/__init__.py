@@ -1,8 +1,10 @@
 """infoflow: find modules in trained networks and measure what they send each other, in bits."""
 
 from infoflow.agreements import agreement
+from infoflow.checking import Check, check
 from infoflow.clustering import Modules, find_modules, modularity
 from infoflow.comparing import Comparison, compare
+from infoflow.discovery import sites
 from infoflow.exchanges import Exchange, exchange, module_flow
 from infoflow.information import Flow, flow, unit_flow
 from infoflow.interventions import counterfactual, do
@@ -16,6 +18,7 @@ from infoflow.units import Site, UnitSpace
 __version__ = "0.1.0"
 
 __all__ = [
+    "Check",
     "Comparison",
     "Exchange",
     "Flow",
@@ -27,6 +30,7 @@ __all__ = [
     "Site",
     "UnitSpace",
     "agreement",
+    "check",
     "compare",
     "counterfactual",
     "do",
@@ -41,5 +45,6 @@ __all__ = [
     "similarities",
     "similarities_by_layer",
     "similarity",
+    "sites",
     "unit_flow",
 ]

@@ -12,7 +12,15 @@ from infoflow._safety import evaluating
 from infoflow.site import Site
 from infoflow.units import unknown_name
 
-__all__ = ["CallCheck", "call_hooks", "checked_passes", "evaluating", "layer_at", "site_hooks"]
+__all__ = [
+    "CallCheck",
+    "call_hooks",
+    "checked_passes",
+    "evaluating",
+    "layer_at",
+    "plain_names",
+    "site_hooks",
+]
 
 SiteFunction = Callable[[Any], Any]
 """Takes what a layer returned; returns its replacement, or None to leave it."""
@@ -29,10 +37,16 @@ def layer_at(model: nn.Module, path: str) -> nn.Module:
         KeyError: No such layer; near misses are named.
     """
     layers = dict(model.named_modules(remove_duplicate=False))
-    plain = {name.replace(_COMPILED, ""): layer for name, layer in layers.items()}
+    plain = plain_names(model)
     if path == "" or path not in plain | layers:
         raise KeyError(unknown_name("layer", path, list(plain)))
     return layers[path] if path in layers else plain[path]
+
+
+def plain_names(model: nn.Module) -> dict[str, nn.Module]:
+    """Every submodule by dotted name, without what `torch.compile` puts into the names."""
+    every = model.named_modules(remove_duplicate=False)
+    return {name.replace(_COMPILED, ""): layer for name, layer in every}
 
 
 class CallCheck:

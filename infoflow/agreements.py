@@ -1,21 +1,21 @@
-"""Agreement of two partitions of the same units, units unused in either left out."""
+"""Agreement of two partitions of the same units."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from infoflow.partition import Partition
+from infoflow.measured import Null
+from infoflow.partition import PartitionLike, as_partition
 from infoflow.units import unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PartitionLike = Partition | np.ndarray | Iterable[int]
+Unused = Literal["drop", "cluster"]
 
 # Our names of the measures of clusim (Gates & Ahn 2019) for flat clusterings.
 _CLUSIM: dict[str, tuple[str, dict[str, Any]]] = {
@@ -25,45 +25,31 @@ _CLUSIM: dict[str, tuple[str, dict[str, Any]]] = {
     "rmi": ("rmi", {"norm_type": "normalized"}),
     "ami": ("adj_mi", {}),
     "ari": ("adjrand_index", {}),
-    "mi": ("mi", {}),
-    "rand": ("rand_index", {}),
-    "jaccard": ("jaccard_index", {}),
-    "fowlkes_mallows": ("fowlkes_mallows_index", {}),
-    "f_measure": ("fmeasure", {}),
-    "purity": ("purity_index", {}),
-    "classification_error": ("classification_error", {}),
-    "czekanowski": ("czekanowski_index", {}),
-    "dice": ("dice_index", {}),
-    "sorensen": ("sorensen_index", {}),
-    "rogers_tanimoto": ("rogers_tanimoto_index", {}),
-    "southwood": ("southwood_index", {}),
-    "pearson": ("pearson_correlation", {}),
-    "geometric_accuracy": ("geometric_accuracy", {}),
-    "overlap_quality": ("overlap_quality", {}),
-    "onmi": ("onmi", {}),
-    "omega": ("omega_index", {}),
 }
 
 MEASURES = tuple(_CLUSIM)
 """Names that `agreement` knows."""
 
 
-def agreement(a: PartitionLike, b: PartitionLike, *, measure: str = "element") -> float:
-    """How far two partitions agree, by any measure of `clusim` (Gates & Ahn 2019).
-
-    Units unused in either are left out: a shared "dead" cluster would count as agreement (it
-    lifted unrelated partitions from .257 to .373).
+def agreement(
+    a: PartitionLike, b: PartitionLike, *, measure: str = "element", unused: Unused = "drop"
+) -> float:
+    """How far two partitions agree, by one of the `MEASURES` (Gates & Ahn 2019).
 
     Args:
-        a: Partition, or integer labels.
-        b: Partition of the same units.
+        a: Partition, integer labels, or a result that holds one (`Modules`, `SearchResult`).
+        b: Likewise, of the same units.
         measure: `"element"`: element-centric similarity (Gates et al. 2019), 1 when equal.
             `"nmi"`, `"ami"` (normalised, adjusted mutual information), `"ari"` (adjusted Rand),
             `"rmi"` (reduced mutual information, 1 when equal), `"vi"` (variation of information in
-            bits: a distance), and the rest of `MEASURES`.
+            bits: a distance).
+        unused: `"drop"`: units unused in either are left out. `"cluster"`: those unused in one are
+            a cluster of their own in it (Lange et al. 2022, A.1); a shared one counts as agreement
+            (it lifted unrelated partitions from .257 to .373).
 
     Raises:
-        ValueError: Partitions of different length, or no unit used in both.
+        ValueError: Partitions of different length, no unit used in both (`"drop"`), or another
+            word for `unused`.
         KeyError: An unknown measure; near misses are named.
 
     Examples:
@@ -71,14 +57,16 @@ def agreement(a: PartitionLike, b: PartitionLike, *, measure: str = "element") -
         1.0
         >>> round(agreement([0, 0, 1, 1, -1], [0, 1, 1, 1, 1]), 9)
         0.541666667
+        >>> round(agreement([0, 0, 1, 1, -1], [0, 1, 1, 1, 1], unused="cluster"), 9)
+        0.4
         >>> agreement([0, 0, 1, 1], [0, 0, 1, 1], measure="vi")
         0.0
     """
     if measure not in _CLUSIM:
         raise KeyError(unknown_name("agreement measure", measure, MEASURES))
-    left, right = _both_used(a, b)
     if measure == "element":
-        return element_similarity(left, right)
+        return element_similarity(a, b, unused=unused)
+    left, right = _compared(a, b, unused)
     import clusim.sim
     from clusim.clustering import Clustering
 
@@ -93,21 +81,20 @@ def agreement(a: PartitionLike, b: PartitionLike, *, measure: str = "element") -
         return float(getattr(clusim.sim, name)(first, second, **options))
 
 
-def element_similarity(a: PartitionLike, b: PartitionLike) -> float:
+def element_similarity(a: PartitionLike, b: PartitionLike, *, unused: Unused = "drop") -> float:
     """Element-centric similarity of flat partitions from their contingency table.
 
     For partitions the personalised PageRank distance of Gates et al. (2019) reduces to
     (1/n) Σ_{AB} m_AB² / max(|A|, |B|), m_AB the units that module A of one and B of the other
     share: the same number as clusim's, without its n × n matrices.
 
-    Raises:
-        ValueError: Partitions of different length, or no unit used in both.
+    Args and errors as for `agreement`.
 
     Examples:
         >>> element_similarity([0, 0, 0, 0], [0, 0, 1, 1])
         0.5
     """
-    left, right = _both_used(a, b)
+    left, right = _compared(a, b, unused)
     rows, columns = int(left.max()) + 1, int(right.max()) + 1
     if rows * columns > 16 * len(left):  # mostly empty: count only the cells that occur
         cells, shared = np.unique(left * columns + right, return_counts=True)
@@ -120,38 +107,9 @@ def element_similarity(a: PartitionLike, b: PartitionLike) -> float:
     return float((shared * shared / larger).sum() / len(left))
 
 
-@dataclass(frozen=True, eq=False)
-class ElementNull:
-    """Element-centric similarity beside its values for shuffled labels.
-
-    Attributes:
-        similarity: Of the partitions as they are.
-        null: `(n_shuffles,)` with the labels of one shuffled over the units.
-        p_value: Share of shuffles at least as similar, with the +1 correction.
-    """
-
-    similarity: float
-    null: np.ndarray
-    p_value: float
-
-    @property
-    def z(self) -> float:
-        """Standard deviations above the mean of the null; nan where the null never varies."""
-        spread = float(self.null.std())
-        if spread == 0:
-            return float("nan")
-        return (self.similarity - float(self.null.mean())) / spread
-
-    def __repr__(self) -> str:
-        return (
-            f"ElementNull(similarity={self.similarity:.4f}, null {self.null.mean():.4f} ± "
-            f"{self.null.std():.4f} of {len(self.null)} shuffles, p={self.p_value:.2g})"
-        )
-
-
 def element_null(
     a: PartitionLike, b: PartitionLike, *, n_shuffles: int = 5000, seed: int = 0
-) -> ElementNull:
+) -> Null:
     """Element-centric similarity against shuffles that keep both partitions' module sizes.
 
     Raises:
@@ -159,27 +117,27 @@ def element_null(
 
     Examples:
         >>> found = element_null(np.repeat([0, 1], 20), np.repeat([0, 1], 20), n_shuffles=99)
-        >>> found.similarity, found.p_value
+        >>> found.observed, found.p_value
         (1.0, 0.01)
     """
-    from infoflow._kernels import agreement as kernels
+    from infoflow.clustering import _kernel_nulls as kernels
 
     if n_shuffles < 1:
         raise ValueError(f"n_shuffles: expected at least 1, got {n_shuffles}")
-    left, right = _both_used(a, b)
+    left, right = _compared(a, b, "drop")
     rng = np.random.default_rng(seed)
     uniforms = rng.random((n_shuffles, len(left)), dtype=np.float32)
     # copies: a read-only array is another type to numba, and would be compiled for again
     null = kernels.shuffled_similarity(left.copy(), right.copy(), uniforms)
-    found = element_similarity(left, right)
-    p_value = (1 + int((null >= found - 1e-12).sum())) / (1 + n_shuffles)
-    return ElementNull(found, null, p_value)
+    return Null(element_similarity(left, right), null, what="element similarity, labels shuffled")
 
 
 def agreement_matrix(
-    partitions: Mapping[str, PartitionLike], *, measure: str = "element"
+    partitions: Mapping[str, PartitionLike], *, measure: str = "element", unused: Unused = "drop"
 ) -> pd.DataFrame:
     """Agreement of every pair of named partitions (figure 4 of Lange et al. 2022).
+
+    Args and errors as for `agreement`.
 
     Examples:
         >>> agreement_matrix({"cov": [0, 0, 1, 1], "hess": [0, 1, 0, 1]}).round(9)
@@ -191,24 +149,32 @@ def agreement_matrix(
 
     names = list(partitions)
     values = [
-        [agreement(partitions[a], partitions[b], measure=measure) for b in names] for a in names
+        [agreement(partitions[a], partitions[b], measure=measure, unused=unused) for b in names]
+        for a in names
     ]
     return pd.DataFrame(values, index=names, columns=names)
 
 
-def _both_used(a: PartitionLike, b: PartitionLike) -> tuple[np.ndarray, np.ndarray]:
-    """Canonical labels of the units that both partitions use."""
-    first, second = (x if isinstance(x, Partition) else Partition(x) for x in (a, b))
+def _compared(a: PartitionLike, b: PartitionLike, unused: Unused) -> tuple[np.ndarray, np.ndarray]:
+    """Canonical labels of the units that are compared, all at least 0."""
+    if unused not in get_args(Unused):
+        raise ValueError(f"unused: expected 'drop' or 'cluster', got {unused!r}")
+    first, second = as_partition(a), as_partition(b)
     if len(first) != len(second):
         raise ValueError(
             f"expected partitions of the same units, got {len(first)} and {len(second)} units"
         )
+    if unused == "cluster" and len(first):
+        return tuple(np.where(p.unused, p.n_modules, p.labels) for p in (first, second))  # type: ignore[return-value]
     both = ~(first.unused | second.unused)
     if both.all() and len(both):
         return first.labels, second.labels
     if not both.any():
-        raise ValueError(f"no unit of {len(first)} is used in both partitions")
-    return Partition(first.labels[both]).labels, Partition(second.labels[both]).labels
+        raise ValueError(
+            f"no unit of {len(first)} is used in both partitions; unused='cluster' compares them "
+            "with unused units as a cluster"
+        )
+    return first.restrict(both).labels, second.restrict(both).labels
 
 
 def _single(labels: np.ndarray) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from infoflow._files import write_atomically
 from infoflow.models import mlp
 from infoflow.train import Epoch, TrainConfig, TrainResult
 
@@ -38,15 +38,7 @@ def save_checkpoint(result: TrainResult, path: str | Path) -> None:
     # one key only: safetensors writes several in no fixed order
     content = save(weights, metadata={"infoflow": json.dumps(about, sort_keys=True)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(path, content)
 
 
 def load_checkpoint(path: str | Path) -> TrainResult:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
+
+
+class HasPartition(Protocol):
+    """A result that holds a partition, as `Modules` and `SearchResult` do."""
+
+    @property
+    def partition(self) -> Partition: ...
 
 
 class Partition:
     """Labels over units: one integer per unit, -1 for an unused unit. Immutable and hashable.
 
     Labels are canonical: modules are numbered by their first unit, so two labellings of the same
-    modules are equal, hash alike and can be cached.
+    modules are equal, hash alike and can be cached. The labels that were given are kept in `names`,
+    by which tables name the modules.
 
     Args:
         labels: `(n,)` integers, -1 (any negative) for unused units.
@@ -24,11 +33,11 @@ class Partition:
         >>> p = Partition([7, 7, -1, 2])
         >>> p.labels.tolist(), p.n_modules, [m.tolist() for m in p.modules]
         ([0, 0, -1, 1], 2, [[0, 1], [3]])
-        >>> p == Partition([0, 0, -1, 5])
-        True
+        >>> p.names, p == Partition([0, 0, -1, 5])
+        ((7, 2), True)
     """
 
-    __slots__ = ("__dict__", "_labels")
+    __slots__ = ("__dict__", "_labels", "_names")
 
     def __init__(self, labels: Iterable[int] | np.ndarray) -> None:
         raw = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels))
@@ -38,10 +47,13 @@ class Partition:
             )
         canonical = np.full(len(raw), -1, dtype=np.int64)
         used = raw >= 0
+        self._names = np.arange(0)
         if used.any():
-            _, first, inverse = np.unique(raw[used], return_index=True, return_inverse=True)
+            values, first, inverse = np.unique(raw[used], return_index=True, return_inverse=True)
             rank = np.empty(len(first), dtype=np.int64)
-            rank[np.argsort(first)] = np.arange(len(first))
+            order = np.argsort(first)
+            rank[order] = np.arange(len(first))
+            self._names = values[order]
             canonical[used] = rank[inverse.ravel()]
         canonical.setflags(write=False)
         self._labels = canonical
@@ -71,6 +83,16 @@ class Partition:
     def labels(self) -> np.ndarray:
         """`(n,)` canonical labels, read-only."""
         return self._labels
+
+    @property
+    def names(self) -> tuple[int, ...]:
+        """The label that each module was given, in the order of `modules`."""
+        return tuple(self._names.tolist())
+
+    @property
+    def given(self) -> np.ndarray:
+        """`(n,)` the labels as they were given; -1 for unused units."""
+        return np.append(self._names, -1)[self._labels]
 
     @cached_property
     def modules(self) -> tuple[np.ndarray, ...]:
@@ -107,17 +129,31 @@ class Partition:
 
     def restrict(self, units: Sequence[int] | np.ndarray) -> Partition:
         """The partition of those units alone, in the order given."""
-        return Partition(self._labels[np.asarray(units)])
+        return Partition(self.given[np.asarray(units)])
 
     def embed(self, units: Sequence[int] | np.ndarray, n: int) -> Partition:
         """This partition carried to `n` units, of which `units` are the ones it labels."""
         labels = np.full(n, -1)
-        labels[np.asarray(units)] = self._labels
+        labels[np.asarray(units)] = self.given
+        return Partition(labels)
+
+    def shuffled(self, rng: np.random.Generator, units: np.ndarray | None = None) -> Partition:
+        """The modules of some units (None: of all used ones) dealt to them anew; all module sizes
+        stay.
+
+        Examples:
+            >>> p = Partition([0, 0, 1, 1, 1, -1]).shuffled(np.random.default_rng(0))
+            >>> sorted(p.sizes.tolist()), p.unused.tolist()
+            ([2, 3], [False, False, False, False, False, True])
+        """
+        among = np.flatnonzero(~self.unused) if units is None else units
+        labels = self.given
+        labels[among] = rng.permutation(labels[among])
         return Partition(labels)
 
     def without(self, unused: np.ndarray) -> Partition:
         """The same partition with the units where `unused` is True set to -1."""
-        return Partition(np.where(unused, -1, self._labels))
+        return Partition(np.where(unused, -1, self.given))
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -134,3 +170,31 @@ class Partition:
         unused = int(self.unused.sum())
         tail = f", {unused} unused" if unused else ""
         return f"Partition({len(self)} units in {self.n_modules} modules of {sizes}{more}{tail})"
+
+
+PartitionLike = Partition | HasPartition | Iterable[int]
+"""What is taken wherever a partition is: one, a result that holds one, or labels."""
+
+
+def as_partition(value: PartitionLike, n: int | None = None) -> Partition:
+    """`value` as a partition, of `n` units if that is said.
+
+    Raises:
+        TypeError: Neither a partition, nor a result that holds one, nor labels.
+        ValueError: Labels of another number of units, or no integers.
+
+    Examples:
+        >>> as_partition([3, 3, 1]).names
+        (3, 1)
+    """
+    held = value if isinstance(value, Partition) else getattr(value, "partition", None)
+    if not isinstance(held, Partition):
+        if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+            raise TypeError(
+                "expected a partition: a Partition, a result that holds one (Modules, "
+                f"SearchResult), or one integer label per unit; got {type(value).__name__}"
+            )
+        held = Partition(value)
+    if n is not None and len(held) != n:
+        raise ValueError(f"the partition labels {len(held)} units, expected {n}")
+    return held

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +32,17 @@ KIND_COLORS = {
     "search trail": "#CC79A7",
 }
 """Where a partition of the common set comes from."""
+
+
+def check_installed(*packages: str) -> None:
+    """What figures (matplotlib) and reports (jinja2) need is there; asked before a run, not after.
+
+    Raises:
+        ImportError: One of the packages is missing.
+    """
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"plots need {' and '.join(missing)}: pip install 'infoflow[plot]'")
 
 
 def measure_color(measure: str) -> str:
@@ -260,6 +273,50 @@ def agreement(comparison: Comparison, *, ax: Any = None) -> Any:
     return ax
 
 
+def against(
+    rows: Any,
+    x: str,
+    y: str,
+    *,
+    by: str,
+    styles: Mapping[Any, Mapping[str, Any]] | None = None,
+    baseline: Any = None,
+    ax: Any = None,
+) -> Any:
+    """Mean ± standard error of `y` at each `x`, one line for each value of `by`.
+
+    Args:
+        rows: A DataFrame, one row a network, or several (layers, measures).
+        x, y: Columns: a setting, and what was measured.
+        by: Column whose values get a line each.
+        styles: Of each line, in matplotlib's words; only these are drawn. None: all.
+        baseline: A Series, values of `y` in networks to compare with (untrained, say): gray bands
+            of ±1, 2, 3 standard deviations.
+        ax: Where to draw.
+
+    Examples:
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"kind": "l2", "percent": [0, 0, 9, 9], "q": [0.1, 0.2, 0.3, 0.4]})
+        >>> ax = against(rows, "percent", "q", by="kind")
+        >>> [round(float(q), 2) for q in ax.containers[0].lines[0].get_ydata()]
+        [0.15, 0.35]
+    """
+    ax = _axes(ax, (4.0, 3.0))
+    if styles is None:
+        names = list(dict.fromkeys(rows[by]))
+        styles = {name: {"color": module_color(n)} for n, name in enumerate(names)}
+    if baseline is not None and len(baseline) > 1:
+        mean, spread = baseline.mean(), baseline.std()
+        for times in (3, 2, 1):
+            ax.axhspan(mean - times * spread, mean + times * spread, color="0.5", alpha=0.15, lw=0)
+    for name, style in styles.items():
+        of_x = rows[rows[by] == name].groupby(x)[y]
+        mean = of_x.mean()
+        options: Any = {"label": str(name), "lw": 1.2, "ms": 3, "marker": "o", **style}
+        ax.errorbar(mean.index, mean, of_x.sem(), **options)
+    return ax
+
+
 def _literal(name: str) -> str:
     """A name of the caller's that may hold dollars, which are not to be read as mathematics."""
     return name.replace("$", r"\$")
@@ -268,10 +325,9 @@ def _literal(name: str) -> str:
 def _axes(ax: Any, size: tuple[float, float]) -> Any:
     if ax is not None:
         return ax
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'infoflow[plot]'") from error
+    check_installed("matplotlib")
+    from matplotlib.figure import Figure
+
     return Figure(figsize=size, layout="constrained").subplots()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from infoflow._hooks import CallFunction, call_hooks, layer_at
 from infoflow._inputs import Inputs, check_batch_size, check_data, collect, device_of
 from infoflow._safety import evaluating, tensor_versions
 from infoflow.basis import BasisLike, make_basis
+from infoflow.discovery import named_sites, with_known_axes
+from infoflow.rounding import constant_units
 from infoflow.site import Site
 from infoflow.units import UnitSpace, unknown_name
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,6 +41,7 @@ class Recording:
         batch_size: Rows per forward pass.
         device: Where forward passes run.
         versions: Edit counts of parameters and data, to notice a model changed since.
+        cache: What later stages computed from the recording and keep with it.
     """
 
     model: nn.Module
@@ -79,6 +83,10 @@ class Recording:
         in place on what it is given."""
         view = isinstance(index, slice)
         return tuple(x[index].to(self.device, copy=view) for x in self.inputs)
+
+    def kept(self, kind: type[Kept]) -> Kept:
+        """What a later stage keeps with this recording: one object of each kind, made empty."""
+        return self.cache.setdefault(kind, kind())
 
     def check_current(self) -> None:
         """Raises:
@@ -126,8 +134,9 @@ def record(
     Args:
         model: Any module called as `model(*inputs)`. Layers after dropout are seen as in
             evaluation: dropout does nothing.
-        layers: Dotted names or `Site` objects. The units of a layer are its output features or
-            channels; further dimensions (pixels, tokens) are positions.
+        layers: Dotted names, patterns of them (`"transformer.h.*.mlp.act"`) or `Site` objects;
+            `infoflow.sites(model, inputs)` lists what there is. The units of a layer are its
+            output features or channels; further dimensions (pixels, tokens) are positions.
         inputs: A tensor `(K, ...)`, a tuple of them for several arguments, or a `DataLoader`. A
             loader's batches are tensors, or tuples whose last entry is the targets (unless
             `targets` is given).
@@ -158,16 +167,15 @@ def record(
         (torch.Size([10, 3]), 3)
     """
     check_batch_size(batch_size)
-    sites = _as_sites(layers)
-    for site in sites:
-        layer_at(model, site.path)
+    sites = named_sites(model, layers)
     bases = _as_bases(basis, sites)
     where = device_of(model, device)
     with evaluating(model):
         tensors, targets = collect(inputs, targets)
         check_data(model, tensors, targets)
         with torch.no_grad():
-            resolved = _dry_run(model, sites, tuple(x[:2].to(where, copy=True) for x in tensors))
+            few = tuple(x[:2].to(where, copy=True) for x in tensors)
+            resolved = _dry_run(model, with_known_axes(model, sites, few), few)
             kept, outputs = _run(model, resolved, tensors, batch_size, where, progress)
     for name, values in kept.items():
         _check_finite(name, values)
@@ -175,11 +183,11 @@ def record(
         made = make_basis(kind, kept[name])
         kept[name] = made.coordinates(kept[name])
         resolved = tuple(replace(s, basis=made) if s.name == name else s for s in resolved)
-    unused = np.concatenate([_constant_units(values) for values in kept.values()])
+    unused = [constant_units(kept[s.name], rotated=s.basis is not None) for s in resolved]
     sizes = tuple(values.shape[1] for values in kept.values())
     return Recording(
         model=model,
-        units=UnitSpace(resolved, sizes, unused),
+        units=UnitSpace(resolved, sizes, np.concatenate(unused)),
         activations=kept,
         inputs=tensors,
         targets=targets,
@@ -211,17 +219,6 @@ def output_tensor(value: Any) -> Tensor:
         f"the model returned a {type(value).__name__} in which no single output tensor can be "
         "named; wrap it so that it returns a tensor, or a mapping with 'logits'"
     )
-
-
-def _as_sites(layers: str | Site | Sequence[str | Site]) -> tuple[Site, ...]:
-    given = [layers] if isinstance(layers, (str, Site)) else list(layers)
-    sites = tuple(layer if isinstance(layer, Site) else Site(layer) for layer in given)
-    if not sites:
-        raise ValueError("expected at least one layer name, got none")
-    names = [site.name for site in sites]
-    if len(set(names)) != len(names):
-        raise ValueError(f"a layer is named more than once: {names}")
-    return sites
 
 
 def _as_bases(
@@ -329,11 +326,6 @@ def _check_finite(name: str, values: Tensor) -> None:
             f"{'...' if len(units) > 10 else ''} on {int(bad.flatten(1).any(1).sum())} samples; "
             "check the inputs' scale and the trained weights"
         )
-
-
-def _constant_units(values: Tensor) -> np.ndarray:
-    flat = values.transpose(0, 1).flatten(1)
-    return (flat.amax(1) == flat.amin(1)).numpy()
 
 
 def show_progress(items: Iterable[Any], progress: bool, label: str) -> Iterable[Any]:

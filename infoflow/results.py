@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from infoflow._files import write_atomically
+from infoflow._provenance import versions
 from infoflow.comparing import Comparison
+from infoflow.plot import check_installed
 
 CONFIG = "config.json"
 
@@ -19,10 +19,14 @@ def prepare_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
     """The folder of a run, made if missing. Only an earlier run is ever written over, also one that
     was interrupted: `config.json` marks the folder from the start.
 
+    Asked for before a run; so what its figures and report need is checked here, too.
+
     Raises:
+        ImportError: matplotlib or jinja2 is missing.
         FileExistsError: It holds an earlier run and `overwrite` is False, or it holds other files.
         NotADirectoryError: It is a file.
     """
+    check_installed("matplotlib", "jinja2")
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; choose a folder with --out")
@@ -34,7 +38,8 @@ def prepare_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
             f"{folder} holds an earlier run; choose another folder with --out, or --overwrite"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CONFIG, {"finished": False, "versions": versions()})
+    started = {"finished": False, "versions": versions()}
+    write_atomically(folder / CONFIG, json.dumps(started, indent=2) + "\n")
     return folder
 
 
@@ -77,7 +82,8 @@ def save_run(
     for name, figure in drawn.items():
         figure.savefig(folder / "figures" / f"{name}.png", dpi=130)
     path = write_report(comparison, drawn, folder / "report.html", title=title, about=about)
-    write_json(folder / CONFIG, {**config, "versions": versions()})
+    about_run = {**config, "versions": versions()}
+    write_atomically(folder / CONFIG, json.dumps(about_run, indent=2, default=str) + "\n")
     return path
 
 
@@ -101,23 +107,3 @@ def run_tables(comparison: Comparison) -> dict[str, Any]:
         "module_flow": comparison.search.exchange.to_frame().set_index(["source", "target"]),
         "search_history": comparison.search.history.rename_axis("evaluation"),
     }
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON in one step: the file is either whole or as it was."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide the numbers."""
-    import infoflow  # its own version, also where it runs from a checkout
-
-    found = {"python": platform.python_version(), "infoflow": infoflow.__version__}
-    for name in ("torch", "numpy", "scipy", "pandas", "scikit-learn", "clusim"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

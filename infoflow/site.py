@@ -18,7 +18,7 @@ _UNITS_SECOND = (
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
 )  # fmt: skip
-_UNITS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.TransformerEncoderLayer)
+_UNITS_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.TransformerEncoderLayer)
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ class Site:
     def _default_dim(self, layer: nn.Module, tensor: Tensor) -> int:
         if tensor.ndim == 2 or isinstance(layer, _UNITS_SECOND):
             return 1
-        if isinstance(layer, _UNITS_LAST) and not isinstance(layer, nn.Embedding):
+        if _units_last(layer) and not isinstance(layer, nn.Embedding):
             return tensor.ndim - 1
         if isinstance(layer, nn.Embedding) and self.io == "output":
             return tensor.ndim - 1
@@ -229,6 +229,22 @@ class Site:
             f"{tuple(tensor.shape)}: which dimension holds the units? Say "
             f"Site({self.path!r}, unit_dim=1) for channels, unit_dim=-1 for features"
         )
+
+
+def _units_last(layer: nn.Module) -> bool:
+    kind = type(layer)  # Hugging Face's Conv1D is a linear layer, its RMSNorms are LayerNorms
+    return (
+        isinstance(layer, _UNITS_LAST)
+        or (kind.__module__, kind.__name__) == ("transformers.pytorch_utils", "Conv1D")
+        or (
+            kind.__module__.startswith("transformers.models.") and kind.__name__.endswith("RMSNorm")
+        )
+    )
+
+
+def knows_its_units(layer: nn.Module) -> bool:
+    """Whether a layer's type says along which dimension of its output the units lie."""
+    return isinstance(layer, _UNITS_SECOND) or _units_last(layer)
 
 
 def _is_index(value: Any) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infoflow._files import write_atomically
 from infoflow._pools import Died, open_pool
-from infoflow.results import versions
+from infoflow._provenance import git_commit, versions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,19 +168,6 @@ def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
     return [row for content in contents for row in _rows(content)]
 
 
-def git_commit(start: str | Path | None = None) -> str:
-    """The commit this code is at, `+` after it where files were changed since; "" outside git."""
-    import subprocess
-
-    here = Path(start) if start is not None else Path(__file__).parent
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
-    try:
-        found = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return found.stdout.strip() if found.returncode == 0 else ""
-
-
 def _call(
     function: Function, task: Mapping[str, Any], fixed: Mapping[str, Any]
 ) -> list[dict[str, Any]] | str:
@@ -275,29 +262,6 @@ def _write(
     except TypeError as error:
         raise ValueError(f"expected JSON-able rows of {settings}: {error}") from error
     write_atomically(_path(folder, key), text)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all.
-
-    Raises:
-        OSError: It cannot be written; an earlier file at `path` is then untouched.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"could not write {path} ({error.strerror}); what was written before is kept: make "
-            "room and run the same command again",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_failures(folder: Path, failures: Mapping[str, Failure]) -> None:

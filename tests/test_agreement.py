@@ -13,6 +13,7 @@ from infoflow.agreements import (
     element_null,
     element_similarity,
 )
+from infoflow.clustering import find_modules, modularity
 from infoflow.partition import Partition
 
 pairs = st.integers(1, 40).flatmap(
@@ -80,10 +81,38 @@ def test_units_unused_in_either_partition_do_not_count():
         )
 
 
+def test_unused_units_can_be_a_cluster_of_their_own():
+    a, b = [0, 0, 1, 1, -1], [0, 1, 1, 1, 1]  # {0,1} {2,3} unused {4}, beside {0} {1,2,3,4}
+    # shared units squared over the larger cluster, cell by cell, over 5 units
+    by_hand = (1 / 2 + 1 / 4 + 4 / 4 + 1 / 4) / 5
+    assert agreement(a, b, unused="cluster") == pytest.approx(by_hand)
+    # without unit 4: {0,1} {2,3} beside {0} {1,2,3}
+    assert agreement(a, b) == pytest.approx((1 / 2 + 1 / 3 + 4 / 3) / 4)
+    # units unused in both agree wholly: {0,1} beside {0} {1}, and {2,3} beside {2,3}
+    shared = agreement([0, 0, -1, -1], [0, 1, -1, -1], unused="cluster")
+    assert shared == pytest.approx((1 / 2 + 1 / 2 + 4 / 2) / 4)
+    assert agreement([-1, -1], [-1, -1], unused="cluster") == 1.0
+    for measure in MEASURES:
+        assert agreement(a, b, measure=measure, unused="cluster") == pytest.approx(
+            agreement([0, 0, 1, 1, 2], b, measure=measure)
+        )
+    matrix = agreement_matrix({"a": a, "b": b}, unused="cluster")
+    assert matrix.loc["a", "b"] == pytest.approx(by_hand)
+
+
+def test_results_that_hold_a_partition_are_taken_as_one():
+    S = np.kron(np.eye(2), np.ones((3, 3)))
+    found = find_modules(S)
+    labels = [0, 0, 0, 1, 1, 1]
+    assert agreement(found, labels) == 1.0
+    assert modularity(S, found) == modularity(S, labels)
+    assert find_modules(S, initial=found).partition == found.partition
+
+
 def test_shuffles_have_the_mean_that_independent_labels_have():
     rng = np.random.default_rng(2)
     a, b = rng.integers(4, size=50), rng.integers(3, size=50)
-    null = element_null(a, b, n_shuffles=4000).null
+    null = element_null(a, b, n_shuffles=4000).values
     direct = [element_similarity(a, rng.permutation(b)) for _ in range(4000)]
     spread = np.hypot(null.std(), np.std(direct)) / np.sqrt(4000)
     assert abs(null.mean() - np.mean(direct)) < 5 * spread
@@ -111,6 +140,8 @@ def test_bad_input_is_refused():
         agreement([0, 1], [0, 1, 2])
     with pytest.raises(ValueError, match="no unit"):
         agreement([0, -1], [-1, 0])
+    with pytest.raises(ValueError, match="'drop' or 'cluster'"):
+        agreement([0, 1], [0, 1], unused="keep")  # pyright: ignore
     with pytest.raises(KeyError, match="did you mean 'nmi'"):
         agreement([0, 1], [0, 1], measure="nmii")
     with pytest.raises(ValueError, match="n_shuffles"):

@@ -1,4 +1,7 @@
-"""Ratios of what information costs here to what it costs otherwise. Run: python information.py"""
+"""Ratios of what information costs here to what it costs otherwise.
+
+Run: python -m experiments.benchmarks.information
+"""
 
 from __future__ import annotations
 

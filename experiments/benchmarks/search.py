@@ -1,6 +1,6 @@
 """Time of one true evaluation against the bare matrix products it needs, and of the search loops.
 
-    python experiments/benchmarks/search.py
+    python -m experiments.benchmarks.search
 
 All compared times are taken in turn in one run; what is printed are ratios of medians.
 """

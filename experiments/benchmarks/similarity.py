@@ -32,9 +32,10 @@ from torch.nn import functional as F
 import infoflow as ifl
 from infoflow import data, models, train
 from infoflow._hooks import evaluating
-from infoflow.unit_similarity import plan, similarities_by_layer
-from infoflow.unit_similarity.plan import make_plan
+from infoflow.unit_similarity import shared, similarities_by_layer, structure
+from infoflow.unit_similarity.perturbed import run_perturbed
 from infoflow.unit_similarity.request import make_request
+from infoflow.unit_similarity.structure import read_structure
 
 BASES = ("cov", "i_sens", "o_sens", "hess")
 
@@ -46,9 +47,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=PARTS, action="append")
     parser.add_argument("--data-dir", help="folder with the four MNIST files")
+    parser.add_argument("--quick", action="store_true", help="one ReLU, one GELU, one conv network")
     args = parser.parse_args()
     parts = args.part or PARTS
     torch.set_num_threads(1)
+    if args.quick:
+        quick(data.load_mnist(args.data_dir))
+        return
     rate = matmul_rate()
     print(f"matmul: {rate / 1e9:.0f} GFlop/s, float32, one thread\n")
     if {"networks", "more samples", "positions"} & set(parts):
@@ -56,7 +61,7 @@ def main() -> None:
         x, y = mnist.train_x.reshape(-1, 784), mnist.train_y
         if "networks" in parts or "more samples" in parts:
             print(
-                "network                   samples |  ours s | per unit | torch.func | short cuts"
+                "network                   samples |  ours s | per unit | torch.func | guard | by"
             )
         if "networks" in parts:
             compare_networks(mnist, x[:2000], y[:2000])
@@ -71,6 +76,14 @@ def main() -> None:
         sweep("width", [64, 128, 256, 512, 1024, 2048], rate)
     if "samples" in parts:
         sweep("samples", [2_000, 10_000, 60_000], rate)
+
+
+def quick(mnist: data.Dataset) -> None:
+    x, y = mnist.train_x.reshape(-1, 784)[:2000], mnist.train_y[:2000]
+    fc = ["fc1", "fc2"]
+    for name, act in (("ReLU", nn.ReLU), ("GELU", nn.GELU)):
+        one_network(f"MNIST {name}", models.mlp(784, activation=act, seed=0), fc, x, y)
+    one_choice(nn.ReLU, 32, x[:100].reshape(-1, 1, 28, 28), y[:100])
 
 
 def compare_networks(mnist: data.Dataset, x: Tensor, y: Tensor) -> None:
@@ -95,9 +108,16 @@ def compare_networks(mnist: data.Dataset, x: Tensor, y: Tensor) -> None:
 
 @contextmanager
 def only_the_entrance() -> Iterator[None]:
-    """Without the closed forms of chains, and without carrying directions forward."""
-    no_chain = patch.object(plan, "run_chain", return_value=None)
-    with no_chain, patch.object(plan, "_carried", return_value=set()):
+    """Without forward-mode derivatives."""
+    with patch.object(structure, "read_carrier", return_value=None):
+        yield
+
+
+@contextmanager
+def without_the_guard() -> Iterator[None]:
+    """Without the checks of every batch."""
+    no_check = patch.object(shared, "check_batch")
+    with no_check, patch.object(shared, "failure", return_value=None):
         yield
 
 
@@ -143,6 +163,8 @@ def one_network(name: str, net: nn.Sequential, layers: list[str], x: Tensor, y: 
     sites = [ifl.Site(layer, unit_dim=1) for layer in layers]
     rec = ifl.record(net, sites, x, y, loss=F.cross_entropy)
     ours, found = seconds(lambda: similarities_by_layer(rec, BASES), 5)
+    with without_the_guard():
+        bare, _ = seconds(lambda: similarities_by_layer(rec, BASES), 5)
     unit, plain = seconds(lambda: one_unit_at_a_time(net, layers, x, y), 2)
     few = 400  # the time of torch.func grows with the samples; 400 of them stand for all
     func, _ = seconds(lambda: with_torch_func(net, layers, x[:few], y[:few]), 1)
@@ -150,7 +172,7 @@ def one_network(name: str, net: nn.Sequential, layers: list[str], x: Tensor, y: 
     check(name, found, plain, len(x))
     print(
         f"{name:26}{len(x):7} | {ours:7.3f} | {unit / ours:7.1f}x | {func / ours:9.1f}x | "
-        f"{', '.join(short_cuts(rec)) or 'none'}"
+        f"{ours / bare - 1:5.0%} | {', '.join(short_cuts(rec)) or 'none'}"
     )
 
 
@@ -181,12 +203,11 @@ def conv(act: Callable[[], nn.Module]) -> nn.Sequential:
         )  # fmt: skip
 
 
-def short_cuts(rec: ifl.Recording) -> list[str]:
+def short_cuts(rec: ifl.Recording) -> tuple[str, ...]:
     with evaluating(rec.model):
         request = make_request(rec, rec.units.layers, frozenset(BASES[1:]), across=False)
-        taken = make_plan(request)
-    names = ("chain", "entrance", "piecewise_linear", "carried", "apart")
-    return [name for name in names if getattr(taken, name)]
+        batch = run_perturbed(request, slice(0, 4))
+        return read_structure(batch, request.bases, across=False).names
 
 
 def print_accuracy() -> None:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from experiments.common.stacked import train_stacked
 from infoflow.basis import BasisLike
 from infoflow.data import Dataset, load
 from infoflow.models import isolated_rng, mlp
 from infoflow.partition import Partition
 from infoflow.recording import Recording, record
-from infoflow.stacked import train_stacked
 from infoflow.toys.trained import ducks_and_shadows, retina, sum_and_product
 from infoflow.train import Seeds, TrainConfig
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from experiments.causal_vs_q.measure import TABLES, measure
 from infoflow.data import load_mnist
 from infoflow.exchanges.weighting import Weighting
-from infoflow.study import save_table
-from infoflow.study.table import Table
+from infoflow.plot import check_installed
+from infoflow.study import Table, save_table
 from infoflow.sweep import Sweep, load_sweep, sweep
 
 Family = Literal["toys", "digits", "mnist", "conv", "transformer"]
@@ -111,6 +111,7 @@ def main() -> None:
 
     study = tyro.cli(Study)
     try:
+        check_installed("matplotlib")  # before training, not after it
         found = run(study)
         print(found)
         found.check()

@@ -1,6 +1,7 @@
 """Bias, spread and coverage of every estimator against the truth, and false alarms of the nulls.
 
-Run: python calibrate.py [--data mnist] [--estimators auto]; writes results/*.csv and prints them.
+Run: python -m experiments.estimators.calibrate [--data mnist] [--estimators auto]; writes
+results/*.csv and prints them.
 All estimators take some minutes, the default alone one.
 """
 
@@ -13,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tables import Case, case, trained
 
+from experiments.estimators.tables import Case, case, trained
 from infoflow.data import load
 from infoflow.information.donors import table_flow, two_way_se
 from infoflow.information.mutual import information_bits, joint_counts

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tables import trained
 
+from experiments.estimators.tables import trained
 from infoflow.data import load_digits
 from infoflow.information import Binning, resolution_sweep
 from infoflow.information.donors import table_flow

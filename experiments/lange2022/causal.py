@@ -11,12 +11,15 @@ from typing import Any, Literal
 
 from torch.nn.functional import cross_entropy
 
+from experiments.common.causal_rows import measure_causal
+from experiments.common.layer_rows import classifier_facts
+from experiments.common.style import save_figure
 from experiments.lange2022.networks import LAYERS, LEAST_ACCURACY, task_networks
 from experiments.lange2022.settings import tasks
 from infoflow.data import load_mnist
 from infoflow.exchanges.weighting import Weighting
+from infoflow.plot import check_installed
 from infoflow.recording import record
-from infoflow.study import measure_causal, network_facts, save_figure
 from infoflow.sweep import Sweep, sweep
 
 PER_TASK = 27  # untrained networks in one task
@@ -84,7 +87,7 @@ def measure_causal_networks(
     found = task_networks(seed, networks, dataset=dataset, data_dir=data_dir, max_epochs=max_epochs)
     for about, result, data in found:
         rec = record(result.model, list(LAYERS), data.test_x, data.test_y, loss=cross_entropy)
-        facts = {**about, **network_facts(rec)}
+        facts = {**about, **classifier_facts(rec)}
         if about["trained"] and facts["test_accuracy"] < LEAST_ACCURACY:
             continue
         for weighting, times in BUDGETS.items():
@@ -141,11 +144,13 @@ def main() -> None:
 
     study = tyro.cli(CausalStudy)
     try:
+        if study.study is not None:
+            check_installed("matplotlib")  # before training, not after it
         found = run(study)
         print(found)
         found.check()
         print(*finish(study.out, study.study), sep="\n")
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
         sys.exit(f"error: {error}")
 
 

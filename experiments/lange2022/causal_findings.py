@@ -12,26 +12,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.common.causal_rows import SEARCHED
+from experiments.common.effects import (
+    bootstrap,
+    interval,
+    rank_correlation,
+    resampled,
+    strong_minus_weak,
+)
+from experiments.common.strength_figures import against_strength
 from experiments.lange2022.claims import EDGE, FAMILIES
 from experiments.lange2022.figures import FAMILIES as DRAWN
 from experiments.lange2022.rows import NETWORK, clusterable, with_percent
 from infoflow.agreements import element_similarity
 from infoflow.partition import Partition
-from infoflow.study import (
-    Estimate,
-    against_strength,
-    bootstrap,
-    decode,
-    estimate,
-    interval,
-    load_table,
-    rank_correlation,
-    resampled,
-    save_table,
-    strong_minus_weak,
-)
-from infoflow.study.causal import CAUSAL
-from infoflow.study.table import Table
+from infoflow.study import Estimate, Table, decode, estimate, load_table, save_table
 from infoflow.sweep import load_sweep
 from infoflow.unit_similarity import MEASURES
 
@@ -42,7 +37,7 @@ WEIGHTINGS = ("pairs", "conductance")
 def save_causal(sweep_folder: Path, path: Path) -> Table:
     """The rows of a causal sweep as one table, in a fixed order."""
     rows: Table = pd.DataFrame(load_sweep(sweep_folder)).drop(columns="networks")
-    order = {"weighting": WEIGHTINGS, "source": (CAUSAL, *MEASURES)}
+    order = {"weighting": WEIGHTINGS, "source": (SEARCHED, *MEASURES)}
     for name, values in order.items():
         rows[name] = pd.Categorical(rows[name], values, ordered=True)
     save_table(rows.sort_values([*NETWORK, "weighting", "source"], ignore_index=True), path)
@@ -73,7 +68,7 @@ def networks(causal: Table, rows: Table) -> Table:
     """One row a network and weighting: the causal score, and Q* of the study's rows (mean over
     layers and measures)."""
     q = clusterable(rows).groupby(NETWORK)["q_star"].mean()
-    searched = causal[causal["source"] == CAUSAL].drop(columns="q")
+    searched = causal[causal["source"] == SEARCHED].drop(columns="q")
     return searched.merge(q.reset_index(), on=NETWORK, how="left", validate="many_to_one")
 
 
@@ -181,7 +176,7 @@ def _of_measures(causal: Table) -> str:
         some = trained[trained["weighting"] == weighting]
         for line, measure in zip(lines, MEASURES, strict=True):
             line += _of_measure(some, measure)
-        searched = [decode(text) for text in some.loc[some["source"] == CAUSAL, "partition"]]
+        searched = [decode(text) for text in some.loc[some["source"] == SEARCHED, "partition"]]
         chance += ["", "", f"{np.mean([_chance(p, n) for n, p in enumerate(searched)]):.2f}"]
         head += [f"{weighting}: share of the log score", "better than random", "agreement"]
     return _markdown(head, [*lines, chance])
@@ -190,7 +185,7 @@ def _of_measures(causal: Table) -> str:
 def _of_measure(some: Table, measure: str) -> tuple[str, str, str]:
     """Share of the searched partition's log score, how often better than random ones, and
     agreement with the searched one."""
-    own, best = (some[some["source"] == name].set_index(NETWORK) for name in (measure, CAUSAL))
+    own, best = (some[some["source"] == name].set_index(NETWORK) for name in (measure, SEARCHED))
     both = pd.DataFrame({"own": own["log_score"], "best": best["log_score"]}).dropna()
     share = bootstrap(_share, both["own"], both["best"])
     better = own["score"] - 2 * own["score_se"] > 1

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from experiments.common.effects import strong_minus_weak
 from experiments.lange2022.networks import LEAST_ACCURACY
 from experiments.lange2022.rows import NETWORK, agreement, clusterable
-from infoflow.study.effects import Estimate, estimate, strong_minus_weak
-from infoflow.study.table import Table
+from infoflow.study import Estimate, Table, estimate
 from infoflow.unit_similarity import DOWNSTREAM, MEASURES, UPSTREAM
 
 FAMILIES = ("l2", "l1", "dropout")

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
+from experiments.common.style import save_figure
 from experiments.lange2022 import figures
 from experiments.lange2022.rows import load_rows
-from infoflow.study import save_figure
-from infoflow.study.table import Table
+from infoflow.study import Table
 
 FIGURES: dict[str, Callable[[Table], Any]] = {
     "3": figures.figure_3,

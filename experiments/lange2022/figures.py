@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments.common.agreement_figures import agreement_by_strength, agreement_matrices
+from experiments.common.network_figures import performance, q_against
+from experiments.common.strength_figures import against_strength, matrices
+from experiments.common.style import Family, new_figure, styled
 from experiments.lange2022.measure import EXAMPLES
 from experiments.lange2022.networks import LAYERS
 from experiments.lange2022.rows import NETWORK, agreement, clusterable
-from infoflow.study import (
-    Family,
-    against_strength,
-    agreement_by_strength,
-    agreement_matrices,
-    matrices,
-    performance,
-    q_against,
-)
-from infoflow.study.style import new_figure, styled
-from infoflow.study.table import Table
+from infoflow.study import Table
 
 FAMILIES = (
     Family("l2", "#0072B2", "L2 (weight decay)"),

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch.nn.functional import cross_entropy
 
+from experiments.common.layer_rows import classifier_facts, measure_modularity
 from experiments.lange2022.networks import LAYERS, task_networks
 from infoflow.data import Dataset
 from infoflow.recording import record
-from infoflow.study.measure import measure_modularity, network_facts
 from infoflow.train import TrainResult
 
 EXAMPLES = {"seed": 0, "layer": "fc1", "measure": "cov_norm", "dropout": (0.05, 0.25, 0.5, 0.7)}
@@ -45,7 +45,7 @@ def _network_rows(
         **about,
         "epochs": result.epochs,
         "validation_accuracy": result.validation_accuracy if about["trained"] else None,
-        **network_facts(rec),
+        **classifier_facts(rec),
     }
     keep = [(EXAMPLES["layer"], EXAMPLES["measure"])] if _is_example(about) else []
     for row in measure_modularity(rec, n_steps=n_steps, seed=result.config.seed, keep=keep):

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from experiments.common.stacked import train_stacked
 from infoflow.data import Dataset, load_digits, load_mnist
 from infoflow.models import mlp
-from infoflow.stacked import train_stacked
 from infoflow.train import Seeds, TrainConfig, TrainResult
 
 LAYERS = ("fc1", "fc2")

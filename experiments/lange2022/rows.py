@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.lange2022.networks import LAYERS, LEAST_ACCURACY
 from experiments.lange2022.settings import percent, table_1
-from infoflow.study.table import Table, agreement_table, load_table, save_table
+from infoflow.study import Table, agreement_table, load_table, save_table
 from infoflow.sweep import load_sweep
 from infoflow.unit_similarity import MEASURES
 

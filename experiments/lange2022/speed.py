@@ -8,8 +8,8 @@ from typing import Literal
 
 import torch
 
+from experiments.common.stacked import train_stacked
 from infoflow.data import load_digits, load_mnist
-from infoflow.stacked import train_stacked
 from infoflow.train import TrainConfig, train
 
 

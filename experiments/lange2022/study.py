@@ -11,6 +11,7 @@ from typing import Literal
 from experiments.lange2022.measure import measure_networks
 from experiments.lange2022.settings import tasks
 from infoflow.data import load_mnist
+from infoflow.plot import check_installed
 from infoflow.sweep import Sweep, sweep
 
 PER_TASK = 27  # untrained networks in one task: about as long as training a stack
@@ -96,6 +97,8 @@ def main() -> None:
 
     study = tyro.cli(Study)
     try:
+        if study.shard == Study.shard:
+            check_installed("matplotlib")  # before training, not after it
         found = run(study)
         print(found)
         found.check()

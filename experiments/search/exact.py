@@ -1,6 +1,6 @@
 """Do the searches end where enumeration does? Networks of 8 to 14 units, two and three modules.
 
-python experiments/search/exact.py
+python -m experiments.search.exact
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import infoflow as ifl
-from experiments.search.networks import tracks
+from experiments.common.builders import tracks
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SCORE
 

@@ -1,7 +1,7 @@
 """How near each method comes to the best partition, against the number of true evaluations.
 
-    python experiments/search/gap.py --part enumerated --weighting pairs   # 12 units, truth known
-    python experiments/search/gap.py --part digits --weighting pairs       # 64 units, best known
+    python -m experiments.search.gap --part enumerated --weighting pairs   # 12 units, truth known
+    python -m experiments.search.gap --part digits --weighting pairs       # 64 units, best known
 
 The gap is (best value so far - optimum) / (mean of random partitions - optimum): 0 is the optimum,
 1 is chance. The best known of a digits network is the best of all runs of one call.
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from networks import digits_network, tracks
 
 import infoflow as ifl
+from experiments.common.builders import digits_network, tracks
 from infoflow.exchanges import ExchangeMeter
 from infoflow.exchanges.weighting import WEIGHTINGS, Weighting
 from infoflow.measured import SCORE

@@ -1,6 +1,6 @@
 """The tables of the search page: gap per method, and against the label-uniform GA.
 
-python experiments/search/gap_table.py
+python -m experiments.search.gap_table
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Are isolated subnetworks found exactly? Two tracks of 4 to 32 units a layer, two layers.
 
-    python experiments/search/isolated.py
+    python -m experiments.search.isolated
 
 Units that neither send nor receive anything detectable aside, the partition found must be the
 tracks, and its exchange exactly 0 on fresh samples.
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from networks import tracks
 
 import infoflow as ifl
+from experiments.common.builders import tracks
 
 HERE = Path(__file__).parent
 

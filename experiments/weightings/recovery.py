@@ -1,7 +1,7 @@
 """Which weighting finds planted modules? Two tracks with weak links, weak and nearly dead units.
 
-    python experiments/weightings/recovery.py
-    python experiments/weightings/recovery.py --first 1000 --name recovery_fresh.csv
+    python -m experiments.weightings.recovery
+    python -m experiments.weightings.recovery --first 1000 --name recovery_fresh.csv
 
 Each network has two layers. Track sizes are equal (7 + 7 units a layer) or unequal (3 + 11);
 weights between tracks are `cross` times those within. Each layer also has one weak unit (in- and

@@ -1,6 +1,6 @@
 """The tables of the weightings page: recovery per cell with 95 % Wilson intervals, and paired.
 
-python experiments/weightings/table.py
+python -m experiments.weightings.table
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What each weighting picks in networks nobody planted anything in: module sizes and scores.
 
-    python experiments/weightings/trained.py
+    python -m experiments.weightings.trained
 
 Perceptrons (64-32-32-10) trained on scikit-learn's digits, both hidden layers, exchange given the
 context and (--plain) plain bits. A weighting that picks a module of one or two units picks quiet
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -21,14 +20,12 @@ import numpy as np
 import torch
 
 import infoflow as ifl
+from experiments.common.builders import digits_network
 from infoflow.exchanges import ExchangeMeter
 from infoflow.exchanges.weighting import Weighting
 from infoflow.measured import SCORE, Objective
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "search"))
-
-from networks import digits_network  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 
 def main() -> None:

@@ -7,24 +7,19 @@ from infoflow.clustering.find import find_modules
 from infoflow.clustering.matrix import ModularityMatrix, modularity_matrix
 from infoflow.clustering.metropolis import monte_carlo
 from infoflow.clustering.modules import Modules, Trace
-from infoflow.clustering.nested import ModuleTree, nested_modules
+from infoflow.clustering.nested import nested_modules
 from infoflow.clustering.q import modularity
 from infoflow.clustering.refinement import refine
-from infoflow.clustering.significances import Significance, significance
-from infoflow.clustering.soft import SoftModules, soft_modules
+from infoflow.clustering.significances import significance
 from infoflow.clustering.spectral import greedy_spectral
-from infoflow.clustering.transfers import Alignment, alignment, transfer
+from infoflow.module_tree import ModuleTree
 
 __all__ = [
-    "Alignment",
     "Consensus",
     "ModularityMatrix",
     "ModuleTree",
     "Modules",
-    "Significance",
-    "SoftModules",
     "Trace",
-    "alignment",
     "certify",
     "cheap_bound",
     "consensus",
@@ -36,6 +31,4 @@ __all__ = [
     "nested_modules",
     "refine",
     "significance",
-    "soft_modules",
-    "transfer",
 ]

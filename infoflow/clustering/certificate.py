@@ -183,7 +183,7 @@ class _Tree:
 
     def _cut(self) -> int | None:
         """Cut until the node is closed (None), time is up (None) or a pair is left to branch on."""
-        from infoflow._kernels import cuts
+        from infoflow.clustering import _kernel_cuts as cuts
 
         r = self.relaxation
         n = len(r.weights)

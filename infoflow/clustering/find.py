@@ -12,9 +12,10 @@ from infoflow.clustering.certificate import PROVEN, certify
 from infoflow.clustering.matrix import ModularityMatrix, Null, modularity_matrix
 from infoflow.clustering.metropolis import monte_carlo
 from infoflow.clustering.modules import Modules, Trace
-from infoflow.clustering.q import PartitionLike, as_partition
+from infoflow.clustering.q import partition_of
 from infoflow.clustering.refinement import refine
 from infoflow.clustering.spectral import greedy_spectral
+from infoflow.partition import PartitionLike
 
 Method = Literal["default", "lange2022", "spectral", "monte_carlo"]
 
@@ -159,7 +160,7 @@ def _effort(m: int, restarts: int | None, perturbations: int | None) -> tuple[in
 
 def _initial_labels(initial: PartitionLike, B: ModularityMatrix) -> np.ndarray:
     """Labels of the used units; those that `initial` leaves unused start alone."""
-    labels = as_partition(initial, B.n).labels[B.used].copy()
+    labels = partition_of(initial, B.n).labels[B.used].copy()
     alone = np.flatnonzero(labels < 0)
     labels[alone] = labels.max(initial=-1) + 1 + np.arange(len(alone))
     return np.unique(labels, return_inverse=True)[1].ravel()

@@ -45,7 +45,7 @@ def monte_carlo(
         >>> bool(labels[0] == labels[1] == labels[2] != labels[3] == labels[4] == labels[5]), trace
         (True, Trace(200 steps))
     """
-    from infoflow._kernels import monte_carlo as kernels
+    from infoflow.clustering import _kernel_monte_carlo as kernels
 
     if n_steps < 0:
         raise ValueError(f"n_steps: expected at least 0, got {n_steps}")

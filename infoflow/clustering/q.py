@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from infoflow.clustering.matrix import Null, modularity_matrix
-from infoflow.partition import Partition
-
-PartitionLike = Partition | Sequence[int] | np.ndarray
+from infoflow.partition import Partition, PartitionLike, as_partition
 
 
 def modularity(
     S: Any,
-    partition: PartitionLike,
+    partition: PartitionLike | np.ndarray,
     *,
     resolution: float = 1.0,
     null: Null | np.ndarray = "degree",
@@ -27,8 +24,9 @@ def modularity(
 
     Args:
         S: `(n, n)` symmetric similarities; the diagonal is ignored.
-        partition: A `Partition`, `(n,)` integer labels, or a soft assignment: `(n, c)` floats, at
-            least 0, each row summing to 1.
+        partition: A `Partition`, a result that holds one (`Modules`, `SearchResult`), `(n,)`
+            integer labels, or a soft assignment: `(n, c)` floats, at least 0, each row summing to
+            1.
         resolution: γ, see `modularity_matrix`.
         null: See `modularity_matrix`.
 
@@ -44,10 +42,9 @@ def modularity(
         0.0
     """
     n = len(S)
-    soft = None if isinstance(partition, Partition) else np.asarray(partition)
-    if soft is not None and soft.ndim == 2:
-        return _soft(S, soft, resolution, null)
-    labels = as_partition(partition, n).labels
+    if np.ndim(partition) == 2:  # type: ignore[arg-type]
+        return _soft(S, np.asarray(partition), resolution, null)
+    labels = partition_of(partition, n).labels
     kept = np.flatnonzero(labels >= 0)
     if len(kept) < n:
         S = np.asarray(S)[np.ix_(kept, kept)]
@@ -56,13 +53,13 @@ def modularity(
     return B.q(labels[kept][B.used])
 
 
-def as_partition(partition: PartitionLike, n: int) -> Partition:
+def partition_of(partition: PartitionLike, n: int) -> Partition:
     """`partition` as a `Partition` of `n` units.
 
     Raises:
         ValueError: It has another length.
     """
-    made = partition if isinstance(partition, Partition) else Partition(np.asarray(partition))
+    made = as_partition(partition)
     if len(made) != n:
         raise ValueError(f"expected a partition of {n} units, got one of {len(made)}")
     return made

@@ -34,7 +34,7 @@ def refine(
         n_modules: Keep exactly so many modules; `starts` must have at least that many.
         rng: Seeds the search.
     """
-    from infoflow._kernels import search as kernels
+    from infoflow.clustering import _kernel as kernels
 
     off = np.array(B, dtype=np.float64)
     np.fill_diagonal(off, 0.0)

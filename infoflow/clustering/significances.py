@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from infoflow.clustering.find import find_modules
+from infoflow.measured import Null
 
 Shuffle = Literal["weights", "rewired"]
-
-
-@dataclass(frozen=True, eq=False)
-class Significance:
-    """Q* beside the Q* of random matrices.
-
-    Attributes:
-        q: Q* of the matrix.
-        null: `(n_null,)` Q* of the random matrices.
-        p_value: (1 + number of random matrices with at least this Q*) / (1 + n_null).
-    """
-
-    q: float
-    null: np.ndarray
-    p_value: float
-
-    @property
-    def z(self) -> float:
-        """Standard deviations above the mean of the null; nan where the null never varies."""
-        spread = float(self.null.std())
-        return (self.q - float(self.null.mean())) / spread if spread > 0 else float("nan")
-
-    def __repr__(self) -> str:
-        return (
-            f"Significance(q={self.q:.4f}, null {self.null.mean():.4f} ± {self.null.std():.4f} "
-            f"of {len(self.null)}, p={self.p_value:.2g})"
-        )
 
 
 def significance(
@@ -46,7 +19,7 @@ def significance(
     n_null: int = 99,
     seed: int = 0,
     **options: Any,
-) -> Significance:
+) -> Null:
     """Compare Q* with the Q* of random matrices, found with the same options.
 
     Any matrix has Q* > 0: a random one of 64 units about .05.
@@ -82,8 +55,7 @@ def significance(
     null = np.array(
         [find_modules(make(values, rng), seed=seed, **options).q for _ in range(n_null)]
     )
-    p_value = (1 + int((null >= found.q - 1e-12).sum())) / (1 + n_null)
-    return Significance(found.q, null, p_value)
+    return Null(found.q, null, what=f"Q*, shuffle={shuffle!r}")
 
 
 def shuffle_weights(S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -105,11 +77,11 @@ def rewire(S: np.ndarray, rng: np.random.Generator, *, sweeps: float = 5.0) -> n
     Raises:
         ValueError: A negative entry.
     """
-    from infoflow._kernels import nulls
+    from infoflow.clustering import _kernel_nulls as kernels
 
     if S.min(initial=0.0) < 0:
         raise ValueError("shuffle='rewired' expects similarities of at least 0; use 'weights'")
     n = len(S)
     moves = int(sweeps * n * (n - 1) / 2)
     units = rng.integers(n, size=(moves, 4))
-    return nulls.rewire(np.array(S), float(S.max()), units, rng.random(moves))
+    return kernels.rewire(np.array(S), float(S.max()), units, rng.random(moves))

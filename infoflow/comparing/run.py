@@ -33,9 +33,10 @@ from infoflow.exchanges import ExchangeMeter, PartitionLike
 from infoflow.measured import SEARCH, Bins, Budget, Coding, Objective, Weighting
 from infoflow.recording import Recording
 from infoflow.searching import SearchResult, search
-from infoflow.searching.proxy_table import proxies as all_proxies
+from infoflow.searching.proxy import proxies as all_proxies
 from infoflow.searching.run import Method
 from infoflow.searching.sampling import random_partitions
+from infoflow.searching.space import divided_units
 from infoflow.searching.surrogate import Proxy
 
 
@@ -191,8 +192,7 @@ def _divided(
             f"only {int(used.sum())} of {len(used)} recorded units ever change over the data: "
             "there is nothing to divide into modules; check the inputs, or record other layers"
         )
-    heard = used & ~meter.traffic.silent
-    return heard if heard.sum() >= max(n_modules, 2) else used
+    return divided_units(meter, max(n_modules, 2))
 
 
 def _causal(

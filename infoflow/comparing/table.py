@@ -74,14 +74,9 @@ class Chance:
         sizes = tuple(sorted(partition.sizes.tolist()))
         if sizes not in self._of:
             rng = np.random.default_rng([self.seed, *sizes])
-            dealt = np.repeat(np.arange(len(sizes)), sizes)
-            used = np.flatnonzero(self.used)
             labels = np.full(len(self.used), -1)
-            drawn = []
-            for _ in range(self.same_size):
-                labels[used] = rng.permutation(dealt)
-                drawn.append(Partition(labels))
-            self._of[sizes] = drawn
+            labels[self.used] = np.repeat(np.arange(len(sizes)), sizes)
+            self._of[sizes] = [Partition(labels).shuffled(rng) for _ in range(self.same_size)]
         return self._of[sizes]
 
 

@@ -152,11 +152,8 @@ def perturbed(partition: Partition, share: float, rng: np.random.Generator) -> P
         >>> perturbed(Partition([0, 0, 1, 1]), 0.0, np.random.default_rng(0)).labels.tolist()
         [0, 0, 1, 1]
     """
-    labels = partition.labels.copy()
-    units = np.flatnonzero(labels >= 0)
-    picked = rng.choice(units, round(share * len(units)), replace=False)
-    labels[picked] = rng.permutation(labels[picked])
-    return Partition(labels)
+    units = np.flatnonzero(~partition.unused)
+    return partition.shuffled(rng, rng.choice(units, round(share * len(units)), replace=False))
 
 
 def correlations(common: CommonSet, *, seed: int = 0) -> pd.DataFrame:

@@ -31,7 +31,6 @@ class Counter:
         self.mixture = np.zeros((2, cells), np.int64)
         self.sums = np.zeros((2, t))
         self.changed = np.zeros(t, np.bool_)
-        self._edges: dict[np.dtype, np.ndarray] = {}
 
     def add(self, values: np.ndarray) -> None:
         """Count one chunk of rows `(rows, width)`; rows come donor by donor.
@@ -44,9 +43,7 @@ class Counter:
         if values.dtype != np.float32:
             values = values.astype(np.float64, copy=False)
         counts = self.first, self.row, self.columns, self.mixture, self.sums, self.changed
-        edges = self._edges.get(values.dtype)
-        if edges is None:
-            edges = self._edges[values.dtype] = rounded_down(self.bins.edges.T, values.dtype)
+        edges = self.bins.prepared(values.dtype)[0]
         if count_rows(values, self.inside, edges, self.bins.zero, self.seen, *counts):
             raise ValueError(NOT_A_NUMBER)
         self.seen += len(values)
@@ -56,11 +53,3 @@ class Counter:
         from infoflow.exchanges._kernel import bits_of_counts
 
         return bits_of_counts(self.columns, self.mixture, self.sums, self.changed, self.m)
-
-
-def rounded_down(edges: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Edges of that type, so that value > edge says for its values what it says in float64."""
-    rounded = edges.astype(dtype)
-    above = rounded > edges
-    rounded[above] = np.nextafter(rounded[above], dtype.type(-np.inf))
-    return np.ascontiguousarray(rounded)

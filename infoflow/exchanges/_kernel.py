@@ -12,7 +12,8 @@ def count_rows(values, inside, edges, zero, start, first, row, columns, mixture,
 
     Args:
         values: `(rows, width)` activations of a layer; inside: `(T,)` columns to look at.
-        edges: `(n_codes - 1, T)`, unused ones +inf; zero: `(T,)` whether 0 has a bin of its own.
+        edges: `(n_codes - 1, T)`, unused ones +inf; zero: `(T,)` what is that near to 0 has
+            code 0; -1 where there is no such bin.
         start: Number of the first row.
         first: `(K, T)` codes under the first donor; changed: `(T,)` whether a code ever differed.
         row: `(T n_codes,)` counts of the donor at hand; columns: `(K, T n_codes)` of all donors.
@@ -32,14 +33,14 @@ def count_rows(values, inside, edges, zero, start, first, row, columns, mixture,
         for j in range(t):
             v = values[r, inside[j]]
             value[j] = v
-            code[j] = np.int32(zero[j])
+            code[j] = np.int32(zero[j] >= 0)
         for j in range(t):
             bad |= value[j] != value[j]
         for e in range(edges.shape[0]):
             for j in range(t):
                 code[j] += np.int32(value[j] > edges[e, j])
         for j in range(t):
-            code[j] = 0 if zero[j] and value[j] == 0 else code[j]
+            code[j] = 0 if abs(value[j]) <= zero[j] else code[j]
         if start + r < k:
             for j in range(t):
                 first[b, j] = code[j]

@@ -16,10 +16,9 @@ from infoflow.exchanges.weighting import weigh
 from infoflow.information.donors import TableFlow, table_flow, two_way_se
 from infoflow.information.tables import Target, code_tables, fit_target
 from infoflow.measured import SCORE, SEARCH, Draws, Objective, Weighting, check_weighting
-from infoflow.partition import Partition
+from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.recording import Recording
 
-PartitionLike = Partition | Iterable[int]
 FRESH = 1_000_003  # added to the seed for draws that a search has not seen
 BITS = Objective("none")
 
@@ -38,6 +37,8 @@ class ExchangeMeter:
             200 x 100, several times slower).
         objective: Which exchange is weighed, and how where a call does not say; by default bits.
         traffic: What the weightings need, if it was computed before.
+        traffic_seed: Seed to compute it with; by default that of the draws.
+        left_out: `(n,)` bool; units that are in no module.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class ExchangeMeter:
         objective: Objective = BITS,
         *,
         traffic: Traffic | None = None,
+        traffic_seed: int | None = None,
+        left_out: np.ndarray | None = None,
     ) -> None:
         self.rec = rec
         self.draws = draws
@@ -58,8 +61,8 @@ class ExchangeMeter:
         self._values: dict[tuple[Partition, str], tuple[float, float]] = {}
         self._chance: dict[tuple[int, ...], tuple[float, float]] = {}
         self._traffic = traffic
-        self._traffic_seed = draws.seed
-        self.left_out = np.zeros(len(rec.units), dtype=bool)
+        self._traffic_seed = draws.seed if traffic_seed is None else traffic_seed
+        self.left_out = np.zeros(len(rec.units), dtype=bool) if left_out is None else left_out
         self._sender: Sender | None = None
         countable = draws.coding == "units" and draws.correction == "miller_madow"
         if countable and draws.pool != "positions" and isinstance(draws.bins, int):
@@ -160,7 +163,7 @@ class ExchangeMeter:
         Raises:
             ValueError: Labels of another length, or fewer than two modules of used units.
         """
-        given = partition if isinstance(partition, Partition) else Partition(partition)
+        given = as_partition(partition)
         if len(given) != len(self.rec.units):
             raise ValueError(
                 f"expected one label for each of the {len(self.rec.units)} recorded units, "
@@ -197,10 +200,14 @@ class ExchangeMeter:
     def fresh(self) -> ExchangeMeter:
         """The same meter on donors and contexts drawn anew, for values without selection bias."""
         draws = replace(self.draws, seed=self.draws.seed + FRESH)
-        anew = ExchangeMeter(self.rec, draws, self.objective, traffic=self._traffic)
-        anew.left_out = self.left_out
-        anew._traffic_seed = self._traffic_seed  # the same traffic, whoever asks for it first
-        return anew
+        return ExchangeMeter(
+            self.rec,
+            draws,
+            self.objective,
+            traffic=self._traffic,
+            traffic_seed=self._traffic_seed,  # the same traffic, whoever asks for it first
+            left_out=self.left_out,
+        )
 
     def within(self, units: np.ndarray) -> ExchangeMeter:
         """The same meter for some of the units as if they were all there is: the others are in no
@@ -302,13 +309,11 @@ class ExchangeMeter:
         if sizes not in self._chance:
             rng = np.random.default_rng([self.draws.seed, *sizes])
             labels = partition.labels.copy()
-            used = np.flatnonzero(labels >= 0)
-            labels[used] = np.repeat(np.arange(len(sizes)), sizes)
-            drawn = []
+            labels[labels >= 0] = np.repeat(np.arange(len(sizes)), sizes)
+            drawn = [Partition(labels)]
             for _ in range(samples):
-                labels[used] = rng.permutation(labels[used])
-                drawn.append(Partition(labels))
-            bits = self.values(drawn, "none")[:, 1]
+                drawn.append(drawn[-1].shuffled(rng))
+            bits = self.values(drawn[1:], "none")[:, 1]
             self._chance[sizes] = float(bits.mean()), float(bits.std(ddof=1))
         return self._chance[sizes]
 

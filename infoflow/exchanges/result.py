@@ -50,6 +50,13 @@ class Exchange:
         return self.bits_given_context if self.given_context else self.bits
 
     @property
+    def reachable(self) -> bool:
+        """False when no module sends another anything at all: nothing that was recorded comes
+        after anything else, as with a single layer, or nothing moves with it. A weighted value
+        then says nothing about the partition."""
+        return bool((self.flow_given_context != 0).any() or (self.flow != 0).any())
+
+    @property
     def amount_se(self) -> float:
         """Standard error of `amount`."""
         return self.se_given_context if self.given_context else self.se
@@ -74,5 +81,7 @@ class Exchange:
         return (
             f"Exchange({self.bits:.4f} ± {self.se:.4f} bits among {len(self.flow)} modules, "
             f"given context {self.bits_given_context:.4f}, "
-            f"{self.weighting}-weighted {self.weighted:.4g})"
+            f"{self.weighting}-weighted {self.weighted:.4g}"
+            + ("" if self.reachable else "; no module reaches another: record a later layer")
+            + ")"
         )

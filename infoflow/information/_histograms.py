@@ -10,7 +10,8 @@ from numba import njit
 def encode_units(values, edges, zero, low, high, places, out, outside):
     """Write the code of values[r, j] to out[r, places[j]] and count values outside [low, high].
 
-    `edges` is `(bins - 1, n)`, unused ones +inf, of the same type as `values`. Returns whether a
+    `edges` is `(bins - 1, n)`, unused ones +inf, of the same type as `values`; what is as near to
+    0 as `zero` `(n,)` has code 0 (-1: there is no such bin). Returns whether a
     value was not a number. The inner loops run over units so that they compile to vector code.
     """
     rows, n = values.shape
@@ -19,14 +20,14 @@ def encode_units(values, edges, zero, low, high, places, out, outside):
     for r in range(rows):
         for j in range(n):
             v = values[r, j]
-            code[j] = np.int32(zero[j])
+            code[j] = np.int32(zero[j] >= 0)
             bad += v != v
             outside[j] += np.int32(v < low[j]) + np.int32(v > high[j])
         for e in range(edges.shape[0]):
             for j in range(n):
                 code[j] += np.int32(values[r, j] > edges[e, j])
         for j in range(n):
-            if zero[j] and values[r, j] == 0:
+            if abs(values[r, j]) <= zero[j]:
                 code[j] = 0
             out[r, places[j]] = code[j]
     return bad > 0

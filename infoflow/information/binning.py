@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from infoflow.information.codebook import (
     Codebook,
@@ -18,6 +19,7 @@ from infoflow.information.codebook import (
 )
 from infoflow.information.codes import NOT_A_NUMBER, ROUNDING, Coder, code_dtype
 from infoflow.measured import Binning
+from infoflow.rounding import levels, rounding_error
 
 __all__ = [
     "Binning",
@@ -39,7 +41,8 @@ class UnitBins:
 
     Attributes:
         edges: `(n, n_codes - 1)`; code = number of edges below the value, unused edges are +inf.
-        zero: `(n,)` bool; the unit has a bin of its own for exact zero (code 0).
+        zero: `(n,)` the unit has a bin of its own (code 0) for zero, and for what rounding may
+            have made of it: all that is this near. -1 where it has none.
         low, high: `(n,)` range in the normal run.
         n_codes: Number of bins.
     """
@@ -52,13 +55,18 @@ class UnitBins:
 
     @cached_property
     def _single(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self._prepared(np.dtype(np.float32))
+        return self._rounded(np.dtype(np.float32))
 
     @cached_property
     def _double(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self._prepared(np.dtype(np.float64))
+        return self._rounded(np.dtype(np.float64))
 
-    def _prepared(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def prepared(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Edges `(bins - 1, n)` and the range `(n,)`, `(n,)`, as the kernels compare them with
+        values of that type, float32 or float64."""
+        return self._single if dtype == np.float32 else self._double
+
+    def _rounded(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Edges `(bins - 1, n)` and the range widened by rounding, for values of that type.
 
         An edge is rounded down to the type: then value > edge says the same as in float64.
@@ -83,7 +91,7 @@ class UnitBins:
 
         if values.dtype != np.float32:
             values = values.astype(np.float64, copy=False)
-        edges, low, high = self._single if values.dtype == np.float32 else self._double
+        edges, low, high = self.prepared(values.dtype)
         outside = np.zeros(values.shape[1], dtype=np.int32)
         values = np.ascontiguousarray(values)
         if encode_units(values, edges, self.zero, low, high, places, out, outside):
@@ -132,17 +140,20 @@ class UnitBins:
         )
 
 
-def fit_unit_bins(values: np.ndarray, bins: int | Binning = 10) -> UnitBins:
+def fit_unit_bins(
+    values: np.ndarray, bins: int | Binning = 10, error: np.ndarray | None = None
+) -> UnitBins:
     """Bins for each column of the normal run's activations.
 
     By default, a unit that is exactly zero on some sample, as ReLU units are, gets a bin for zero
     and `bins - 1` quantile bins of the rest; another unit gets `bins` quantile bins. Edges lie
-    halfway between neighbouring observed values, so that rounding in a forward pass cannot move a
-    value across one. A unit with few distinct values gets fewer bins.
+    halfway between neighbouring observed levels, so that rounding in a forward pass cannot move a
+    value across one. A unit with few levels gets fewer bins.
 
     Args:
         values: `(K, n)` activations in the normal run.
         bins: Bins per unit, at least 2, or a `Binning`. The yardstick post uses ten.
+        error: `(n,)` differences that mean nothing (see `rounding_error`, the default).
 
     Raises:
         ValueError: Fewer than two bins.
@@ -154,45 +165,52 @@ def fit_unit_bins(values: np.ndarray, bins: int | Binning = 10) -> UnitBins:
         [0, 1, 2]
     """
     how = bins if isinstance(bins, Binning) else Binning(bins)
+    if error is None:
+        error = rounding_error(torch.from_numpy(np.ascontiguousarray(values)))
     values = values.astype(np.float64, copy=False)  # midpoints of float32 need another bit
     n = values.shape[1]
     low, high = values.min(0), values.max(0)
     edges = np.full((n, how.n_codes - 1), np.inf)
-    zero = (
-        (values == 0).any(0) if how.kind == "quantiles" and how.edges is None else np.zeros(n, bool)
-    )
+    zero = np.full(n, -1.0)
     for unit in range(n):
         column = values[:, unit]
         if how.edges is not None:
             found = np.array(how.edges)
         elif how.kind == "width":
-            found = _width_edges(column, how.count)
+            found = _width_edges(column, how.count, error[unit])
         else:
-            rest = column[column != 0] if zero[unit] else column
-            found = _quantile_edges(rest, how.count - int(zero[unit]))
+            if how.kind == "quantiles" and (column == 0).any():
+                zero[unit] = _width_of_zero(column, error[unit])
+            rest = column[np.abs(column) > zero[unit]]
+            found = _quantile_edges(rest, how.count - int(zero[unit] >= 0), error[unit])
         edges[unit, : len(found)] = found
     return UnitBins(edges, zero, low, high, how.n_codes)
 
 
-def _quantile_edges(column: np.ndarray, bins: int) -> np.ndarray:
-    levels = np.unique(column)
-    if len(levels) < 2 or bins < 2:
+def _width_of_zero(column: np.ndarray, error: float) -> float:
+    """How far rounding takes a unit's zeros: `error`, where more than one value is that near."""
+    return error if ((column != 0) & (np.abs(column) <= error)).sum() > 1 else 0.0
+
+
+def _quantile_edges(column: np.ndarray, bins: int, error: float) -> np.ndarray:
+    low, high = levels(column, error)
+    if len(low) < 2 or bins < 2:
         return np.empty(0)
-    halfway = (levels[:-1] + levels[1:]) / 2
-    if len(levels) <= bins:
+    halfway = (high[:-1] + low[1:]) / 2
+    if len(low) <= bins:
         return halfway
     cuts = np.quantile(column, np.arange(1, bins) / bins)
     return np.unique(halfway[np.clip(np.searchsorted(halfway, cuts), 0, len(halfway) - 1)])
 
 
-def _width_edges(column: np.ndarray, bins: int) -> np.ndarray:
+def _width_edges(column: np.ndarray, bins: int, error: float) -> np.ndarray:
     """Edges at equal distances; one that falls on an observed value moves halfway to the next."""
-    levels = np.unique(column)
-    if len(levels) < 2:
+    low, high = levels(column, error)
+    if len(low) < 2:
         return np.empty(0)
-    edges = np.linspace(levels[0], levels[-1], bins + 1)[1:-1]
-    slack = ROUNDING * np.abs(levels).max()
-    below = np.searchsorted(levels, edges + slack, side="right") - 1
-    on_level = np.abs(levels[below] - edges) <= slack
-    halfway = (levels[:-1] + levels[1:]) / 2
+    edges = np.linspace(low[0], high[-1], bins + 1)[1:-1]
+    slack = ROUNDING * np.abs(column).max()
+    below = np.searchsorted(low, edges + slack, side="right") - 1
+    on_level = (high[below] >= edges - slack) & (low[below] <= edges + slack)
+    halfway = (high[:-1] + low[1:]) / 2
     return np.unique(np.where(on_level, halfway[np.minimum(below, len(halfway) - 1)], edges))

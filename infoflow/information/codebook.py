@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from infoflow.information.codes import ROUNDING, check_numbers
+from infoflow.rounding import snapped
 
 # More rows than this teach k-means nothing about ten centroids, and it takes most of the time.
 _ROWS_FOR_KMEANS = 4000
+# Squared distances to centroids are differences of larger numbers: nearer than this they tie.
+_FINEST = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +122,11 @@ GroupCoder = Codebook | Projection
 
 
 def fit_codebook(
-    values: np.ndarray, layer_index: np.ndarray, codes: int = 10, seed: int = 0
+    values: np.ndarray,
+    layer_index: np.ndarray,
+    codes: int = 10,
+    seed: int = 0,
+    error: np.ndarray | None = None,
 ) -> Codebook:
     """A k-means codebook of the group's activations in the normal run.
 
@@ -131,37 +138,45 @@ def fit_codebook(
         layer_index: `(n,)` layer of each unit.
         codes: Size of the codebook, at least 2; fewer where there are fewer distinct rows.
         seed: Seed of k-means.
+        error: `(n,)` differences that mean nothing (see `rounding_error`); units that change by no
+            more are left out of the distances. None: exact values.
 
     Raises:
         ValueError: Fewer than two codes.
     """
     from sklearn.cluster import KMeans
 
-    values, scale = _scaled(values, layer_index, codes)
-    few = len(np.unique(values[: 10 * codes], axis=0)) <= codes  # spares most groups the sort
-    distinct = np.unique(values, axis=0) if few else values
+    given = values
+    values, scale = _scaled(values, layer_index, codes, error)
+    off = np.zeros(len(scale)) if error is None else np.maximum(error * scale, _FINEST)
+    few = _n_rows(values[: 10 * codes], off) <= codes  # spares most groups the sort
+    distinct = np.unique(snapped(values, off), axis=0) if few else values
     if len(distinct) <= codes:
         return Codebook(scale, distinct, 0.0)
     rows = np.random.default_rng(seed).permutation(len(values))[:_ROWS_FOR_KMEANS]
     means = KMeans(codes, n_init="auto", random_state=seed).fit(values[rows])
     book = Codebook(scale, np.asarray(means.cluster_centers_, dtype=np.float64), 0.0)
-    reach = float(np.sqrt(max(book._distances(values / scale).min(1).max(), 0.0)))
+    reach = float(np.sqrt(max(book._distances(given).min(1).max(), 0.0)))
     return Codebook(scale, book.centroids, reach)
 
 
 def fit_projection(
-    values: np.ndarray, layer_index: np.ndarray, codes: int = 10, seed: int = 0
+    values: np.ndarray,
+    layer_index: np.ndarray,
+    codes: int = 10,
+    seed: int = 0,
+    error: np.ndarray | None = None,
 ) -> Projection:
     """Random planes through the median of the group's activations in the normal run.
 
     Args:
-        values, layer_index, seed: As for `fit_codebook`.
+        values, layer_index, seed, error: As for `fit_codebook`.
         codes: Upper limit of the number of codes, at least 2; the largest power of two in it.
 
     Raises:
         ValueError: Fewer than two codes.
     """
-    values, scale = _scaled(values, layer_index, codes)
+    values, scale = _scaled(values, layer_index, codes, error)
     planes = codes.bit_length() - 1
     directions = np.random.default_rng(seed).normal(size=(values.shape[1], planes))
     projected = np.sort(values @ directions, axis=0)
@@ -170,8 +185,12 @@ def fit_projection(
     return Projection(scale, directions, medians, projected[0], projected[-1])
 
 
+def _n_rows(values: np.ndarray, error: np.ndarray) -> int:
+    return len(np.unique(snapped(values, error), axis=0))
+
+
 def _scaled(
-    values: np.ndarray, layer_index: np.ndarray, codes: int
+    values: np.ndarray, layer_index: np.ndarray, codes: int, error: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values over the root mean variance of their layers, and the factors `(n,)`."""
     if codes < 2:
@@ -183,15 +202,23 @@ def _scaled(
         own = layer_index == layer
         spread = np.sqrt(variance[own].mean())
         scale[own] = 1 / spread if spread > 0 else 1.0
+    if error is not None:
+        scale[np.ptp(values, axis=0) <= error] = 0.0  # rounding, which is no distance
     return values * scale, scale
 
 
-def unique_codes(values: np.ndarray, decimals: int = 5) -> np.ndarray:
-    """Codes `(rows, 1)` that tell all distinct rows apart, values rounded to `decimals`.
+def unique_codes(values: np.ndarray, error: np.ndarray | None = None) -> np.ndarray:
+    """Codes `(rows, 1)` that tell all distinct rows apart.
+
+    Args:
+        values: `(rows, n)` activations.
+        error: `(n,)` differences that mean nothing (see `rounding_error`), at least 1e-5 of the
+            unit's largest value.
 
     Examples:
         >>> unique_codes(np.array([[0.0, 1.0], [2.0, 0.0], [0.0, 1.0]])).ravel().tolist()
         [0, 1, 0]
     """
-    rounded = np.round(values, decimals) + 0.0  # -0.0 and 0.0 are one value
-    return np.unique(rounded, axis=0, return_inverse=True)[1].reshape(-1, 1)
+    coarse = ROUNDING * np.abs(values).max(0)
+    off = coarse if error is None else np.maximum(error, coarse)
+    return np.unique(snapped(values, off), axis=0, return_inverse=True)[1].reshape(-1, 1)

@@ -19,14 +19,16 @@ from infoflow.information.tables import (
     CodeTable,
     Pool,
     Target,
+    can_reach,
     code_tables,
     draw_rows,
     fit_target,
     normal_codes,
 )
-from infoflow.information.targets import disjoint
+from infoflow.information.targets import disjoint, normal_values, rounding
 from infoflow.measured import FLOW, Budget, Coding, Resolution
 from infoflow.recording import Recording
+from infoflow.rounding import snapped
 from infoflow.units import UnitsLike
 
 if TYPE_CHECKING:
@@ -39,6 +41,14 @@ TOO_MANY_CELLS = 0.5
 RUNS_PER_SHUFFLED_SAMPLE = 6
 
 
+# Shares of log2 of the code from which on the code, rather than the network, may be the limit.
+SATURATED = 0.95
+_WHAT_TO_DO = {
+    "saturated code": " (raise bins=, see resolution_sweep, or use coding='units')",
+    "out of reach": " (the target does not come after the source)",
+}
+
+
 @dataclass(frozen=True)
 class Flow:
     """Bits that flow from a source group to a target group, and how sure one can be.
@@ -47,7 +57,8 @@ class Flow:
         bits: I(do(S); T), the donor unknown to the context.
         bits_given_context: E_x H(T | context x) under do(S): what T learns when its other inputs
             are known. Never less than `bits` but for noise; see `synergy`.
-        observational_bits: I(S; T) in the normal run, common causes included.
+        observational_bits: I(S; T) in the normal run, common causes included; nan where positions
+            are samples and those of source and target do not pair up.
         se, se_given_context: Standard errors over donors and contexts.
         out_of_range: Share of target values outside the range of the normal run.
         n_donors, n_contexts: What was run.
@@ -60,7 +71,9 @@ class Flow:
             null at least as large (add-one), and the distance in its standard deviations.
         floor: 95th percentile of that null in bits (detection floor), or None.
         flags: What makes the number trivial or doubtful: "constant source" (all donors alike),
-            "constant target" (one code only), "too many codes".
+            "constant target" (one code only), "too many codes", "saturated code" (the bits are
+            near log2 of the code, which is blunter than the target: the code is the limit),
+            "out of reach" (nothing the source does moves the target; see `reachable`).
     """
 
     bits: float
@@ -90,6 +103,11 @@ class Flow:
         """False when the codes are too many for the number of contexts."""
         return self.cells_per_sample < TOO_MANY_CELLS
 
+    @property
+    def reachable(self) -> bool:
+        """False when no unit of the target comes after the source, or none moved with it."""
+        return "out of reach" not in self.flags
+
     def to_frame(self) -> pd.DataFrame:
         """One row with every attribute."""
         import pandas as pd
@@ -98,7 +116,7 @@ class Flow:
 
     def __repr__(self) -> str:
         p = "" if self.p_value is None else f", p={self.p_value:.3g}"
-        flags = f"; {', '.join(self.flags)}" if self.flags else ""
+        flags = "".join(f"; {flag}{_WHAT_TO_DO.get(flag, '')}" for flag in self.flags)
         return (
             f"Flow({self.bits:.4f} ± {self.se:.4f} bits, given context "
             f"{self.bits_given_context:.4f}, observational {self.observational_bits:.4f}{p}{flags})"
@@ -179,7 +197,8 @@ def flow(
     aim = table.target
     result = table_flow(table.codes, table.n_codes, correct=correct, estimator=correction)
     few_runs = len(rows) * len(columns) <= RUNS_PER_SHUFFLED_SAMPLE * len(rec)
-    single = len(sent) == 1 and donors != "all" and aim.coder is not None and few_runs
+    paired = pool != "positions" or _as_many_positions(rec, sent, seen)
+    single = paired and len(sent) == 1 and donors != "all" and aim.coder is not None and few_runs
     if single:
         plain = shuffled_flow(
             rec, sent, aim, bins=bins, pool=pool, correction=correction, seed=seed, n_null=n_null
@@ -192,7 +211,9 @@ def flow(
         bits_given_context=float(result.given_context.sum()),
         observational_bits=observed_information(
             rec, sent, aim, bins=bins, pool=pool, correction=correction, seed=seed
-        ),
+        )
+        if paired
+        else float("nan"),
         se=plain.se,
         se_given_context=two_way_se(_by_context(result.pointwise_given_context, len(columns))),
         out_of_range=table.out_of_range,
@@ -205,7 +226,7 @@ def flow(
         p_value=null and null.p_value,
         z=null and null.z,
         floor=null and null.floor,
-        flags=_flags(rec, sent, aim, rows, table, result.cells_per_sample, pool),
+        flags=_flags(rec, sent, aim, (rows, columns), table, result, pool),
     )
 
 
@@ -236,16 +257,45 @@ def _flags(
     rec: Recording,
     sent: np.ndarray,
     aim: Target,
-    rows: np.ndarray,
+    drawn: tuple[np.ndarray, np.ndarray],
     table: CodeTable,
-    cells: float,
+    result: TableFlow,
     pool: Pool,
 ) -> tuple[str, ...]:
-    put_in = [rec[name][rows][:, inside] for name, inside in rec.units.by_layer(sent).items()]
+    rows = drawn[0]
+    put_in, slack = rec.units.by_layer(sent).items(), rounding(rec)
+    spreads = [np.ptp(rec[name][rows][:, inside].numpy(), axis=0) for name, inside in put_in]
+    still = [s.reshape(len(s), -1).max(1) <= slack[rec.units.indices(name)[inside]]
+             for s, (name, inside) in zip(spreads, put_in, strict=True)]  # fmt: skip
     found = {
-        "constant source": all(bool((values == values[:1]).all()) for values in put_in),
+        "constant source": all(bool(s.all()) for s in still),
         "constant target": bool((table.codes == table.codes[:1, :1]).all())
         and bool((np.ptp(normal_codes(rec, aim, pool), axis=0) == 0).all()),
-        "too many codes": cells >= TOO_MANY_CELLS,
+        "too many codes": result.cells_per_sample >= TOO_MANY_CELLS,
+        "saturated code": _saturated(rec, aim, result, pool),
+        "out of reach": not result.given_context.any()
+        and not can_reach(rec, sent, aim, drawn, pool),
     }
     return tuple(name for name, is_so in found.items() if is_so)
+
+
+def _as_many_positions(rec: Recording, sent: np.ndarray, seen: np.ndarray) -> bool:
+    """Whether each position of the source has one of the target beside it."""
+    layers = np.unique(rec.units.layer_index[np.concatenate([sent, seen])])
+    return len({rec[rec.units.layers[i]].shape[2:] for i in layers}) == 1
+
+
+def _saturated(rec: Recording, aim: Target, result: TableFlow, pool: Pool) -> bool:
+    """Whether a column's bits are about all that its code can hold, and less than the target can:
+    it has more levels than there are codes."""
+    if aim.coder is None:
+        return False
+    full = result.given_context >= SATURATED * np.log2(aim.coder.n_codes)
+    if not full.any():
+        return False
+    values = normal_values(rec, aim.units, pool)
+    if aim.columns > 1:
+        values = values[:, full]
+    distinct = snapped(values, rounding(rec)[aim.units if aim.columns == 1 else aim.units[full]])
+    each = [distinct] if aim.columns == 1 else [column[:, None] for column in distinct.T]
+    return any(len(np.unique(rows, axis=0)) > aim.coder.n_codes for rows in each)

@@ -29,6 +29,7 @@ __all__ = [
     "CodeTable",
     "Pool",
     "Target",
+    "can_reach",
     "code_tables",
     "draw_rows",
     "fit_target",
@@ -204,6 +205,19 @@ def _focused(
             )
         focused.append(target)
     return focused
+
+
+def can_reach(
+    rec: Recording,
+    source: np.ndarray,
+    target: Target,
+    drawn: tuple[np.ndarray, np.ndarray],
+    pool: Pool,
+) -> bool:
+    """Whether a unit of the target moved, by more than rounding, in a trial run."""
+    few = drawn[0][:_TRIAL], drawn[1][:_TRIAL]
+    moved = _answering(rec, source, _layers(rec, [target]), *few, pool)
+    return bool(moved[target.units].any())
 
 
 def _answering(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from infoflow.information.binning import (
@@ -19,6 +20,7 @@ from infoflow.information.binning import (
 )
 from infoflow.measured import Coding, Pool, Resolution
 from infoflow.recording import Recording
+from infoflow.rounding import rounding_error
 from infoflow.units import UnitsLike
 
 
@@ -31,6 +33,7 @@ class Target:
         coder: Fitted on the normal run; None tells all distinct activations apart.
         columns: Number of code columns: 1 for a joint code, n for codes unit by unit.
         bins, seed: What the coder was fitted with.
+        error: `(n,)` differences of the units that mean nothing.
     """
 
     units: np.ndarray
@@ -38,6 +41,7 @@ class Target:
     columns: int
     bins: Resolution = 10
     seed: int = 0
+    error: np.ndarray | None = None
 
 
 def normal_values(rec: Recording, units: np.ndarray, pool: Pool) -> np.ndarray:
@@ -119,7 +123,8 @@ def fit_target(
     if pool not in ("mean", "max", "positions"):
         raise ValueError(f"unknown pool {pool!r}: expected 'mean', 'max' or 'positions'")
     if bins == "unique":
-        return Target(units, None, 1 if coding == "joint" else len(units), bins)
+        columns = 1 if coding == "joint" else len(units)
+        return Target(units, None, columns, bins, error=rounding(rec)[units])
     how = bins if isinstance(bins, Binning) else Binning(bins)
     if coding == "units" or len(units) == 1:
         return Target(units, _network_bins(rec, how, pool).take(units), len(units), bins)
@@ -129,8 +134,19 @@ def fit_target(
     if key not in rec.cache:
         fit = fit_codebook if how.group == "kmeans" else fit_projection
         values = normal_values(rec, units, pool)
-        rec.cache[key] = fit(values, rec.units.layer_index[units], how.count, seed)
+        rec.cache[key] = fit(
+            values, rec.units.layer_index[units], how.count, seed, rounding(rec)[units]
+        )
     return Target(units, rec.cache[key], 1, bins, seed)
+
+
+def rounding(rec: Recording) -> np.ndarray:
+    """`(n,)` by how much each unit's values may differ without meaning anything."""
+    if "rounding" not in rec.cache:
+        sites = rec.units.sites
+        each = [rounding_error(rec[s.name], rotated=s.basis is not None) for s in sites]
+        rec.cache["rounding"] = np.concatenate(each)
+    return rec.cache["rounding"]
 
 
 def _network_bins(rec: Recording, bins: Binning, pool: Pool) -> UnitBins:
@@ -139,7 +155,7 @@ def _network_bins(rec: Recording, bins: Binning, pool: Pool) -> UnitBins:
     if key not in rec.cache:
         layers = (rec.units.indices(name) for name in rec.units.layers)
         rec.cache[key] = UnitBins.joined(
-            [fit_unit_bins(normal_values(rec, units, pool), bins) for units in layers]
+            [fit_unit_bins(normal_values(rec, u, pool), bins, rounding(rec)[u]) for u in layers]
         )
     return rec.cache[key]
 
@@ -154,9 +170,11 @@ def encode(target: Target, values: np.ndarray) -> tuple[np.ndarray, int]:
     if target.coder is not None:
         return target.coder.encode(values), target.coder.n_codes
     if target.columns == 1:
-        codes = unique_codes(values)
+        codes = unique_codes(values, target.error)
     else:
-        codes = np.concatenate([unique_codes(values[:, [i]]) for i in range(values.shape[1])], 1)
+        error = rounding_error(torch.from_numpy(values)) if target.error is None else target.error
+        each = [unique_codes(values[:, [i]], error[[i]]) for i in range(values.shape[1])]
+        codes = np.concatenate(each, 1)
     return codes, int(codes.max()) + 1
 
 

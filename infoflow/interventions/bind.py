@@ -31,6 +31,7 @@ from infoflow.interventions.kinds import (
     Zero,
 )
 from infoflow.interventions.pairs import Pairs, make_pairs
+from infoflow.interventions.prepare import Replays
 from infoflow.recording import Recording
 
 
@@ -124,7 +125,7 @@ def donor_edit(
     rec: Recording, name: str, index: Tensor, pairs: Pairs, activations: Tensor | None = None
 ) -> Edit:
     """Units of a recorded site at their donors' values."""
-    kept = rec.cache.setdefault(("affine", name), {})
+    kept = rec.kept(Replays).affine.setdefault(name, {})
     return PutDonors(rec[name] if activations is None else activations, index, pairs, kept)
 
 

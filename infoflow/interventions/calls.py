@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from infoflow._hooks import layer_at
+from infoflow.interventions.memory import Memory
 from infoflow.site import Site
 
 
@@ -25,6 +26,10 @@ class Call:
         start, end: Moments of the pass; the calls inside it have theirs in between.
         parent: The call in which it happens; None for the model itself.
         nbytes: Size of the tensors it returned, per sample.
+        same: `{leaf of what it returned: leaf of its arguments}` that are one tensor, as those of
+            a layer that works in place are.
+        entangled: It shares memory with others in a way that an answer would cut, so it has to
+            run: it writes to what it does not return, or a later write reaches it through a view.
     """
 
     layer: nn.Module
@@ -33,6 +38,8 @@ class Call:
     end: int
     parent: Call | None
     nbytes: int
+    same: Mapping[int, int]
+    entangled: bool
 
     @property
     def key(self) -> tuple[int, int]:
@@ -53,25 +60,31 @@ def trace_calls(model: nn.Module, args: Sequence[Any]) -> list[Call]:
     open_calls: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
     counts: dict[int, int] = {}
-    moment = iter(range(1 << 62))
+    memory = Memory()
 
     def begin(layer: nn.Module, *_: Any) -> None:
         number = counts.get(id(layer), 0)
         counts[id(layer)] = number + 1
         parent = open_calls[-1] if open_calls else None
-        calls.append({"layer": layer, "number": number, "start": next(moment), "parent": parent})
+        start = memory.tick()
+        calls.append({"layer": layer, "number": number, "start": start, "parent": parent})
         open_calls.append(calls[-1])
 
-    def finish(_layer: nn.Module, _args: Any, output: Any) -> None:
+    def finish(_layer: nn.Module, given: Any, named: Any, output: Any) -> None:
         tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-        size = sum(t.numel() * t.element_size() for t in tensors)
-        open_calls.pop().update(end=next(moment), nbytes=size // len(args[0]))
+        size = sum(t.numel() * t.element_size() for t in tensors) // len(args[0])
+        call = open_calls.pop()
+        shared = memory.shared(call["start"], tree_leaves((given, named)), tree_leaves(output))
+        call.update(end=memory.tick(), nbytes=size, shared=shared)
 
-    with _on_every_layer(model, begin, finish), torch.no_grad():
+    memory.note([*args, *model.parameters(), *model.buffers()])
+    with _on_every_layer(model, begin, finish), torch.no_grad(), memory:
         model(*args)
     made: dict[int, Call] = {}
     for facts in calls:
-        parent = facts["parent"]
+        parent, shared = facts["parent"], facts.pop("shared")
+        facts["same"] = {leaf: arg for leaf, (arg, _) in shared.same.items()}
+        facts["entangled"] = memory.entangled(facts["start"], facts["end"], shared)
         made[id(facts)] = Call(**{**facts, "parent": made[id(parent)] if parent else None})
     return list(made.values())
 
@@ -82,7 +95,7 @@ def _on_every_layer(model: nn.Module, begin: Any, finish: Any) -> Iterator[None]
     try:
         for layer in model.modules():
             handles.append(layer.register_forward_pre_hook(begin))
-            handles.append(layer.register_forward_hook(finish))
+            handles.append(layer.register_forward_hook(finish, with_kwargs=True))
         yield
     finally:
         for handle in handles:
@@ -111,6 +124,7 @@ def finished_calls(
         opaque: Calls that cannot be replayed because of what they return; the calls in them
             may be.
     """
+    opaque = opaque | {c.key for c in calls if c.entangled}
     over = {c.key: c for c in calls if c.end <= moment and c.key not in opaque}
     return {
         key: call

@@ -48,10 +48,15 @@ class PutDonors:
             swapped = self._swap(site, value._source, rows)
             if swapped is not None:
                 return swapped
+        donors = self.pairs.donors[rows]
+        if self._put is None and 8 * len(donors) < len(self.values):  # too few to keep a copy for
+            new = self.values.index_select(0, donors.to(self.values.device))
+            new = new.index_select(1, self.inside.to(new.device)).to(self.inside.device)
+            return site.write(value, self.inside, of_call(site, new, value, call))
         if self._put is None:
             picked = self.values.index_select(1, self.inside.to(self.values.device))
             self._put = picked.to(self.inside.device)
-        new = self._put.index_select(0, self.pairs.donors[rows])
+        new = self._put.index_select(0, donors)
         return site.write(value, self.inside, of_call(site, new, value, call))
 
     def _swap(self, site: Site, source: Gather, rows: slice) -> Tensor | None:
@@ -105,7 +110,7 @@ class AddNoise:
     inside: Tensor
     std: float
     seed: int
-    _streams: dict[int, tuple[int, np.random.Generator]] = field(default_factory=dict)
+    _drawn: dict[int, tuple[slice, np.ndarray, np.random.Generator]] = field(default_factory=dict)
 
     def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
         old = site.read(value).index_select(1, self.inside)
@@ -114,12 +119,16 @@ class AddNoise:
         return site.write(value, self.inside, old + self.std * noise)
 
     def _draw(self, site: Site, call: int, rows: slice, shape: torch.Size) -> np.ndarray:
-        at, stream = self._streams.get(call, (-1, None))
-        if stream is None or at != rows.start:
+        """The rows' noise; rows of the last batch get what they had."""
+        last, noise, stream = self._drawn.get(call, (slice(-1, -1), None, None))
+        if noise is not None and last.start <= rows.start and rows.stop <= last.stop:
+            return noise[rows.start - last.start : rows.stop - last.start]
+        if stream is None or last.stop != rows.start:
             stream = np.random.default_rng([self.seed, zlib.crc32(site.name.encode()), call])
             stream.standard_normal((rows.start, *shape))
-        self._streams[call] = (rows.stop, stream)
-        return stream.standard_normal((rows.stop - rows.start, *shape))
+        noise = stream.standard_normal((rows.stop - rows.start, *shape))
+        self._drawn[call] = (rows, noise, stream)
+        return noise
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,35 +24,66 @@ from infoflow.site import Site
 Leaf = tuple[Key, int]
 
 
+@dataclass(eq=False)
+class Replays:
+    """What replay keeps with a recording.
+
+    Attributes:
+        calls: Of a normal pass, by the hooks that are on the model.
+        firsts: By hooks and moment of the first intervention; None: only full passes are right.
+        built: The same, by hooks and names of the intervened sites.
+        affine: By site, the layer after it on the unchanged data set.
+        sizes: By site, the largest magnitude of every unit.
+    """
+
+    calls: dict[Any, Sequence[Call]] = field(default_factory=dict)
+    firsts: dict[Any, Replay | None] = field(default_factory=dict)
+    built: dict[Any, Replay | None] = field(default_factory=dict)
+    affine: dict[str, dict[Any, Any]] = field(default_factory=dict)
+    sizes: dict[str, Tensor] = field(default_factory=dict)
+
+    def give_up(self, replay: Replay, reason: str) -> None:
+        """From now on full passes, wherever this replay was used; said once."""
+        for kept in (self.firsts, self.built):
+            kept.update({key: None for key, found in kept.items() if found is replay})
+        _warn(replay.rec, reason)
+
+
 def replay_for(rec: Recording, names: Sequence[str]) -> Replay | None:
     """The replay from the first of these sites on; None if only full passes are right.
 
-    Built once per recording and first site, kept in the recording's cache. When its check fails
-    a warning says so, once.
+    Built once per recording and first site. When its check fails a warning says so, once.
     """
-    sites = [rec.units.site(name) for name in names]
+    kept = rec.kept(Replays)
     hooks = tuple(
         (*layer._forward_hooks, -1, *layer._forward_pre_hooks) for layer in rec.model.modules()
     )
-    built = rec.cache.setdefault("replays", {})
     key = (hooks, tuple(names))
-    if key not in built:
-        with evaluating(rec.model):
-            built[key] = _first_of(rec, sites, hooks)
-    return built[key]
+    if key not in kept.built:
+        sites = [rec.units.site(name) for name in names]
+        with evaluating(rec.model), torch.inference_mode(False), torch.no_grad():
+            try:
+                kept.built[key] = _first_of(rec, kept, sites, hooks)
+            except ReplayError as error:
+                kept.built[key] = None
+                _warn(rec, str(error))
+    return kept.built[key]
 
 
-def _first_of(rec: Recording, sites: Sequence[Site], hooks: Any) -> Replay | None:
+def _first_of(rec: Recording, kept: Replays, sites: Sequence[Site], hooks: Any) -> Replay | None:
     """The replay from the first of `sites` on; shared by all that begin there."""
-    traced = rec.cache.setdefault("calls", {})
-    if hooks not in traced:
-        traced[hooks] = trace_calls(rec.model, rec.rows(torch.tensor([0, 1, 0])))
-    calls = traced[hooks]
-    first = min(min(moments(rec.model, calls, site).values()) for site in sites)
-    firsts = rec.cache.setdefault("first", {})
-    if (hooks, first) not in firsts:
-        firsts[hooks, first] = _checked(rec, calls, first)
-    return firsts[hooks, first]
+    if hooks not in kept.calls:
+        try:
+            kept.calls[hooks] = trace_calls(rec.model, rec.rows(torch.tensor([0, 1, 0])))
+        except Exception as error:
+            raise ReplayError(f"its calls cannot be traced: {error}") from error
+    calls = kept.calls[hooks]
+    first = min(min(moments(rec.model, calls, site).values(), default=-1) for site in sites)
+    if first < 0:
+        raise ReplayError("a layer is not called for every sample")
+    if (hooks, first) not in kept.firsts:
+        kept.firsts[hooks, first] = _checked(rec, calls, first)
+    return kept.firsts[hooks, first]
 
 
 def _checked(rec: Recording, calls: Sequence[Call], first: int) -> Replay | None:
@@ -61,15 +93,19 @@ def _checked(rec: Recording, calls: Sequence[Call], first: int) -> Replay | None
     except ReplayError as error:
         replay, wrong = None, [str(error)]
     if replay is None or wrong:
-        warnings.warn(
-            f"replaying {type(rec.model).__name__} from its first intervention does not reproduce "
-            f"the recording ({', '.join(wrong)}): the model is random in evaluation mode, mixes "
-            "samples of a batch, or keeps state of its own; running full passes instead (slower)",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        _warn(rec, f"{', '.join(wrong)}: without any intervention")
         return None
     return replay
+
+
+def _warn(rec: Recording, reason: str) -> None:
+    warnings.warn(
+        f"replaying {type(rec.model).__name__} from its first intervention does not give what full "
+        f"passes give ({reason}): the model is random in evaluation mode, mixes samples of a "
+        "batch, routes them, or keeps state of its own; running full passes instead (slower)",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 def _build(rec: Recording, calls: Sequence[Call], first: int) -> Replay:
@@ -91,6 +127,7 @@ def _build(rec: Recording, calls: Sequence[Call], first: int) -> Replay:
                 for n, leaf in enumerate(answer.leaves)
             ),
             answer.spec,
+            answer.same,
         )
         for key, answer in small.items()
     }
@@ -108,8 +145,11 @@ def _small_answers(rec: Recording, calls: Sequence[Call], first: int) -> dict[Ke
         finished = finished_calls(calls, first, opaque)
         if not finished:
             return {}
-        two, three = (_returned(rec, torch.tensor(rows), finished) for rows in ([0, 1], [0, 1, 0]))
-        found = {key: small_answer(two[key], three[key]) for key in finished}
+        other = [len(rec) - 1, len(rec) // 2, 0]  # what is the same for all is so for these, too
+        two, three = (_returned(rec, torch.tensor(rows), finished) for rows in ([0, 1], other))
+        found = {
+            key: small_answer(two[key], three[key], call.same) for key, call in finished.items()
+        }
         bad = {key for key, answer in found.items() if answer is None}
         if not bad:
             return {key: answer for key, answer in found.items() if answer is not None}
@@ -196,24 +236,37 @@ def differing_sites(replay: Replay, n_samples: int = 32) -> list[str]:
     sites = [site for site in rec.units.sites if live[site.name]]
     index = torch.as_tensor(rows, device=rec.device)
     output = output_tensor(replay.attempt(index, [watch_site(site) for site in sites])).cpu()
-    wrong = [] if _same(output, rec.outputs[rows]) else ["the model's output"]
+    wrong = [] if alike(output.flatten(1), rec.outputs[rows].flatten(1)) else ["the model's output"]
     for site in sites:
         if len(seen.get(site.name, [])) < len(live[site.name]):
             raise ReplayError(f"layer {site.name!r} was not reached")
         found = joined_calls(seen[site.name])
         kept = rec[site.name][rows]
         kept = kept[..., kept.shape[-1] - found.shape[-1] :] if site.call == "all" else kept
-        if not _same(found, kept):
+        if not alike(found, kept):
             wrong.append(repr(site.name))
     return wrong
 
 
-def _same(found: Tensor, kept: Tensor) -> bool:
-    """Equal but for rounding: batches of another size are summed in another order."""
-    if found.shape != kept.shape:
+def alike(found: Tensor, right: Tensor, scale: Tensor | None = None) -> bool:
+    """Equal unit by unit but for rounding: batches of another size are summed in another order.
+
+    A unit is compared with its own largest value in `right` and `scale`, or a hundredth of the
+    median unit's where that is more: what cancels is rounded like its parts.
+    """
+    if found.shape != right.shape:
         return False
-    if not kept.is_floating_point():
-        return bool((found == kept).all())
-    eps = torch.finfo(kept.dtype).eps
-    scale = float(kept.double().abs().max()) if kept.numel() else 0.0
-    return bool(((found.double() - kept.double()).abs() <= 1e3 * eps * max(scale, 1e-30)).all())
+    if not right.is_floating_point() or not right.numel():
+        return bool((found == right).all())
+    size = unit_sizes(right) if scale is None else torch.maximum(scale, unit_sizes(right))
+    eps = min(1e3 * torch.finfo(right.dtype).eps, 0.25)
+    most = eps * size.clamp(min=max(float(size.median()) / 100, 1e-30))
+    found, right = found.double(), right.double()
+    same = (found == right) | (found.isnan() & right.isnan())
+    return bool((((found - right).abs() <= most) | same).all())
+
+
+def unit_sizes(values: Tensor) -> Tensor:
+    """The largest finite magnitude of every unit of `(rows, units[, positions])`."""
+    largest = values.abs().nan_to_num(0.0, 0.0).amax((0, *range(2, values.ndim)), keepdim=True)
+    return largest.double()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -57,6 +57,29 @@ class _Inputs:
         return None
 
 
+GUARDED_ROWS = 4
+_GUARD_BYTES = 4 << 20  # what layers return in the time that a full pass of a few rows takes, x 8
+
+
+@dataclass(eq=False)
+class Guard:
+    """When to compare: the first rows, then as soon as it costs little against what was run.
+
+    On a CPU every chunk of full size is; chunks that are smaller share one comparison.
+    """
+
+    since: int | None = None
+
+    def due(self, nbytes: int, nbytes_per_row: int) -> bool:
+        """Layers return `nbytes` in this chunk, and `nbytes_per_row` in a full pass: compare?"""
+        enough = _GUARD_BYTES + 8 * GUARDED_ROWS * nbytes_per_row
+        first, self.since = self.since is None, (self.since or 0) + nbytes
+        if not first and self.since < enough:
+            return False
+        self.since = 0
+        return True
+
+
 @dataclass(frozen=True, eq=False)
 class Replay:
     """How to run the model from a first intervention on.
@@ -66,12 +89,14 @@ class Replay:
         calls: The calls of a normal pass.
         first: The moment of the first intervention.
         answers: What calls that are over by then return.
+        guard: Says when rows of a run are to be compared with a full pass.
     """
 
     rec: Recording
     calls: Sequence[Call]
     first: int
     answers: Mapping[Key, Answer]
+    guard: Guard = field(default_factory=lambda: Guard())
 
     @cached_property
     def answered(self) -> dict[Key, Call]:
@@ -93,12 +118,13 @@ class Replay:
         at = moments(self.rec.model, self.calls, site)
         return {number: moment for number, moment in at.items() if moment >= self.first}
 
-    def nbytes_per_row(self, last: int | None) -> int:
-        """Bytes per sample that live layers return until the moment `last` (None: the end)."""
+    def nbytes_per_row(self, last: int | None = None, first: int | None = None) -> int:
+        """Bytes per sample that layers return between two moments (None: the first intervention,
+        the end)."""
         parents = {call.parent.key for call in self.calls if call.parent is not None}
-        live = [c.nbytes for c in self.calls if c.end >= self.first and c.key not in parents]
-        ends = [c.end for c in self.calls if c.end >= self.first and c.key not in parents]
-        return max(1, sum(n for n, end in zip(live, ends, strict=True) if not last or end <= last))
+        start = self.first if first is None else first
+        own = [c for c in self.calls if c.end >= start and c.key not in parents]
+        return max(1, sum(c.nbytes for c in own if not last or c.end <= last))
 
     def run(
         self,
@@ -177,7 +203,7 @@ class Replay:
                 value = layer._call_impl(*args, **kwargs)
             else:
                 told = None if used is None else partial(used, call.key)
-                value = self.answers[call.key](index, told)
+                value = self.answers[call.key](index, (args, kwargs), told)
             for site, function in functions if call.end >= self.first else ():
                 if site.call in (None, "all", call.number):
                     changed = function(value, call.number)

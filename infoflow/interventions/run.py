@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +14,8 @@ from infoflow._hooks import call_hooks
 from infoflow._safety import Snapshot, evaluating
 from infoflow.interventions.budget import chunk_rows
 from infoflow.interventions.edits import Edit
-from infoflow.interventions.prepare import replay_for
-from infoflow.interventions.replay import Replay
+from infoflow.interventions.prepare import Replays, alike, replay_for, unit_sizes
+from infoflow.interventions.replay import GUARDED_ROWS, Replay
 from infoflow.interventions.rows import looked_at
 from infoflow.interventions.tables import ReplayError, Stop
 from infoflow.recording import Recording, joined_calls, show_progress
@@ -53,32 +53,59 @@ class Run:
         for start in show_progress(range(0, len(self.contexts), step), progress, "interventions"):
             rows = slice(start, min(start + step, len(self.contexts)))
             with evaluating(self.rec.model, snapshot), torch.no_grad():
-                seen = self._one(plan, rows)
+                seen, reason = self._one(plan, rows)
+            if plan is not None and reason is not None:
+                self.rec.kept(Replays).give_up(plan, reason)
+                plan = None
             yield rows, seen
 
     def _step(self, plan: Replay | None) -> int:
         if plan is None:
             return self.rec.batch_size
-        last = max((max(plan.live_moments(s).values(), default=0) for s in self._seen), default=0)
-        size = plan.nbytes_per_row(last)
+        size = self._row_bytes(plan)
         return chunk_rows(self.rec.device, size, self.grid, len(self.contexts))
+
+    def _row_bytes(self, plan: Replay) -> int:
+        last = max((max(plan.live_moments(s).values(), default=0) for s in self._seen), default=0)
+        return plan.nbytes_per_row(last)
 
     @property
     def _seen(self) -> list[Site]:
         return [self.rec.units.site(name) for name in self.observe]
 
-    def _one(self, plan: Replay | None, rows: slice) -> dict[str, Tensor]:
+    def _one(self, plan: Replay | None, rows: slice) -> tuple[dict[str, Tensor], str | None]:
+        """What was observed, and why replay is to be given up."""
         if plan is None:
-            return self._full(rows)
+            return self._in_batches(rows), None
         try:
-            return self._replayed(plan, rows)
-        except ReplayError as error:
-            warnings.warn(
-                f"a replayed pass was given up ({error}); running a full one",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-            return self._full(rows)
+            seen = self._replayed(plan, rows)
+            run = (rows.stop - rows.start) * self._row_bytes(plan)
+            due = plan.guard.due(run, plan.nbytes_per_row(first=0))
+            reason = self._compared(rows, seen) if due else None
+        except Exception as error:  # where the full pass fails as well, that is what is raised
+            reason = f"{type(error).__name__}: {error}"
+        return (seen, None) if reason is None else (self._in_batches(rows), reason)
+
+    def _compared(self, rows: slice, seen: Mapping[str, Tensor]) -> str | None:
+        """What a full pass of a few of these rows gives different from what was `seen`."""
+        few = GUARDED_ROWS
+        spare = max(rows.stop - rows.start - few, 0)
+        at = int(np.random.default_rng([rows.start, rows.stop]).integers(spare + 1))
+        full = self._full(slice(rows.start + at, min(rows.start + at + few, rows.stop)))
+        sizes = self.rec.kept(Replays).sizes
+        for name, right in full.items():
+            if name not in sizes:
+                sizes[name] = unit_sizes(self.rec[name])
+            if not alike(seen[name][at : at + few], right, sizes[name]):
+                return f"{name!r} under the intervention"
+        return None
+
+    def _in_batches(self, rows: slice) -> dict[str, Tensor]:
+        """By full passes of the recording's batch size."""
+        size = self.rec.batch_size
+        starts = range(rows.start, rows.stop, size)
+        parts = [self._full(slice(at, min(at + size, rows.stop))) for at in starts]
+        return {name: torch.cat([part[name] for part in parts]) for name in self.observe}
 
     def _full(self, rows: slice) -> dict[str, Tensor]:
         watched = _Watch(dict.fromkeys(self.observe))

@@ -167,7 +167,7 @@ class Swap:
             out = block.repeat(repeats, *(1,) * (block.ndim - 1))
         else:
             out = pairs.of_contexts(table, self.rows)
-            out = out.clone() if pairs.in_order else out
+            out = out.clone(memory_format=torch.contiguous_format) if pairs.in_order else out
         return out.index_copy_(dim, units, self.parts.put.index_select(0, pairs.donors[self.rows]))
 
     def wanted(self) -> None:

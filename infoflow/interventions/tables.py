@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from infoflow._hooks import CallFunction, call_hooks
 from infoflow.interventions.calls import Call
@@ -101,23 +101,41 @@ class Gather:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What one call returns, leaf by leaf: a `Table`, or a value that is the same for all."""
+    """What one call returns, leaf by leaf: a `Table`, or a value that is the same for all.
+
+    Attributes:
+        leaves, spec: The leaves, and how they are put together.
+        same: `{leaf: leaf of the arguments}` that are one tensor and stay one.
+    """
 
     leaves: tuple[Any, ...]
     spec: TreeSpec
+    same: Mapping[int, int]
 
-    def __call__(self, index: Tensor, used: Callable[[int], None] | None = None) -> Any:
-        """The returned value for those samples."""
-        leaves = [
-            Rows(Gather(leaf, index, None if used is None else partial(used, number)))
-            if isinstance(leaf, Table)
-            else (leaf.clone() if isinstance(leaf, Tensor) else leaf)
-            for number, leaf in enumerate(self.leaves)
-        ]
+    def __call__(self, index: Tensor, given: Any, used: Callable[[int], None] | None = None) -> Any:
+        """The returned value for those samples, of a call with the arguments `given`."""
+        leaves = []
+        for number, leaf in enumerate(self.leaves):
+            if isinstance(leaf, Table):
+                told = None if used is None else partial(used, number)
+                rows = Gather(leaf, index, told)
+                arg = tree_leaves(given)[self.same[number]] if number in self.same else None
+                leaves.append(Rows(rows) if arg is None else _become(arg, rows))
+            else:
+                leaves.append(leaf.clone() if isinstance(leaf, Tensor) else leaf)
         return tree_unflatten(leaves, self.spec)
 
 
-def small_answer(two: Any, three: Any) -> Answer | None:
+def _become(tensor: Tensor, rows: Gather) -> Tensor:
+    """The tensor itself, with the values that a layer would have given it in place."""
+    if isinstance(tensor, Rows) and tensor._value is None:
+        tensor._source = rows
+    else:
+        (tensor.value() if isinstance(tensor, Rows) else tensor).copy_(rows.compute())
+    return tensor
+
+
+def small_answer(two: Any, three: Any, same: Mapping[int, int]) -> Answer | None:
     """The answer of a call for two samples, from what it returned for two and for three.
 
     The two runs tell which dimension of each tensor is the batch. None: the call cannot be
@@ -131,14 +149,14 @@ def small_answer(two: Any, three: Any) -> Answer | None:
     for x, y in zip(a, b, strict=True):
         if isinstance(x, Tensor) and isinstance(y, Tensor):
             split = _batch_dim(x, y)
-            if split is None:
+            if split is None or (split == (-1, 0) and not (x.numel() and torch.equal(x, y))):
                 return None
             leaves.append(x.clone() if split == (-1, 0) else as_table(x, *split))
         elif isinstance(x, _PLAIN) and type(x) is type(y) and x == y:
             leaves.append(x)
         else:
             return None
-    return Answer(tuple(leaves), spec)
+    return Answer(tuple(leaves), spec, same)
 
 
 def _batch_dim(two: Tensor, three: Tensor) -> tuple[int, int] | None:

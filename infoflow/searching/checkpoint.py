@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from infoflow._files import write_atomically
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 
@@ -75,20 +76,17 @@ class Checkpoint:
 
     def write(self, log: Log) -> None:
         """Write the file in one step: it is either whole or as it was."""
-        partial = self.path.with_name(self.path.name + ".partial")
-        with open(partial, "wb") as file:
-            np.savez(
-                file,
-                format=_FORMAT,
-                labels=log.labels,
-                values=log.values,
-                state=log.state,
-                config=_as_json(self.config),
-                digest=_digest(log.labels, log.values, log.state, _as_json(self.config)),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self.path)
+        content = io.BytesIO()
+        np.savez(
+            content,
+            format=_FORMAT,
+            labels=log.labels,
+            values=log.values,
+            state=log.state,
+            config=_as_json(self.config),
+            digest=_digest(log.labels, log.values, log.state, _as_json(self.config)),
+        )
+        write_atomically(self.path, content.getvalue())
 
     def read(self) -> Log | None:
         """The log in the file; None if there is no file.

@@ -44,7 +44,7 @@ class FlowCut:
     def around(self, partition: Partition) -> np.ndarray:
         """`(n, k + 1)` weighted cut with each unit in each module, a new one last; nan for unused
         units."""
-        from infoflow._kernels.flow_cut import values_around
+        from infoflow.searching._kernel import values_around
 
         units = np.flatnonzero(~partition.unused)
         found = np.full((len(partition), partition.n_modules + 1), np.nan)
@@ -63,7 +63,7 @@ class FlowCut:
             hot, cold: Temperatures, first and last.
             rng: Source of randomness.
         """
-        from infoflow._kernels.flow_cut import annealed
+        from infoflow.searching._kernel import annealed
 
         units = np.flatnonzero(~start.unused)
         state = rng.integers(2**63, size=1).astype(np.uint64)
@@ -79,7 +79,7 @@ class FlowCut:
 
     @cached_property
     def _graph(self) -> tuple[Any, ...]:
-        from infoflow._kernels.flow_cut import APART, EACH, LEAST, PLAIN
+        from infoflow.searching._kernel import APART, EACH, LEAST, PLAIN
 
         traffic, n = self.traffic, len(self.traffic.unit_flow)
         ones = np.ones(n)

@@ -1,61 +1,11 @@
-"""What the module score is where there are no modules: shuffled units, untrained networks."""
+"""What the module score is where there are no modules: shuffled units."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
-from torch import nn
 
 from infoflow.exchanges import ExchangeMeter, PartitionLike
-from infoflow.exchanges.weighting import Weighting
-from infoflow.models import isolated_rng
-from infoflow.partition import Partition
-from infoflow.recording import Recording, record, show_progress
-from infoflow.searching.run import search
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclass(frozen=True, eq=False)
-class NullDistribution:
-    """A value beside those that chance gives.
-
-    Attributes:
-        observed: The value.
-        null: `(N,)` what it is where there is nothing.
-        smaller_is_better: Whether small values speak for modules.
-        what: The value's name, and how the null was made.
-    """
-
-    observed: float
-    null: np.ndarray
-    smaller_is_better: bool
-    what: str
-
-    @property
-    def p_value(self) -> float:
-        """Share of the null that is at least as good, the observed one counted in."""
-        sign = 1 if self.smaller_is_better else -1
-        as_good = int((sign * self.null <= sign * self.observed).sum())
-        return (1 + as_good) / (1 + len(self.null))
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per null value."""
-        import pandas as pd
-
-        return pd.DataFrame({self.what: self.null})
-
-    def __repr__(self) -> str:
-        low, high = np.percentile(self.null, [5, 95])
-        return (
-            f"NullDistribution({self.what}: {self.observed:.4g}, null {low:.4g} to {high:.4g} "
-            f"(5 to 95 %), p = {self.p_value:.3g})"
-        )
+from infoflow.measured import Null, Weighting
 
 
 def shuffled_units(
@@ -65,7 +15,7 @@ def shuffled_units(
     weighting: Weighting = "ncut",
     n: int = 99,
     seed: int = 0,
-) -> NullDistribution:
+) -> Null:
     """Weighted exchange of a partition against that with the units of each layer shuffled.
 
     Module sizes, and how many units of each layer a module has, stay. Use a meter whose donors
@@ -89,67 +39,10 @@ def shuffled_units(
     layer = meter.rec.units.layer_index
     drawn = []
     for _ in range(n):
-        labels = cleaned.labels.copy()
+        shuffled = cleaned
         for position in np.unique(layer):
             own = np.flatnonzero((layer == position) & ~cleaned.unused)
-            labels[own] = rng.permutation(labels[own])
-        drawn.append(Partition(labels))
+            shuffled = shuffled.shuffled(rng, own)
+        drawn.append(shuffled)
     values = meter.values([cleaned, *drawn], weighting)[:, 0]
-    return NullDistribution(float(values[0]), values[1:], True, f"{weighting}, units shuffled")
-
-
-def untrained_networks(
-    rec: Recording,
-    observed: float,
-    *,
-    n: int = 20,
-    initialise: Callable[[nn.Module, int], nn.Module] | None = None,
-    seed: int = 0,
-    progress: bool = False,
-    **options: Any,
-) -> NullDistribution:
-    """A network's score (`.score.log_ratio`) against the same network untrained, searched alike.
-
-    Args:
-        rec: The trained network's recording.
-        observed: Its score's log ratio.
-        n: Untrained networks.
-        initialise: `(model, seed)` -> an untrained copy; by default every layer's own
-            `reset_parameters`.
-        seed: Of the first; the others follow.
-        progress: Show a progress bar.
-        options: As for `search`.
-
-    Raises:
-        ValueError: n < 1, or a layer with parameters that cannot be reset.
-    """
-    if n < 1:
-        raise ValueError(f"expected n >= 1, got {n}")
-    begin = untrained if initialise is None else initialise
-    sites = rec.units.sites
-    scores = []
-    for number in show_progress(range(seed, seed + n), progress, "untrained networks"):
-        model = begin(rec.model, number)
-        new = record(model, sites, rec.inputs, rec.targets, loss=rec.loss, device=rec.device)
-        scores.append(search(new, seed=number, **options).score.log_ratio)
-    return NullDistribution(observed, np.array(scores), False, "log2 score, untrained networks")
-
-
-def untrained(model: nn.Module, seed: int) -> nn.Module:
-    """A copy of the network with every layer's parameters drawn anew.
-
-    Raises:
-        ValueError: A layer with parameters of its own has no `reset_parameters`.
-    """
-    copy = deepcopy(model)
-    with isolated_rng(seed):
-        for name, layer in copy.named_modules():
-            reset = getattr(layer, "reset_parameters", None)
-            if callable(reset):
-                reset()
-            elif any(True for _ in layer.parameters(recurse=False)):
-                raise ValueError(
-                    f"layer {name!r} ({type(layer).__name__}) has parameters and no "
-                    "reset_parameters(): pass initialise=(model, seed) -> untrained model"
-                )
-    return copy
+    return Null(float(values[0]), values[1:], True, f"{weighting}, units shuffled")

@@ -24,7 +24,7 @@ from infoflow.searching.result import SearchResult
 from infoflow.searching.sampling import random_partitions, sampling
 from infoflow.searching.score import chance, check_sampling, score_against
 from infoflow.searching.seeds import SEEDS, seeded
-from infoflow.searching.space import Space
+from infoflow.searching.space import Space, check_downstream, divided_units
 from infoflow.searching.surrogate import flow_proxy, screened
 from infoflow.units import unknown_name
 
@@ -99,7 +99,8 @@ def search(
     Raises:
         ValueError: `n_modules` below 2 or above the number of used units, budget, samples or
             restarts too small, unknown method, weighting or seed, too many partitions to
-            enumerate, a checkpoint that is damaged or of another network or configuration.
+            enumerate, no recorded unit downstream of another, a checkpoint that is damaged or of
+            another network or configuration.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -231,8 +232,8 @@ def _space(rec: Recording, n_modules: int | range | None, meter: ExchangeMeter) 
             f"n_modules={n_modules} is out of reach: {int(used.sum())} of {len(used)} recorded "
             "units are used; expected 2 to that many"
         )
-    heard = used & ~meter.traffic.silent
-    return Space(heard if heard.sum() >= most else used, least, most)
+    check_downstream(meter)
+    return Space(divided_units(meter, most), least, most)
 
 
 def _numbers(n_modules: int | range | None, n: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from infoflow.exchanges import ExchangeMeter
 from infoflow.partition import Partition
 from infoflow.searching.sampling import random_partition
 
@@ -81,3 +82,36 @@ class Space:
                 return Partition(labels) if len(names) >= self.least else None
             first, second = names[np.argsort(sizes, kind="stable")[:2]]
             labels[labels == first] = second
+
+
+def divided_units(meter: ExchangeMeter, at_least: int) -> np.ndarray:
+    """`(n,)` bool: the units that partitions divide.
+
+    Those that the meter knows, that change over the data and are not silent (`Traffic.silent`);
+    where fewer than `at_least` are left, silent ones too.
+    """
+    used = ~meter.rec.units.unused & ~meter.left_out
+    active = used & ~meter.traffic.silent
+    return active if active.sum() >= at_least else used
+
+
+def check_downstream(meter: ExchangeMeter) -> None:
+    """Refuse a search where nothing is exchanged whatever the partition.
+
+    Raises:
+        ValueError: No recorded unit sends anything to another, and all of them by themselves
+            exchange nothing together.
+    """
+    used = ~meter.rec.units.unused & ~meter.left_out
+    if (meter.traffic.unit_flow > 0).any():
+        return
+    halves = Partition(np.where(used, np.cumsum(used) % 2, -1))
+    apart = Partition(np.where(used, np.arange(len(used)), -1))
+    if not any(flow.any() for flow in meter.flows([halves, apart])):
+        layers = ", ".join(repr(name) for name in meter.rec.units.layers)
+        raise ValueError(
+            f"expected recorded units downstream of others, got none: forcing units of {layers} "
+            "changes no other recorded unit, so every partition exchanges 0 bits and none is "
+            "best; record layers that follow one another, or divide these by similarity "
+            "(find_modules)"
+        )

@@ -1,6 +1,7 @@
 """Similarity of hidden units: the eight measures of Lange et al. (2022)."""
 
 from infoflow.unit_similarity.measures import DOWNSTREAM, MEASURES, OTHERS, UPSTREAM, Measure
+from infoflow.unit_similarity.request import allowed_measures, refused_measures
 from infoflow.unit_similarity.shared import (
     normalised,
     similarities,
@@ -14,7 +15,9 @@ __all__ = [
     "OTHERS",
     "UPSTREAM",
     "Measure",
+    "allowed_measures",
     "normalised",
+    "refused_measures",
     "similarities",
     "similarities_by_layer",
     "similarity",

@@ -1,35 +1,71 @@
-"""Derivatives carried forward through what a batch did: the closed forms of a chain, for networks
-that branch and add, as residual ones do.
+"""The closed form: forward-mode derivatives through linear maps, sums and elementwise functions.
 
 A direction is pushed through each step: a linear map is applied to it, a sum adds it up, an
 elementwise function multiplies it by its slope. What is the same for every sample, as before the
-first nonlinearity, is pushed once.
+first nonlinearity, is pushed once. The steps are read off the autograd graph; one node that is
+not known, and there is no closed form.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.autograd.graph import GradientEdge
 
-from infoflow.unit_similarity.chain import Elementwise, Linear, read_step
-from infoflow.unit_similarity.graph import depending
-from infoflow.unit_similarity.perturbed import PerturbedBatch
-from infoflow.unit_similarity.trace import Call
+from infoflow.unit_similarity.graph import (
+    BATCH_NORMS,
+    ELEMENTWISE,
+    VIEWS,
+    dependent_inputs,
+    depending,
+    kind,
+    node_of,
+    shape_of,
+)
 
-_ADDING = {torch.add: 1, Tensor.add: 1, Tensor.__add__: 1, Tensor.__radd__: 1}
-_TAKING = {torch.sub: -1, Tensor.sub: -1, Tensor.__sub__: -1}
 _TILE = 2**18  # numbers: 1 MiB in float32
 
 
 @dataclass(frozen=True, eq=False)
-class Sum:
-    """The first argument plus or minus the second."""
+class Linear:
+    """a = h M + b, M `(in, out)`."""
 
-    signs: tuple[int, ...]
+    matrix: Tensor
+
+    def pushed(self, given: list[Tensor], _rows: slice) -> Tensor:
+        return given[0] @ self.matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Elementwise:
+    """h_i = σ_i(a_i), with σ' `(batch, units)` at the batch's values, and σ'' or, where that is
+    zero throughout, None."""
+
+    slope: Tensor
+    curvature: Tensor | None
+
+    def pushed(self, given: list[Tensor], rows: slice) -> Tensor:
+        return given[0] * self.slope[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """The arguments, each times a number, added up."""
+
+    factors: tuple[float, ...]
+
+    def pushed(self, given: list[Tensor], _rows: slice) -> Tensor:
+        total = given[0] if self.factors[0] == 1 else given[0] * self.factors[0]
+        for factor, value in zip(self.factors[1:], given[1:], strict=True):
+            total = torch.add(total, value, alpha=factor)
+        return total
+
+
+Step = Linear | Elementwise | Sum
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +79,7 @@ class Bend:
     """
 
     slot: int
-    result: Tensor
+    result: GradientEdge
     curvature: Tensor
 
 
@@ -59,7 +95,7 @@ class Carrier:
         count: Number of samples.
     """
 
-    steps: tuple[tuple[Linear | Elementwise | Sum, tuple[int, ...]], ...]
+    steps: tuple[tuple[Step, tuple[int, ...]], ...]
     ends: tuple[int, ...]
     bends: tuple[Bend, ...]
     count: int
@@ -69,7 +105,7 @@ class Carrier:
         slot; one sample: the same for all."""
         slots = list(starts)
         for step, taken in self.steps:
-            slots.append(_pushed(step, [slots[slot] for slot in taken], rows))
+            slots.append(step.pushed([slots[slot] for slot in taken], rows))
         return slots
 
     def tiles(self, numbers: int) -> Iterator[slice]:
@@ -79,77 +115,151 @@ class Carrier:
             yield slice(start, min(start + rows, self.count))
 
 
-def read_carrier(
-    batch: PerturbedBatch, starts: Sequence[Tensor], ends: Sequence[Tensor | None]
-) -> Carrier | None:
-    """The steps by which `ends` depend on `starts`, or None if they are not all of these kinds.
-
-    Every function called with a tensor that depends on the starts has to be `F.linear`, a sum, a
-    view of the same shape, or elementwise at this batch (see `run_chain`); and no tensor may depend
-    on them by a way that the trace has not seen, by the autograd graph.
-    """
-    if any(start.dtype not in (torch.float32, torch.float64) for start in starts):
+def read_carrier(starts: Sequence[Tensor | GradientEdge], ends: Sequence[Tensor]) -> Carrier | None:
+    """The steps by which `ends` depend on `starts`, or None if they are not all of these kinds."""
+    if any(end.dtype not in (torch.float32, torch.float64) or end.ndim != 2 for end in ends):
         return None
-    slots = {id(start): i for i, start in enumerate(starts)}
-    nodes = depending(ends, starts)
-    steps: list[tuple[Linear | Elementwise | Sum, tuple[int, ...]]] = []
+    first = [node_of(start) for start in starts]
+    slots = {node: i for i, node in enumerate(first)}
+    steps: list[tuple[Step, tuple[int, ...]]] = []
     bends: list[Bend] = []
-    for call in batch.calls:
-        known = [t for t in call.tensors if id(t) in slots]
-        if any(t.grad_fn in nodes for t in call.tensors if id(t) not in slots):
-            return None
-        if not known or call.result.grad_fn not in nodes:
+    for node in depending(ends, starts):
+        if node in slots:
             continue
-        taken = tuple(slots[id(t)] for t in known)
-        if _is_view(call, known):
-            slots[id(call.result)] = taken[0]
-            continue
-        step = _read(call, known)
+        given = dependent_inputs(node, slots)
+        taken = tuple(slots[node.next_functions[i][0]] for i in given)
+        step = _read(node, given, ends[0])
         if step is None:
             return None
         if isinstance(step, Elementwise) and step.curvature is not None:
-            bends.append(Bend(taken[0], call.result, step.curvature))
-        slots[id(call.result)] = len(starts) + len(steps)
-        steps.append((step, taken))
-    if any(end is None or id(end) not in slots for end in ends):
+            bends.append(Bend(taken[0], GradientEdge(node, 0), step.curvature))
+        if step is _SAME:
+            slots[node] = taken[0]
+        else:
+            slots[node] = len(starts) + len(steps)
+            steps.append((step, taken))
+    if any(end.grad_fn not in slots for end in ends):
         return None
-    found = tuple(slots[id(end)] for end in ends)
-    return Carrier(tuple(steps), found, tuple(bends), len(batch.outputs))
+    found = tuple(slots[end.grad_fn] for end in ends)
+    return Carrier(tuple(steps), found, tuple(bends), len(ends[0]))
 
 
-def _is_view(call: Call, known: list[Tensor]) -> bool:
-    value, result = known[0], call.result
-    return result is value or (
-        len(known) == 1
-        and not call.changed
-        and result.data_ptr() == value.data_ptr()
-        and (result.shape, result.stride()) == (value.shape, value.stride())
+def _read(node: Any, given: list[int], like: Tensor) -> Step | None:
+    """What a node does to the inputs `given`, if that is known."""
+    pairs = [node.next_functions[i] for i in given]
+    shape, before = shape_of(node), [shape_of(parent) for parent, _ in pairs]
+    single = len(shape) == 2 and shape[0] == len(like) and not any(nr for _, nr in pairs)
+    if not single or node._input_metadata[0].dtype != like.dtype:
+        return None
+    name = kind(node)
+    if name in ("Addmm", "Mm"):
+        plain = given == [1 if name == "Addmm" else 0] and getattr(node, "_saved_alpha", 1) == 1
+        return Linear(node._saved_mat2.detach()) if plain else None
+    if any(size != shape for size in before):
+        return None
+    if name in ("Add", "Sub"):
+        second = node._saved_alpha * (1 if name == "Add" else -1)
+        return _known_sum(tuple(float((1, second)[i]) for i in given))
+    if name in VIEWS | {"Clone"} or (name == "Permute" and tuple(node._saved_dims) == (0, 1)):
+        return _SAME
+    known = name in ELEMENTWISE or (name == "Mul" and len(given) == 1)
+    affine = name in BATCH_NORMS and not getattr(node, "_saved_training", True)
+    if known or ((affine or name == "Div") and given == [0]):
+        return _elementwise(node, given[0], like)
+    return None
+
+
+_SAME = Sum((1.0,))
+
+
+def _known_sum(factors: tuple[float, ...]) -> Sum:
+    return _SAME if factors == (1.0,) else Sum(factors)
+
+
+def _elementwise(node: Any, place: int, like: Tensor) -> Elementwise:
+    """The slope is what the node makes of ones, and the curvature the slope's derivative."""
+    with torch.enable_grad():
+        ones = torch.ones(shape_of(node), dtype=like.dtype, device=like.device)
+        found = node(ones, *[None] * (len(node._input_metadata) - 1))
+        slope = found[place] if isinstance(found, tuple) else found
+    curvature = None
+    if slope.requires_grad:
+        edge = GradientEdge(*node.next_functions[place])
+        (curvature,) = torch.autograd.grad(
+            slope.sum(), [edge], retain_graph=True, allow_unused=True
+        )
+    bent = curvature is not None and bool(curvature.any())
+    return Elementwise(
+        slope.detach(), curvature.detach() if bent and curvature is not None else None
     )
 
 
-def _read(call: Call, known: list[Tensor]) -> Linear | Elementwise | Sum | None:
-    every = (*known, call.result)
-    if call.changed or any(t.ndim != 2 or t.dtype != known[0].dtype for t in every):
-        return None
-    signs = _ADDING.get(call.function) or _TAKING.get(call.function)
-    if signs is not None:
-        plain = not call.kwargs and all(t.shape == call.result.shape for t in known)
-        order = [i for i, value in enumerate(call.args) if any(value is t for t in known)]
-        return (
-            Sum(tuple((1, signs)[i] for i in order)) if plain and len(order) == len(known) else None
-        )
-    if len(known) > 1:
-        return None
-    found = read_step(call, known[0])
-    return found[0] if found else None
+def i_sens(weight: Tensor, carrier: Carrier, sizes: Sequence[int], *, across: bool) -> Tensor:
+    """Σ_k J_k J_kᵀ `(n, n)` of the units at the carrier's ends, which start from a = W x + b.
 
-
-def _pushed(step: Linear | Elementwise | Sum, taken: list[Tensor], rows: slice) -> Tensor:
-    if isinstance(step, Linear):
-        return F.linear(taken[0], step.weight)
-    if isinstance(step, Elementwise):
-        return taken[0] * step.slope[rows]
-    total = taken[0] if step.signs[0] == 1 else -taken[0]
-    for sign, value in zip(step.signs[1:], taken[1:], strict=True):
-        total = torch.add(total, value, alpha=sign)
+    Only W Wᵀ matters, so W is replaced by a square root of it where that is smaller.
+    """
+    start = _square_root(weight.T)[:, None]
+    total = start.new_zeros(sum(sizes), sum(sizes), dtype=torch.float64)
+    blocks = [row.split(list(sizes), 1) for row in total.split(list(sizes), 0)]
+    for rows in carrier.tiles(len(start) * max(sizes)):
+        slots = carrier.push([start], rows)
+        found = [slots[slot] for slot in carrier.ends]
+        for i, a in enumerate(found):
+            for j in range(i, len(found) if across else i + 1):
+                part = _paired(a, found[j], rows.stop - rows.start)
+                blocks[i][j].add_(part)
+                if i != j:
+                    blocks[j][i].add_(part.T)
     return total
+
+
+def downstream(
+    carrier: Carrier, outputs: Tensor, sizes: Sequence[int], slope: Tensor, curvature: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Σ_k J_kᵀ J_k and Σ_k ∂²L_k/∂δ∂δ, of directions that start at units of these sizes.
+
+    Each elementwise step h = σ(a) adds Jᵀ diag(∂L/∂h ⊙ σ''(a)) J, with J the Jacobian of a.
+
+    Args:
+        carrier: From the perturbations to the outputs.
+        outputs: `(batch, o)`, in the batch's graph.
+        sizes: Numbers of units at which directions start.
+        slope: ∂L_k/∂y `(batch, o)`.
+        curvature: ∂²L_k/∂y∂y `(batch, o, o)`; None: zero.
+    """
+    eye = torch.eye(sum(sizes), dtype=slope.dtype, device=slope.device)
+    starts = [part[:, None] for part in eye.split(list(sizes), 1)]
+    results = [bend.result for bend in carrier.bends]
+    slopes = torch.autograd.grad(outputs, results, slope, retain_graph=True) if results else ()
+    weights = [g * b.curvature for g, b in zip(slopes, carrier.bends, strict=True)]
+    o_sens, total = eye.double().mul(0), eye.double().mul(0)
+    largest = max(outputs.shape[1], *sizes, *[b.curvature.shape[1] for b in carrier.bends])
+    for rows in carrier.tiles(len(eye) * largest):
+        slots = carrier.push(starts, rows)
+        y = slots[carrier.ends[0]].expand(-1, rows.stop - rows.start, -1)
+        o_sens += y.flatten(1) @ y.flatten(1).T
+        if curvature is not None:
+            total += torch.einsum("kij,rkj->rki", curvature[rows], y).flatten(1) @ y.flatten(1).T
+        for bend, weight in zip(carrier.bends, weights, strict=True):
+            a = slots[bend.slot]
+            some = weight[rows] if a.shape[1] > 1 else weight[rows].sum(0, keepdim=True)
+            total += (a * some).flatten(1) @ a.flatten(1).T
+    return o_sens, total
+
+
+def _paired(a: Tensor, b: Tensor, count: int) -> Tensor:
+    """Σ_k A_kᵀ B_k of `(rows, count or 1, columns)`; 1: the same for all."""
+    if a.shape[1] != b.shape[1]:
+        return a.sum(1).T @ b.sum(1)
+    part = a.flatten(0, 1).T @ b.flatten(0, 1)
+    return part * count if a.shape[1] == 1 else part
+
+
+def _square_root(matrix: Tensor) -> Tensor:
+    """R with RᵀR = MᵀM and the fewest rows."""
+    rows, columns = matrix.shape
+    if rows <= columns:
+        return matrix
+    values, vectors = torch.linalg.eigh(matrix.double().T @ matrix.double())
+    return (values.clamp_min(0).sqrt()[:, None] * vectors.T).to(matrix.dtype)

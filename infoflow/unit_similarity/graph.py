@@ -1,18 +1,24 @@
-"""Rules read off the autograd graph of what a model did, independent of its layers' names."""
+"""What a model did, read off the autograd graph of a batch.
+
+The graph is the one place where nothing can hide: what is not in it has no derivative. A result
+taken out of a tuple, a view, a write in place, a function of the user's own are nodes like all
+others, and a node that is not known by name is never guessed at.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+import re
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-# Backward nodes of functions that are linear, piecewise linear, or only move values about: their
-# second derivative is zero wherever it exists.
+# Nodes of functions that are linear, piecewise linear, or only move values about: their second
+# derivative is zero wherever it exists.
 _PIECEWISE_LINEAR = {
     "Add", "Sub", "Neg", "Sum", "Mean", "Expand", "Repeat", "View", "Reshape", "UnsafeView",
-    "ReshapeAlias", "T", "Transpose", "Permute", "Unsqueeze", "Squeeze", "Slice", "Select",
+    "ReshapeAlias", "Alias", "T", "Transpose", "Permute", "Unsqueeze", "Squeeze", "Slice", "Select",
     "Index", "IndexCopy", "Clone", "Copy", "ToCopy", "AsStrided", "Cat", "Stack", "Split",
     "SplitWithSizes", "Unbind", "Unfold", "Relu", "LeakyRelu", "Threshold", "Hardtanh", "Clamp",
     "ClampMin", "ClampMax", "Abs", "MaxPool2DWithIndices", "MaxPool3DWithIndices", "AvgPool2D",
@@ -23,33 +29,42 @@ _PIECEWISE_LINEAR = {
 # Linear in each of two factors: only one of them may depend on the units.
 _BILINEAR = {"Mul", "Mm", "Bmm", "Mv", "Dot", "Convolution", "MkldnnConvolution"}
 _BILINEAR_WITH_SUMMAND = {"Addmm", "Addmv", "Addbmm", "Baddbmm"}
-# Linear in the first argument, by constants in the others.
-_LINEAR_IN_FIRST = {"Div", "PreluKernel"}
-_AFFINE_IN_EVALUATION = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}
+BATCH_NORMS = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}
+ELEMENTWISE = {
+    "Neg", "Pow", "Exp", "Sqrt", "Erf", "Abs", "Clone", "Relu", "LeakyRelu", "Elu", "Gelu", "Silu",
+    "Mish", "Tanh", "Sigmoid", "LogSigmoid", "Softplus", "Threshold", "Hardtanh", "Hardswish",
+    "Hardsigmoid", "Clamp", "ClampMin", "ClampMax",
+}  # fmt: skip
+"""Functions of one number, done at every place alike."""
+VIEWS = {"View", "Reshape", "UnsafeView", "ReshapeAlias", "Alias", "Unsqueeze", "Squeeze"}
 
 
-def reaches(start: Any, goal: Callable[[Any], bool], blocked: Any = None) -> bool:
-    """Whether a backward node is, or leads to, one that `goal` accepts, not through `blocked`."""
-    stack, seen = [start], set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen or node is blocked:
-            continue
-        if goal(node):
-            return True
-        seen.add(node)
-        stack += [following for following, _ in node.next_functions]
-    return False
+def kind(node: Any) -> str:
+    """What a node is of, as `Tanh`; empty for what is not torch's own.
+
+    torch numbers its own nodes (`TanhBackward0`); a class of the user's has no number at the end,
+    so that a function that is merely called `Tanh` is not taken for it.
+    """
+    found = re.fullmatch(r"(\w+)Backward\d+", node.name())
+    return found[1] if found else ""
 
 
-def leads_to(*leaves: Tensor) -> Callable[[Any], bool]:
-    """Accepts the nodes at which gradients of the leaves are gathered."""
-    ids = {id(leaf) for leaf in leaves}
-    return lambda node: id(getattr(node, "variable", None)) in ids
+def node_of(leaf: Tensor | GradientEdge) -> Any:
+    """The node at which the gradient of a tensor is gathered."""
+    return leaf.node if isinstance(leaf, GradientEdge) else get_gradient_edge(leaf).node
 
 
-def is_piecewise_linear(outputs: Tensor, leaves: tuple[Tensor, ...]) -> bool:
-    """Whether `outputs` is piecewise linear in the leaves, by every operation between
+def shape_of(node: Any) -> tuple[int, ...]:
+    """Of the (first) tensor that a node's function returned; empty if that is not known."""
+    variable = getattr(node, "variable", None)
+    if isinstance(variable, Tensor):
+        return tuple(variable.shape)
+    returned = getattr(node, "_input_metadata", None)
+    return tuple(returned[0].shape) if returned else ()
+
+
+def is_piecewise_linear(outputs: Tensor, leaves: Sequence[Tensor]) -> bool:
+    """Whether `outputs` is piecewise linear in the leaves, by every operation between.
 
     Conservative: an operation that is not known to be piecewise linear says no.
     """
@@ -59,18 +74,21 @@ def is_piecewise_linear(outputs: Tensor, leaves: tuple[Tensor, ...]) -> bool:
     return all(allowed(node, depends) for node in depends)
 
 
-def depending(ends: Iterable[Tensor | None], starts: Iterable[Tensor]) -> set[Any]:
-    """The backward nodes by which `ends` depend on `starts`, and those of the starts."""
-    found = {get_gradient_edge(start).node for start in starts}
+def depending(
+    ends: Iterable[Tensor | None], starts: Iterable[Tensor | GradientEdge]
+) -> dict[Any, None]:
+    """The nodes by which `ends` depend on `starts`, and those of the starts; each after those that
+    it depends on."""
+    found = dict.fromkeys(node_of(start) for start in starts)
     for end in ends:
         for node in children_first(None if end is None else end.grad_fn):
             if any(following in found for following, _ in node.next_functions):
-                found.add(node)
+                found[node] = None
     return found
 
 
 def children_first(root: Any) -> list[Any]:
-    """Every backward node under `root`, after all those that it leads to."""
+    """Every node under `root`, after all those that it leads to."""
     order, stack, seen = [], [(root, False)], set()
     while stack:
         node, done = stack.pop()
@@ -83,22 +101,25 @@ def children_first(root: Any) -> list[Any]:
     return order
 
 
+def dependent_inputs(node: Any, depends: Container[Any]) -> list[int]:
+    """Which of a node's inputs are in `depends`."""
+    return [i for i, (following, _) in enumerate(node.next_functions) if following in depends]
+
+
 def allowed(node: Any, depends: Container[Any]) -> bool:
     """Whether what a node does is piecewise linear in those of its inputs that depend on the
     leaves, which are those in `depends`."""
-    name = node.name().rstrip("0123456789").removesuffix("Backward")
-    if name.endswith("AccumulateGrad"):
+    if node.name().endswith("AccumulateGrad"):
         return True
-    inputs = [following for following, _ in node.next_functions]
-    dependent = [i for i, following in enumerate(inputs) if following in depends]
+    name, dependent = kind(node), dependent_inputs(node, depends)
     if name in _PIECEWISE_LINEAR:
         return True
     if name in _BILINEAR:
         return len(dependent) == 1
     if name in _BILINEAR_WITH_SUMMAND:  # the summand comes first
         return len([i for i in dependent if i > 0]) <= 1
-    if name in _LINEAR_IN_FIRST:
+    if name == "Div":
         return dependent == [0]
-    if name in _AFFINE_IN_EVALUATION:
+    if name in BATCH_NORMS:  # affine in evaluation mode
         return dependent == [0] and not getattr(node, "_saved_training", True)
     return False

@@ -16,16 +16,18 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
-from infoflow.unit_similarity.graph import allowed, children_first
+from infoflow.unit_similarity.graph import (
+    BATCH_NORMS,
+    ELEMENTWISE,
+    allowed,
+    children_first,
+    dependent_inputs,
+    kind,
+    shape_of,
+)
 from infoflow.unit_similarity.perturbed import PerturbedBatch
 
-_ELEMENTWISE = {
-    "Add", "Sub", "Neg", "Mul", "Div", "Pow", "Exp", "Sqrt", "Erf", "Abs", "Clone", "ToCopy",
-    "Relu", "LeakyRelu", "PreluKernel", "Elu", "Gelu", "Silu", "Mish", "Tanh", "Sigmoid",
-    "LogSigmoid", "Softplus", "Threshold", "Hardtanh", "Hardswish", "Hardsigmoid", "Clamp",
-    "ClampMin", "ClampMax",
-}  # fmt: skip
-_BATCH_NORMS = {"NativeBatchNorm", "CudnnBatchNorm", "MiopenBatchNorm"}
+_ELEMENTWISE = ELEMENTWISE | {"Add", "Sub", "Mul", "Div", "ToCopy", "PreluKernel"}
 _POOLS = {"MaxPool2DWithIndices", "AvgPool2D"}
 
 
@@ -75,10 +77,10 @@ def reaches(root: Any, starts: Mapping[Any, Reach]) -> dict[Any, Reach | None]:
         if node in starts:
             found[node] = starts[node]
             continue
-        inputs = [following for following, _ in node.next_functions]
-        dependent = [i for i, following in enumerate(inputs) if following in found]
+        dependent = dependent_inputs(node, found)
         if dependent:
-            found[node] = _step(node, dependent, [found[inputs[i]] for i in dependent])
+            below = [found[node.next_functions[i][0]] for i in dependent]
+            found[node] = _step(node, dependent, below)
     return found
 
 
@@ -92,7 +94,7 @@ def groups_by_input(batch: PerturbedBatch) -> list[Tensor]:
     (x,) = batch.inputs
     starts = {get_gradient_edge(x).node: Reach.same(*x.shape[2:])}
     total = None
-    for here in batch.maps:
+    for here in batch.maps():
         node = None if here is None else here.before
         reach = None if node is None else reaches(node, starts).get(node)
         if reach is None:
@@ -107,10 +109,11 @@ def groups_by_curvature(batch: PerturbedBatch) -> list[Tensor] | None:
 
     None if that cannot be read off.
     """
-    here = batch.maps[0]
-    if len(batch.maps) != 1 or here is None or batch.outputs.grad_fn is None:
+    maps = batch.maps()
+    here = maps[0]
+    if len(maps) != 1 or here is None or batch.outputs.grad_fn is None:
         return None
-    starts = {here.after: Reach.same(here.height, here.width)}
+    starts = {here.after: Reach.same(*here.shape[2:])}
     found = reaches(batch.outputs.grad_fn, starts)
     meet = torch.eye(batch.positions, dtype=torch.bool)
     for node, reach in found.items():
@@ -156,9 +159,8 @@ def _step(node: Any, dependent: list[int], below: list[Reach | None]) -> Reach |
     known = [reach for reach in below if reach is not None]
     if len(known) < len(below):
         return None
-    name = node.name().rstrip("0123456789").removesuffix("Backward")
-    after = _after(name, node, dependent, known)
-    shape = tuple(node._input_metadata[0].shape)  # of what the function returned
+    after = _after(kind(node), node, dependent, known)
+    shape = shape_of(node)
     return after if after is not None and len(shape) == 4 and shape[2:] == after.size else None
 
 
@@ -167,7 +169,7 @@ def _after(name: str, node: Any, dependent: list[int], below: list[Reach]) -> Re
         return _union(below)
     if dependent != [0]:
         return None
-    if name in _BATCH_NORMS:  # in training mode, samples act on each other
+    if name in BATCH_NORMS:  # in training mode, samples act on each other
         return None if getattr(node, "_saved_training", True) else below[0]
     if name == "Convolution" and not node._saved_transposed:
         kernel = node._saved_weight.shape[2:]

@@ -3,35 +3,35 @@ of any layer, and of several layers together, are ordinary gradients."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from infoflow._hooks import CallFunction, call_hooks
 from infoflow.recording import output_tensor
 from infoflow.site import Site
-from infoflow.unit_similarity.entrance import Entrance, find_entrance
+from infoflow.unit_similarity.graph import depending, shape_of
 from infoflow.unit_similarity.request import Request
-from infoflow.unit_similarity.trace import Call, tracing
 
 
 @dataclass(frozen=True, eq=False)
-class Map:
-    """A layer's channels as images, before and after the perturbation was added to them.
+class Place:
+    """Where the units of a site are in the graph.
 
     Attributes:
-        before: Backward node of h.
+        before: Backward node of h, as the layer gave it.
         after: Backward node of h + δ.
-        height, width: So that position y * width + x is at (y, x).
+        shape: Of that tensor.
     """
 
     before: Any
     after: Any
-    height: int
-    width: int
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,29 +45,22 @@ class PerturbedBatch:
         deltas: Per site `(batch, units * positions)` zeros, leaves: h + δ at every site, the same
             at all its positions, or one for each that is asked for.
         wholes: Per site, activations `(batch, units, all positions)`.
-        maps: Per site, its map; None where h is none, or was made in several calls.
-        plain: Per site, h `(batch, units)` as the layer gave it; None where h is another tensor.
-        calls: What was called, in order; none where a site or the outputs are more than features,
-            as then nothing is read off them and what they hold would only take memory.
+        sites: The sites.
+        found: Per site, its place; None where h is made in several calls, or was changed.
         chosen: `(p,)` the positions that are looked at one by one; None: their mean.
         positions: How many these are, or 1.
         outputs: What the model returned, `(batch, ...)`.
-        entrance: The one map through which alone the inputs act on the units, or None.
-        largest: Numbers per sample in the largest tensor on the way, from the entrance on.
     """
 
     inputs: tuple[Tensor, ...]
     units: tuple[Tensor, ...]
     deltas: tuple[Tensor, ...]
     wholes: tuple[Tensor, ...]
-    maps: tuple[Map | None, ...]
-    plain: tuple[Tensor | None, ...]
-    calls: list[Call]
+    sites: tuple[Site, ...]
+    found: tuple[Place | None, ...]
     chosen: Tensor | None
     positions: int
     outputs: Tensor
-    entrance: Entrance | None
-    largest: int
 
     @property
     def n(self) -> int:
@@ -78,11 +71,6 @@ class PerturbedBatch:
     def columns(self) -> int:
         """Number of perturbations: units times positions."""
         return sum(delta.shape[1] for delta in self.deltas)
-
-    @property
-    def o(self) -> int:
-        """Number of outputs per sample."""
-        return self.outputs[0].numel()
 
     def folded(self, rows: Tensor) -> Tensor:
         """`(n * positions, ...)` as `(n, -1)`: so products of two sum over equal positions."""
@@ -104,43 +92,60 @@ class PerturbedBatch:
         """`(batch, o)`."""
         return self.outputs.flatten(1) if self.outputs.ndim > 1 else self.outputs[:, None]
 
+    def maps(self) -> list[Place | None]:
+        """Per site, its place if its units are the channels of images; else None."""
+        return [
+            place
+            if place is not None
+            and len(place.shape) == 4
+            and (site.unit_dim, site.heads, site.basis) == (1, None, None)
+            else None
+            for site, place in zip(self.sites, self.found, strict=True)
+        ]
+
+    def slopes(self, total: Tensor) -> tuple[Tensor, ...]:
+        """∂total/∂δ per site, with its graph; zeros where it does not depend on δ."""
+        return torch.autograd.grad(
+            total, self.deltas, create_graph=True, allow_unused=True, materialize_grads=True
+        )
+
+    def largest(self, start: GradientEdge | None = None) -> int:
+        """Numbers per sample in the largest tensor that depends on the units, or on `start` (None:
+        the inputs)."""
+        inputs = self.inputs if start is None else (start,)
+        nodes = depending([self.outputs, *self.units], (*inputs, *self.deltas))
+        return max(math.prod(shape_of(node)) for node in nodes) // len(self.outputs) + 1
+
 
 def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     """Run the model on those rows, with every site's activation h replaced by h + δ, δ = 0."""
-    try:
-        return _run_perturbed(request, index, aside=False)
-    except RuntimeError as error:
-        if "leaf Variable" not in str(error):
-            raise
-        # the model works in place on its arguments, which autograd allows on copies only
-        return _run_perturbed(request, index, aside=True)
-
-
-def _run_perturbed(request: Request, index: slice, *, aside: bool) -> PerturbedBatch:
     rec, positions = request.rec, request.positions
-    rows = [x.detach().clone() for x in rec.rows(index)]
+    rows = [x.detach() for x in rec.rows(index)]
     leaves = tuple(x.requires_grad_() for x in rows if x.is_floating_point())
-    count, each = len(rows[0]), 1 if positions is None else len(positions)
-    sizes = [len(rec.units.indices(site.name)) * each for site in request.sites]
+    each = 1 if positions is None else len(positions)
     dtype = rec[request.sites[0].name].dtype
     deltas = tuple(
-        torch.zeros(count, size, dtype=dtype, device=rec.device, requires_grad=True)
-        for size in sizes
-    )
+        torch.zeros(
+            len(rows[0]), len(rec.units.indices(site.name)) * each,
+            dtype=dtype, device=rec.device, requires_grad=True,
+        )
+        for site in request.sites
+    )  # fmt: skip
     parts = dict(zip(request.sites, deltas, strict=True))
     seen: dict[Site, list[Tensor]] = {site: [] for site in request.sites}
-    maps: dict[Site, Map | None] = {}
-    plain: dict[Site, Tensor | None] = {}
+    found: dict[Site, Place | None] = {}
 
     def add(site: Site) -> CallFunction:
         def hook(value: Any, _call: int) -> Any:
-            before = sum(h.shape[2] for h in seen[site])
-            h = site.read(value)
-            h = h if h.ndim == 3 else h[:, :, None]
+            before = sum(h[0, 0].numel() for h in seen[site])
+            # a copy: what the layer gave may be changed in place later on
+            h = site.read(value).clone()
             seen[site].append(h)
+            h = h if h.ndim == 3 else h[:, :, None]
             shifted = site.add(value, _shift(parts[site], h, before, positions))
-            maps[site] = None if site in maps else _map(site, value, shifted)
-            plain[site] = None if site in plain else _plain(site, value)
+            old, new = site.tensor(value), site.tensor(shifted)
+            place = Place(old.grad_fn, new.grad_fn, tuple(old.shape))
+            found[site] = None if site in found else place
             return shifted
 
         return hook
@@ -148,31 +153,26 @@ def _run_perturbed(request: Request, index: slice, *, aside: bool) -> PerturbedB
     # of the attention kernels only the plain one can be differentiated twice
     simple = sdpa_kernel(SDPBackend.MATH)
     hooks = call_hooks(rec.model, [(site, add(site)) for site in request.sites])
-    with torch.enable_grad(), simple, tracing() as calls, hooks as check:
-        outputs = output_tensor(rec.model(*([x.clone() for x in rows] if aside else rows)))
+    with torch.enable_grad(), simple, hooks as check:
+        # copies, as autograd lets no model work in place on a leaf
+        outputs = output_tensor(rec.model(*(x.clone() for x in rows)))
         check()
-    wholes = tuple(torch.cat(seen[site], 2) for site in request.sites)
-    units = tuple(_units(h, positions) for h in wholes)
-    entrance = find_entrance(leaves, units, calls)
-    results = [call.result for call in calls]
-    if entrance is not None:  # what comes before has no part in the derivatives
-        results = results[next(i for i, r in enumerate(results) if r is entrance.result) :]
-    largest = max(result.numel() for result in results) // count
-    flat = outputs.ndim == 2 and all(h is not None for h in plain.values())
+    wholes = tuple(_whole(seen[site]) for site in request.sites)
     return PerturbedBatch(
         inputs=leaves,
-        units=units,
+        units=tuple(_units(seen[s], h, positions) for s, h in zip(seen, wholes, strict=True)),
         deltas=deltas,
         wholes=wholes,
-        maps=tuple(maps[site] for site in request.sites),
-        plain=tuple(plain[site] for site in request.sites),
-        calls=calls if flat else [],
+        sites=request.sites,
+        found=tuple(found[site] for site in request.sites),
         chosen=positions,
         positions=each,
         outputs=outputs,
-        entrance=entrance,
-        largest=largest,
     )
+
+
+def _whole(calls: list[Tensor]) -> Tensor:
+    return torch.cat([h if h.ndim == 3 else h[:, :, None] for h in calls], 2)
 
 
 def _shift(part: Tensor, h: Tensor, before: int, positions: Tensor | None) -> Tensor:
@@ -186,17 +186,7 @@ def _shift(part: Tensor, h: Tensor, before: int, positions: Tensor | None) -> Te
     return torch.zeros_like(h).index_copy(2, place, value.to(h.dtype))
 
 
-def _plain(site: Site, value: Any) -> Tensor | None:
-    h, own = site.tensor(value), site.heads is None and site.basis is None
-    return h if own and h.ndim == 2 and site.unit_dim == 1 else None
-
-
-def _map(site: Site, value: Any, shifted: Any) -> Map | None:
-    h, after = site.tensor(value), site.tensor(shifted)
-    if h.ndim != 4 or site.unit_dim != 1 or site.heads is not None or site.basis is not None:
-        return None
-    return Map(h.grad_fn, after.grad_fn, h.shape[2], h.shape[3])
-
-
-def _units(h: Tensor, positions: Tensor | None) -> Tensor:
-    return h.mean(2) if positions is None else h[:, :, positions.to(h.device)].flatten(1)
+def _units(calls: list[Tensor], whole: Tensor, positions: Tensor | None) -> Tensor:
+    if positions is not None:
+        return whole[:, :, positions.to(whole.device)].flatten(1)
+    return calls[0] if len(calls) == 1 and calls[0].ndim == 2 else whole.mean(2)

@@ -12,7 +12,10 @@ from torch import Tensor
 
 from infoflow.recording import Recording
 from infoflow.site import Site
+from infoflow.unit_similarity.measures import MEASURES, TABLE
 from infoflow.unit_similarity.per_sample_loss import Loss, per_sample_loss
+
+_LOSS_ROWS, _LOSS_NUMBERS = 256, 2**20
 
 Positions = Literal["mean", "each"] | int
 
@@ -79,39 +82,86 @@ def make_request(
     Raises:
         KeyError: A layer that was not recorded.
         RuntimeError: The model was changed since it was recorded.
-        ValueError: `i_sens` of integer inputs; `hess` without targets or loss, or with a loss that
-            has no second derivative per sample; positions that do not exist.
+        ValueError: A layer named twice; `i_sens` of integer inputs; `o_sens` of complex outputs;
+            `hess` without targets or loss, or with a loss that has no second
+            derivative per sample; positions that do not exist.
     """
     rec.check_current()
+    _check_names(names)
     sites = tuple(rec.units.site(name) for name in names)
-    if "i_sens" in bases:
-        _check_inputs(rec)
+    for base, reason in _refused_bases(rec).items():
+        if base in bases:
+            raise ValueError(reason)
+    if bases & {"i_sens", "o_sens", "hess"}:
+        _check_outputs(rec)
     if "hess" in bases:
         _check_loss(rec)
     return Request(rec, sites, bases, across, _chosen_positions(rec, names, positions, seed))
 
 
-def _check_inputs(rec: Recording) -> None:
+def allowed_measures(rec: Recording) -> tuple[str, ...]:
+    """Those of the eight measures that need nothing the recording has not got.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2))
+        >>> allowed_measures(ifl.record(net, "0", torch.ones(3, 2)))
+        ('cov', 'cov_norm', 'i_sens', 'i_sens_norm', 'o_sens', 'o_sens_norm')
+    """
+    return tuple(name for name in MEASURES if name not in refused_measures(rec))
+
+
+def refused_measures(rec: Recording) -> dict[str, str]:
+    """The others of the eight, and why."""
+    refused = _refused_bases(rec)
+    return {name: refused[TABLE[name].base] for name in MEASURES if TABLE[name].base in refused}
+
+
+def _refused_bases(rec: Recording) -> dict[str, str]:
+    reasons = {}
     kinds = [str(x.dtype) for x in rec.inputs]
     if not any(x.is_floating_point() for x in rec.inputs):
-        raise ValueError(
+        reasons["i_sens"] = (
             f"input sensitivity differentiates with respect to the inputs, and these are {kinds}. "
             "Record a model that starts from the embedded tokens (for a transformer, call it with "
             "inputs_embeds=embedding(tokens)), or leave out 'i_sens' and 'i_sens_norm'"
         )
-
-
-def _check_loss(rec: Recording) -> None:
     if rec.loss is None or rec.targets is None:
         missing = "loss" if rec.loss is None else "targets"
-        raise ValueError(
+        reasons["hess"] = (
             f"measures 'hess' and 'hess_norm' need the recording's {missing}: "
             "record(model, layers, inputs, targets, loss=torch.nn.functional.cross_entropy)"
         )
-    few = slice(0, 4)
-    outputs = rec.outputs[few].to(rec.device).requires_grad_()
+    if rec.outputs.is_complex():
+        reasons |= dict.fromkeys(
+            ("o_sens", "hess"),
+            "the outputs are complex, and have no real derivative: let the model return "
+            "torch.view_as_real(y), or leave out 'o_sens' and 'hess'",
+        )
+    return reasons
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise ValueError(f"expected each layer once, got {twice} more than once in {list(names)}")
+
+
+def _check_outputs(rec: Recording) -> None:
+    if rec.outputs.ndim < 1 or len(rec.outputs) != len(rec):
+        raise ValueError(
+            f"expected one output per sample along dimension 0, got {tuple(rec.outputs.shape)} for "
+            f"{len(rec)} samples: let the model put the batch first"
+        )
+
+
+def _check_loss(rec: Recording) -> None:
+    """On many samples at once, as one alone cannot show that a loss weighs them by their batch."""
+    assert rec.loss is not None and rec.targets is not None
+    rows = _typical_rows(rec)
+    outputs = rec.outputs[rows].to(rec.device).requires_grad_()
     with torch.enable_grad():
-        values = per_sample_loss(rec.loss, outputs, rec.targets[few].to(rec.device))
+        values = per_sample_loss(rec.loss, outputs, rec.targets[rows].to(rec.device))
         try:
             (slope,) = torch.autograd.grad(values.sum(), outputs, create_graph=True)
             if slope.requires_grad:
@@ -121,6 +171,17 @@ def _check_loss(rec: Recording) -> None:
                 f"the loss cannot be differentiated twice ({error}), which 'hess' needs; write it "
                 "with differentiable torch functions, or leave out 'hess' and 'hess_norm'"
             ) from error
+
+
+def _typical_rows(rec: Recording) -> Tensor:
+    """Rows from all over the data set, and one of every class, as far as that is not too much."""
+    assert rec.targets is not None
+    most = max(min(_LOSS_ROWS, _LOSS_NUMBERS // max(rec.outputs[0].numel(), 1)), 2)
+    rows = np.arange(0, len(rec), -(-len(rec) // most))
+    if rec.targets.ndim == 1 and not rec.targets.is_floating_point():
+        _, first = np.unique(rec.targets.cpu().numpy(), return_index=True)
+        rows = np.concatenate([first, rows])[:most]
+    return torch.from_numpy(np.unique(rows))
 
 
 def _chosen_positions(

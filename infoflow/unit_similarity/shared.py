@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -13,12 +14,14 @@ from infoflow._hooks import evaluating
 from infoflow.recording import Recording, show_progress
 from infoflow.unit_similarity import spearman, weights
 from infoflow.unit_similarity.accumulate import CovarianceSum, MeanOfSamples
-from infoflow.unit_similarity.chain import run_chain
+from infoflow.unit_similarity.guard import check_batch, failure
 from infoflow.unit_similarity.measures import MEASURES, Measure, chosen
-from infoflow.unit_similarity.perturbed import run_perturbed
-from infoflow.unit_similarity.plan import Plan, make_plan
+from infoflow.unit_similarity.perturbed import PerturbedBatch, run_perturbed
 from infoflow.unit_similarity.request import Positions, Request, make_request
-from infoflow.unit_similarity.sums import chain_sums, general_sums
+from infoflow.unit_similarity.structure import EXACT, Structure, read_structure
+from infoflow.unit_similarity.sums import Sizes, batch_sums, sizes
+
+_FEW = 4  # samples from which the size of the batches is found
 
 _OTHERS = {
     "weights": weights.weight_graph,
@@ -48,8 +51,8 @@ def similarity(
         eps: ε of eq. 5.
         positions: `"mean"`, `"each"`, or how many to choose.
         seed: Of that choice.
-        fast: Take the exact short cuts that hold for this model (`make_plan`); the result is the
-            same without, up to rounding.
+        fast: Take the exact short cuts that hold for this model (`read_structure`), guarded on
+            every batch; the result is the same without, up to rounding.
         progress: Show a progress bar.
 
     Returns:
@@ -121,8 +124,8 @@ def similarities(
         eps: ε of eq. 5.
         positions: `"mean"`, `"each"`, or how many to choose.
         seed: Of that choice.
-        fast: Take the exact short cuts that hold for this model (`make_plan`); the result is the
-            same without, up to rounding.
+        fast: Take the exact short cuts that hold for this model (`read_structure`), guarded on
+            every batch; the result is the same without, up to rounding.
         progress: Show a progress bar.
 
     Returns:
@@ -226,19 +229,20 @@ def _streamed(request: Request, fast: bool, progress: bool) -> dict[str, np.ndar
     rec, n = request.rec, request.n
     if not request.bases:
         return {}
-    sizes = [n] if request.across else [len(rec.units.indices(s.name)) for s in request.sites]
+    counts = [n] if request.across else [len(rec.units.indices(s.name)) for s in request.sites]
     positions = 1 if request.positions is None else len(request.positions)
-    covariances = [CovarianceSum(size, positions) for size in sizes]
+    covariances = [CovarianceSum(count, positions) for count in counts]
     sums = {base: MeanOfSamples(n) for base in sorted(request.bases - {"cov"})}
     with evaluating(rec.model):
-        plan = make_plan(request, fast=fast) if sums else None
-        for index in show_progress(_slices(rec, plan), progress, "similarity"):
+        batches = Batches(request, fast=fast) if sums else None
+        every = rec.batches() if batches is None else _split(slice(0, len(rec)), batches.rows)
+        for index in show_progress(list(every), progress, "similarity"):
             if "cov" in request.bases:
-                parts = request.activations(index).split(sizes, 2)
+                parts = request.activations(index).split(counts, 2)
                 for covariance, units in zip(covariances, parts, strict=True):
                     covariance.update(units)
-            if plan is not None:
-                for part, totals in _sums(request, plan, index):
+            if batches is not None:
+                for part, totals in batches.sums(index):
                     for base, total in totals.items():
                         sums[base].update(total, part.stop - part.start)
     matrices = {base: total.matrix() for base, total in sums.items()}
@@ -248,25 +252,59 @@ def _streamed(request: Request, fast: bool, progress: bool) -> dict[str, np.ndar
     return matrices
 
 
-def _slices(rec: Recording, plan: Plan | None) -> list[slice]:
-    if plan is None:
-        return list(rec.batches())
-    rows = plan.rows if plan.chain else min(plan.rows, rec.batch_size)
-    return _split(slice(0, len(rec)), rows)
-
-
 def _split(index: slice, rows: int) -> list[slice]:
     starts = range(index.start, index.stop, rows)
     return [slice(k, min(k + rows, index.stop)) for k in starts]
 
 
-def _sums(request: Request, plan: Plan, index: slice) -> Iterator[tuple[slice, dict[str, Tensor]]]:
-    chain = run_chain(request, index) if plan.chain else None
-    if chain is not None:
-        yield index, chain_sums(chain, request, index)
-        return
-    for part in _split(index, request.rec.batch_size):
-        yield part, general_sums(run_perturbed(request, part), plan, request, part)
+class Batches:
+    """The batches of a request: each by the short cuts that its own graph allows, and exactly from
+    the first one on in which the guard finds a short cut wrong."""
+
+    def __init__(self, request: Request, *, fast: bool) -> None:
+        self.request, self.fast = request, fast
+        few = slice(0, len(request.rec), -(-len(request.rec) // _FEW))
+        batch, holds = self._run(few)
+        self.exact: Sizes = sizes(request, batch)
+        self.sizes: Sizes = sizes(request, batch, holds)
+
+    @property
+    def rows(self) -> int:
+        """Samples at a time."""
+        return self.sizes.rows
+
+    def sums(self, index: slice) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+        """The sums over those rows, in one part or, if that is too much at once, in several."""
+        batch, holds = self._run(index)
+        if holds.names:
+            found = batch_sums(batch, self.request, index, self.sizes.chunk, holds)
+            reason = failure(batch, self.request, index, holds, found)
+            if reason is None:
+                yield index, found
+                return
+            _warn(holds, index, reason)
+            self.fast = False
+        for part in _split(index, self.exact.rows):
+            batch = batch if part == index else self._run(part)[0]
+            yield part, batch_sums(batch, self.request, part, self.exact.chunk)
+
+    def _run(self, index: slice) -> tuple[PerturbedBatch, Structure]:
+        request, holds = self.request, EXACT
+        batch = run_perturbed(request, index)
+        if self.fast:
+            holds = read_structure(batch, request.bases, across=request.across)
+        check_batch(batch, request.rec.outputs[index], request, holds, index.start)
+        return batch, holds
+
+
+def _warn(holds: Structure, index: slice, reason: str) -> None:
+    warnings.warn(
+        f"the short cuts {list(holds.names)} of 'similarity' do not hold for this model on rows "
+        f"{index.start} to {index.stop}: {reason}. These and all further rows are differentiated "
+        "exactly; fast=False does so from the start",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 def _magnitude(base: str, matrix: np.ndarray) -> np.ndarray:

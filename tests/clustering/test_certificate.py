@@ -60,7 +60,7 @@ def test_a_proof_holds_for_other_resolutions_and_nulls():
 
 
 def test_every_separated_cut_is_violated_by_the_point_and_by_no_partition():
-    from infoflow._kernels import cuts
+    from infoflow.clustering import _kernel_cuts as cuts
 
     rng = np.random.default_rng(0)
     n = 12

@@ -67,7 +67,7 @@ def test_kept_sums_walk_the_path_of_the_naive_algorithm_3(start, seed):
 @pytest.mark.parametrize("entropy", [0.01, 0.15, 0.6])
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e6])
 def test_the_temperature_gives_the_entropy_asked_for_at_any_scale(entropy, scale):
-    from infoflow._kernels import monte_carlo as kernels
+    from infoflow.clustering import _kernel_monte_carlo as kernels
 
     rng = np.random.default_rng(0)
     for count in (2, 5, 200, 4096):
@@ -81,7 +81,7 @@ def test_the_temperature_gives_the_entropy_asked_for_at_any_scale(entropy, scale
 
 
 def test_tied_best_choices_are_drawn_evenly_at_temperature_zero():
-    from infoflow._kernels import monte_carlo as kernels
+    from infoflow.clustering import _kernel_monte_carlo as kernels
 
     p = np.empty(4)
     assert kernels.temper(np.array([1.0, 0, 1, 0]), 4, 0.15, p) == (0.0, pytest.approx(np.log(2)))

@@ -1,4 +1,3 @@
-import matplotlib
 import numpy as np
 import pytest
 
@@ -40,17 +39,13 @@ def test_depth_size_and_unused_units_are_respected():
 
 
 def test_the_tree_prints_tabulates_and_plots():
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     tree = nested_modules(two_levels()[0], n_null=19)
     lines = str(tree).splitlines()
-    assert lines[0].startswith("24 units") and lines[1].startswith("  12 units")
+    assert lines[0].startswith("24 units") and lines[1].startswith("├─ 12 units")
     frame = tree.to_frame()
-    assert frame["size"].tolist() == [24, 12, 6, 6, 12, 6, 6] and len(lines) == 7
+    assert frame["units"].tolist() == [24, 12, 6, 6, 12, 6, 6] and len(lines) == 7
     ax = tree.plot()
     assert len(ax.patches) == 7
-    plt.close("all")
 
 
 def test_too_few_random_matrices_to_reach_alpha_are_refused():

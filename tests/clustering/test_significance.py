@@ -30,7 +30,7 @@ def test_blocks_are_significant_and_noise_is_not(shuffle):
     blocks = noise(24) + (labels[:, None] == labels)
     found = significance(blocks, shuffle=shuffle, n_null=39)
     assert found.p_value == pytest.approx(1 / 40) and found.z > 3
-    assert found.q == find_modules(blocks).q
+    assert found.observed == find_modules(blocks).q
     assert significance(noise(24), shuffle="weights", n_null=39).p_value > 0.025
 
 
@@ -43,7 +43,9 @@ def test_units_without_similarity_are_not_shuffled_in():
     S = noise(12)
     S[3] = S[:, 3] = 0
     kept = np.delete(np.delete(S, 3, 0), 3, 1)
-    np.testing.assert_allclose(significance(S, n_null=5).null, significance(kept, n_null=5).null)
+    np.testing.assert_allclose(
+        significance(S, n_null=5).values, significance(kept, n_null=5).values
+    )
 
 
 def test_bad_options_are_refused():

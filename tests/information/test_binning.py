@@ -184,6 +184,6 @@ def test_a_group_with_few_distinct_rows_gets_a_code_for_each():
     assert book.out_of_range(values + 5) == 1.0
 
 
-def test_unique_codes_tell_apart_what_differs_in_five_decimals():
+def test_unique_codes_tell_apart_what_differs_by_more_than_rounding():
     values = np.array([[0.0, 1.0], [-0.0, 1.0], [1e-4, 1.0], [1e-9, 1.0]])
     assert unique_codes(values).ravel().tolist() == [0, 0, 1, 0]

@@ -262,3 +262,41 @@ def test_positions_of_one_context_are_one_sample_for_the_standard_error(maps):
     one = ifl.flow(single, **ask, correction="none")
     assert six.bits == pytest.approx(one.bits, abs=1e-9)
     assert six.se == pytest.approx(one.se, rel=1e-6)
+
+
+def test_a_code_that_is_full_is_flagged_with_what_to_do():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 6))
+    rec = ifl.record(net, ["0", "1"], torch.randn(300, 4))
+    full = ifl.flow(rec, "0", "1", bins=4, donors=100, contexts=50)
+    assert "saturated code" in full.flags
+    assert "raise bins=" in repr(full)
+    two = torch.tensor([[0.0], [1.0]])  # all there is to tell, in as many codes
+    copy = ifl.record(nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)), ["0", "1"], two)
+    exact = ifl.flow(copy, "0", "1", donors="all", contexts="all", correction="none")
+    assert exact.bits == 1.0
+    assert "saturated code" not in exact.flags
+
+
+def test_a_target_that_nothing_reaches_is_flagged():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    rec = ifl.record(net, ["0", "2"], torch.randn(100, 4))
+    beside = ifl.flow(rec, {"0": [0, 1]}, {"0": [2, 3]}, donors=20, contexts=20)
+    assert not beside.reachable
+    assert "out of reach" in repr(beside)
+    assert not ifl.flow(rec, "2", "0", donors=20, contexts=20).reachable
+    assert ifl.flow(rec, "0", "2", donors=20, contexts=20).reachable
+    alone = ifl.exchange(ifl.record(net, ["0"], torch.randn(100, 4)), [0, 0, 0, 1, 1, 1])
+    assert not alone.reachable
+    assert "no module reaches another" in repr(alone)
+
+
+def test_positions_of_source_and_target_need_not_be_as_many():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv1d(1, 3, 2), nn.Conv1d(3, 2, 2))
+    rec = ifl.record(net, ["0", "1"], torch.randn(40, 1, 8))
+    found = ifl.flow(rec, {"0": [0]}, {"1": [0]}, pool="positions", donors=20, contexts=20)
+    assert found.estimator == "donors x contexts"
+    assert found.bits_given_context > 0
+    assert np.isnan(found.observational_bits)

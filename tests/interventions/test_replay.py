@@ -12,6 +12,7 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.interventions import resample
+from infoflow.interventions.prepare import Replays
 from infoflow.interventions.swap import Contributions
 from tests.nets import Cells, DictOutput, Encoder, Residual, Twice, mlp, normal, seeded
 from tests.oracles_intervene import raw_hook_resample
@@ -169,7 +170,7 @@ def test_no_second_copy_of_what_is_recorded_is_made_and_nothing_else_is_kept(cas
             ["head"] if case != "mlp" else ["6"],
         )
     )
-    (replay,) = rec.cache["first"].values()
+    (replay,) = rec.kept(Replays).firsts.values()
     kept = [
         leaf.values
         for answer in replay.answers.values()

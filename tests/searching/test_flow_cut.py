@@ -54,7 +54,7 @@ def test_annealing_the_cut_finds_its_least_value(weighting, k):
 
 
 def test_what_is_kept_stays_true_over_many_moves():
-    from infoflow._kernels.flow_cut import move, summed
+    from infoflow.searching._kernel import move, summed
 
     graph, labels = FlowCut(traffic(), "ncut")._among(np.arange(12)), np.arange(12) % 3
     kept = summed(graph, labels, 3)

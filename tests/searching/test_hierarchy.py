@@ -9,14 +9,8 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
-from infoflow.measured import SCORE
-from infoflow.searching.null import (
-    NullDistribution,
-    shuffled_units,
-    untrained,
-    untrained_networks,
-)
-from infoflow.searching.racing import race
+from infoflow.measured import SCORE, Null
+from infoflow.searching.null import shuffled_units
 from infoflow.searching.tree import hierarchy
 
 
@@ -45,18 +39,18 @@ def tree():
 
 def test_the_tree_finds_the_outer_modules_and_the_inner_ones(tree):
     _, track = nested()
-    assert tree.partition(32, level=1) == ifl.Partition(track // 2)
-    assert tree.partition(32, level=2) == ifl.Partition(track)
+    assert tree.level(1) == ifl.Partition(track // 2)
+    assert tree.level(2) == ifl.Partition(track)
 
 
 def test_the_tree_prints_and_plots_and_tabulates_every_module(tree):
     text = repr(tree)
-    assert text.splitlines()[0].startswith("32 units: score")
+    assert text.splitlines()[0].startswith("32 units: log2 score")
     assert text.count("├─") == text.count("└─") >= 3
     frame = tree.to_frame()
     assert len(frame) == len(text.splitlines())
     assert frame["units"].iloc[0] == 32
-    assert sum(leaf.units.size for leaf in tree.leaves) == 32
+    assert tree.leaves.sizes.sum() == 32
     assert len(tree.plot().patches) == len(frame)
 
 
@@ -95,58 +89,16 @@ def test_planted_modules_beat_every_shuffle_and_random_ones_do_not():
 
 def test_p_value_counts_the_observed_one_in():
     null = np.array([1.0, 2.0, 3.0])
-    assert NullDistribution(0.5, null, True, "x").p_value == 1 / 4
-    assert NullDistribution(2.0, null, True, "x").p_value == 3 / 4
-    assert NullDistribution(2.5, null, False, "x").p_value == 2 / 4
-
-
-def test_a_modular_network_scores_above_untrained_ones():
-    rec, _ = nested()
-    score = ifl.search(rec, **SMALL).score.log_ratio
-    null = untrained_networks(rec, score, n=3, **SMALL)
-    assert len(null.null) == 3
-    assert (null.null < score).all()
-    assert null.p_value == 1 / 4
-
-
-def test_untrained_copies_have_new_weights_and_leave_the_network_and_the_generator_alone():
-    net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
-    before, state = net[0].weight.clone(), torch.get_rng_state()
-    first, second = untrained(net, 0), untrained(net, 0)
-    assert torch.equal(net[0].weight, before)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(first[0].weight, second[0].weight)
-    assert not torch.equal(first[0].weight, before)
-
-
-def test_a_layer_that_cannot_be_reset_is_named():
-    class Own(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.w = nn.Parameter(torch.ones(2))
-
-    with pytest.raises(ValueError, match="layer '1' \\(Own\\)"):
-        untrained(nn.Sequential(nn.Linear(2, 2), Own()), 0)
-
-
-def test_the_race_is_won_by_the_best_partition():
-    rec, track = nested()
-    rng = np.random.default_rng(0)
-    candidates = [rng.permutation(track // 2) for _ in range(12)] + [track // 2]
-    ranked = race(rec, candidates, rounds=((8, 8), (20, 20)))
-    assert ranked[0][0] == ifl.Partition(track // 2)
-    assert len(ranked) == 4  # a quarter of 13, rounded up
-    assert [v for _, v in ranked] == sorted(v for _, v in ranked)
+    assert Null(0.5, null, True, "x").p_value == 1 / 4
+    assert Null(2.0, null, True, "x").p_value == 3 / 4
+    assert Null(2.5, null, False, "x").p_value == 2 / 4
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda rec: hierarchy(rec, alpha=0.001), "99 shuffles"),
-        (lambda rec: race(rec, []), "at least one partition"),
-        (lambda rec: race(rec, [[0, 1] * 16], keep=0.0), "keep in"),
         (lambda rec: shuffled_units(ExchangeMeter(rec), [0, 1] * 16, n=0), "n >= 1"),
-        (lambda rec: untrained_networks(rec, 1.0, n=0), "n >= 1"),
     ],
 )
 def test_what_cannot_be_tried_is_refused(call, message):

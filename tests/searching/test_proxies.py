@@ -1,7 +1,5 @@
 """Proxies: cheap numbers beside the true exchange."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -10,14 +8,13 @@ from torch.nn.functional import cross_entropy
 
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
-from infoflow.measured import SCORE
 from infoflow.searching.interface import (
     effective_rank,
     interface,
     mean_hessian,
     unit_jacobians,
 )
-from infoflow.searching.proxy_table import ncut, proxies, proxy_table
+from infoflow.searching.proxy import ncut, proxies
 from infoflow.searching.seeds import SEEDS, seeded
 from infoflow.searching.space import Space
 from infoflow.searching.surrogate import flow_proxy
@@ -96,24 +93,6 @@ def test_the_cut_of_unit_flows_is_the_exchange_where_units_send_one_by_one(rec):
 def test_ncut_is_one_for_each_module_without_links_inside():
     links = np.array([[0, 1.0], [1.0, 0]])
     assert ncut(links, ifl.Partition([0, 1])) == 2.0
-
-
-def test_the_table_ranks_a_proxy_that_is_the_truth_first(rec):
-    meter = ExchangeMeter(rec, replace(SCORE, donors=15, contexts=15))
-    rng = np.random.default_rng(0)
-    some = [TRACKS, *(ifl.Partition(rng.permutation(TRACKS.labels)) for _ in range(12))]
-    exact = {"truth": lambda p: meter.values([p], "ncut")[0, 0]}
-    opposite = {"opposite": lambda p: -meter.values([p], "ncut")[0, 0]}
-    table = proxy_table({**opposite, **proxies(rec, meter=meter)[0], **exact}, some, meter)
-    assert table.loc["truth"].tolist() == pytest.approx([1.0, 0.0])
-    assert table.loc["opposite", "spearman"] == pytest.approx(-1.0)
-    assert table.loc["unit_flow_cut", "regret"] == 0.0
-    assert table["spearman"].is_monotonic_decreasing
-
-
-def test_too_few_partitions_to_rank_are_refused(rec):
-    with pytest.raises(ValueError, match="at least 3"):
-        proxy_table({}, [TRACKS], ExchangeMeter(rec))
 
 
 @pytest.mark.parametrize("name", SEEDS)

@@ -11,7 +11,10 @@ from torch import nn
 import infoflow as ifl
 from infoflow import plot, toys
 from infoflow.exchanges import ExchangeMeter
+from infoflow.exchanges.traffic import Traffic
 from infoflow.measured import SCORE
+from infoflow.searching import module_score
+from infoflow.searching.space import divided_units
 
 SMALL = {"samples": 5, "donors": 10, "contexts": 10}
 
@@ -202,3 +205,61 @@ def test_options_that_a_given_meter_would_ignore_are_refused(rec):
         with pytest.raises(ValueError, match="would be ignored"):
             ifl.search(rec, budget=5, samples=2, meter=meter, **wrong)
     ifl.search(rec, budget=5, samples=2, meter=meter, donors=20)
+
+
+class Experts(nn.Module):
+    """Two layers beside each other, neither downstream of the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 5), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return torch.tanh(self.a(x)) + torch.tanh(self.b(x))
+
+
+@pytest.mark.parametrize(
+    ("net", "layers"),
+    [
+        (nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), ["1"]),
+        (Experts(), ["a", "b"]),
+    ],
+)
+def test_a_search_where_no_unit_is_downstream_of_another_is_refused(net, layers):
+    rec = ifl.record(net, layers, torch.randn(60, 4))
+    with pytest.raises(ValueError, match=r"downstream of others, got none.*find_modules"):
+        ifl.search(rec, budget=10, **SMALL)
+
+
+def test_two_units_that_matter_only_together_are_no_reason_to_refuse():
+    """Plain flow of an exclusive or: none from either input, one bit from both."""
+    bits = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]).repeat(25, 1)
+    net = nn.Sequential(nn.Identity(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+    with torch.no_grad():
+        net[1].weight.copy_(torch.tensor([[1.0, 1], [1, 1]]))
+        net[1].bias.copy_(torch.tensor([0.0, -1]))
+        net[3].weight.copy_(torch.tensor([[1.0, -2]]))
+        net[3].bias.zero_()
+    rec = ifl.record(net, ["0", "3"], bits)
+    options = {"donors": "all", "contexts": "all", "given_context": False}
+    found = ifl.search(rec, method="exhaustive", samples=5, weighting="none", **options)
+    assert found.partition.n_modules == 2
+
+
+def test_the_result_of_a_search_is_taken_as_its_partition(rec, meter):
+    found = ifl.search(rec, budget=10, samples=5, meter=meter)
+    assert module_score(rec, found, samples=5, meter=meter).minimum == pytest.approx(
+        meter(found.partition, "ncut").weighted
+    )
+    assert ifl.exchange(rec, found, donors=10, contexts=10).partition == found.partition
+    assert ifl.agreement(found, found.partition) == 1.0
+    assert ifl.search(rec, budget=1, starts=[found], samples=5, meter=meter).trail.shape[1] == 3
+
+
+def test_silent_units_are_divided_only_where_too_few_others_are_left(rec):
+    flow = np.zeros((7, 7))
+    flow[0, 4] = flow[1, 5] = 1.0
+    meter = ExchangeMeter(rec, traffic=Traffic(flow, np.ones(7), flow > 0))
+    active = np.isin(np.arange(7), [0, 1, 4, 5])
+    assert np.array_equal(divided_units(meter, 4), active)
+    assert np.array_equal(divided_units(meter, 5), ~rec.units.unused)

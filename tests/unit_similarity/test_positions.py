@@ -16,8 +16,8 @@ from infoflow.unit_similarity.locality import (
     reaches,
 )
 from infoflow.unit_similarity.perturbed import run_perturbed
-from infoflow.unit_similarity.plan import make_plan
 from infoflow.unit_similarity.request import make_request
+from infoflow.unit_similarity.structure import read_structure
 from tests.unit_similarity import networks as nets
 
 BASES = frozenset({"i_sens", "o_sens", "hess"})
@@ -110,9 +110,9 @@ def test_groups_of_positions_give_what_each_by_itself_gives(name, positions):
 def test_few_groups_are_needed_where_maps_are_large():
     rec = recording(conv_net(), "2")
     with evaluating(rec.model):
-        assert make_plan(request_of(rec)).apart
         batch = run_perturbed(request_of(rec), slice(0, 2))
     assert batch.positions == 7 * 8
+    assert read_structure(batch, BASES, across=True).apart
     # inputs are shared two steps away, and so are the positions of the next kernel
     assert len(groups_by_input(batch)) == len(groups_by_curvature(batch)) == 9
 

@@ -1,0 +1,31 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file in one step: whatever happens on the way, it is either whole or as it was.
+
+    Raises:
+        OSError: It cannot be written; an earlier file at `path` is then untouched.
+    """
+    whole = content.encode("utf-8") if isinstance(content, str) else content
+    # of this process alone: two may write the same file
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(whole)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"could not write {path} ({error.strerror}); what was written before is kept: make "
+            "room and run the same command again",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)

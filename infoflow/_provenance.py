@@ -1,0 +1,33 @@
+"""What made a result: the code's commit, and versions of what decides the numbers."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers."""
+    import infoflow  # its own version, also where it runs from a checkout
+
+    found = {"python": platform.python_version(), "infoflow": infoflow.__version__}
+    for name in ("torch", "numpy", "scipy", "pandas", "scikit-learn", "clusim"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_commit(start: str | Path | None = None) -> str:
+    """The commit this code is at, `+` after it where files were changed since; "" outside git."""
+    import subprocess
+
+    here = Path(start) if start is not None else Path(__file__).parent
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""

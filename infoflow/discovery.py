@@ -1,0 +1,217 @@
+"""Which layers of a model can be recorded, and under what name: `sites`, and patterns of names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from infoflow._hooks import layer_at, plain_names
+from infoflow._inputs import Inputs, collect, device_of
+from infoflow._safety import evaluating
+from infoflow.site import Site, knows_its_units
+from infoflow.units import unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What these return holds, at each place, a function of what stood there: units stay where they are.
+_ELEMENTWISE = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU,
+    nn.Mish, nn.Softplus, nn.Softsign, nn.Tanh, nn.Tanhshrink, nn.Sigmoid, nn.LogSigmoid,
+    nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Hardshrink, nn.Softshrink, nn.Threshold,
+    nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
+)  # fmt: skip
+
+
+def sites(model: nn.Module, inputs: Inputs) -> pd.DataFrame:
+    """The candidate sites of a model: every layer that returns a tensor, and how to name it.
+
+    Two samples run through the model, in evaluation mode; it leaves as it came.
+
+    Args:
+        model: Any module called as `model(*inputs)`.
+        inputs: As for `record`.
+
+    Returns:
+        One row a layer, in the order in which they are first called: `layer`, `kind` (its class),
+        `shape` (of what it returns, the batch as "K"), `units`, `positions`, `calls` (in one
+        pass), `pass_on` (the text to put into the list of `layers` of `record`; "" where there is
+        none) and `note` (what has to be decided, or why it cannot be recorded).
+
+    Raises:
+        TypeError, ValueError: As `record` does for the inputs.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
+        >>> ifl.sites(net, torch.randn(5, 4))[["layer", "kind", "units", "pass_on"]]
+          layer    kind  units pass_on
+        0     0  Linear      3     "0"
+        1     1    ReLU      3     "1"
+    """
+    import pandas as pd
+
+    where = device_of(model, None)
+    with evaluating(model), torch.no_grad():
+        tensors, _ = collect(inputs, None)
+        with _watching(model) as calls:
+            model(*(x[:2].to(where, copy=True) for x in tensors))
+        rows = [_row(model, path, seen) for path, seen in calls.items()]
+    columns = ["layer", "kind", "shape", "units", "positions", "calls", "pass_on", "note"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+class _Calls:
+    """What a layer returned in one pass, and the unit dimension it has by its layer, if known."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self.dims: list[int | None] = []
+
+
+@contextmanager
+def _watching(model: nn.Module) -> Iterator[dict[str, _Calls]]:
+    """Hooks on every layer that follow where units lie: an elementwise layer leaves them in place.
+
+    Only the very tensor that a known layer returned counts; after a view or a sum nothing is known.
+    """
+    seen: dict[str, _Calls] = {}
+    known: dict[int, tuple[Tensor, int]] = {}  # the tensor is kept so that its id stays its own
+
+    def look(path: str, layer: nn.Module, args: tuple[Any, ...], value: Any) -> None:
+        calls = seen.setdefault(path, _Calls())
+        dim = None
+        if isinstance(value, Tensor) and value.ndim >= 2:
+            dim = _unit_dim(layer, args, value, known)
+            if dim is not None:
+                known[id(value)] = (value, dim)
+        calls.values.append(value)
+        calls.dims.append(dim)
+
+    handles = []
+    try:
+        for path, layer in plain_names(model).items():
+            if path:
+                handles.append(
+                    layer.register_forward_hook(
+                        lambda layer, args, value, path=path: look(path, layer, args, value)
+                    )
+                )
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _unit_dim(
+    layer: nn.Module, args: tuple[Any, ...], value: Tensor, known: Mapping[int, tuple[Tensor, int]]
+) -> int | None:
+    if knows_its_units(layer):
+        return Site("layer").resolved(layer, value).unit_dim
+    given = args[0] if args and isinstance(args[0], Tensor) else None
+    if given is None or given.shape != value.shape or not _is_elementwise(layer):
+        return None
+    return known[id(given)][1] if id(given) in known else None
+
+
+def _is_elementwise(layer: nn.Module) -> bool:
+    return isinstance(layer, _ELEMENTWISE) or type(layer).__module__ == "transformers.activations"
+
+
+def _row(model: nn.Module, path: str, seen: _Calls) -> tuple[Any, ...]:
+    layer, value, count = layer_at(model, path), seen.values[0], len(seen.values)
+    kind = type(layer).__name__
+    call = 0 if count > 1 else None
+    if not isinstance(value, Tensor):
+        return (path, kind, "", 0, 0, count, "", _inside(path, value))
+    if value.ndim < 2 or len(value) != 2:  # two samples were run
+        no_batch = f"its dimension 0 is not the batch: {tuple(value.shape)} for two samples"
+        return (path, kind, "", 0, 0, count, "", no_batch)
+    shape = str(("K", *value.shape[1:])).replace("'", "")
+    try:
+        site = Site(path, unit_dim=seen.dims[0], call=call).resolved(layer, value)
+    except ValueError as error:
+        return (path, kind, shape, 0, 0, count, "", str(error))
+    if not value.is_floating_point():
+        return (path, kind, shape, 0, 0, count, "", f"holds {value.dtype}, not activations")
+    first = site.units_first(value)
+    positions = first[0, 0].numel()
+    text = f'"{path}"' if call is None else f'Site("{path}", call=0)'
+    note = f"called {count} times: call= says which, or call='all'" if count > 1 else ""
+    return (path, kind, shape, first.shape[1], positions, count, text, note)
+
+
+def _inside(path: str, value: Any) -> str:
+    keys = list(value) if isinstance(value, Mapping) else range(len(value)) if _many(value) else []
+    held = [key for key in keys if isinstance(value[key], Tensor)]
+    if not held:
+        return f"returns a {type(value).__name__} without tensors"
+    choices = ", ".join(f"output={key!r}" for key in held)
+    return f"returns a {type(value).__name__}: Site({path!r}, unit_dim=..., {choices})"
+
+
+def _many(value: Any) -> bool:
+    return isinstance(value, (tuple, list))
+
+
+def named_sites(model: nn.Module, layers: str | Site | Sequence[str | Site]) -> tuple[Site, ...]:
+    """The sites that `layers` names, patterns spelt out, in the model's order within a pattern.
+
+    `*` and `?` stand for letters within one part of a dotted name: `"h.*.mlp.act"` is the
+    activation of every block.
+
+    Raises:
+        KeyError: A name or pattern that fits no layer; near misses are named.
+        ValueError: No layer, or one named twice.
+    """
+    given = [layers] if isinstance(layers, (str, Site)) else list(layers)
+    found: list[Site] = []
+    for layer in given:
+        paths = [layer.path if isinstance(layer, Site) else layer]
+        if any(letter in paths[0] for letter in "*?"):
+            paths = _matching(model, paths[0])
+        for path in paths:
+            layer_at(model, path)
+            found.append(replace(layer, path=path) if isinstance(layer, Site) else Site(path))
+    if not found:
+        raise ValueError("expected at least one layer name, got none")
+    names = [site.name for site in found]
+    if len(set(names)) != len(names):
+        raise ValueError(f"a layer is named more than once: {names}")
+    return tuple(found)
+
+
+def _matching(model: nn.Module, pattern: str) -> list[str]:
+    wanted = pattern.split(".")
+    names = [name for name in plain_names(model) if name]
+    paths = []
+    for name in names:
+        parts = name.split(".")
+        if len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted)):
+            paths.append(name)
+    if not paths:
+        raise KeyError(unknown_name("layer (no layer fits the pattern)", pattern, names))
+    return paths
+
+
+def with_known_axes(
+    model: nn.Module, given: tuple[Site, ...], few: Sequence[Tensor]
+) -> tuple[Site, ...]:
+    """`given`, with the unit dimension of activations filled in where their layer tells it."""
+    open_sites = [s for s in given if s.unit_dim is None and s.io == "output" and s.output is None]
+    if not open_sites:
+        return given
+    with _watching(model) as seen:
+        model(*(x.clone() for x in few))  # the model may work in place on what it is given
+    filled = []
+    for site in given:
+        dims = set(seen[site.path].dims) if site in open_sites and site.path in seen else {None}
+        dim = dims.pop() if len(dims) == 1 else None
+        filled.append(site if dim is None else replace(site, unit_dim=dim))
+    return tuple(filled)

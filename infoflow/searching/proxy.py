@@ -1,0 +1,100 @@
+"""Proxies: cheap numbers that may tell how little a partition's modules exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from infoflow.clustering import modularity
+from infoflow.exchanges import ExchangeMeter
+from infoflow.exchanges.weighting import Weighting
+from infoflow.partition import Partition
+from infoflow.recording import Recording
+from infoflow.searching.interface import interface, mean_hessian, unit_jacobians
+from infoflow.searching.seeds import available
+from infoflow.searching.surrogate import Proxy, flow_proxy
+from infoflow.unit_similarity import similarities as all_similarities
+
+
+def proxies(
+    rec: Recording,
+    *,
+    weighting: Weighting = "ncut",
+    meter: ExchangeMeter | None = None,
+    similarities: Mapping[str, np.ndarray] | None = None,
+) -> tuple[dict[str, Proxy], dict[str, str]]:
+    """Every proxy that the recording allows, and why the others are missing.
+
+    All are small where little should be exchanged:
+
+    | name | what it is |
+    |---|---|
+    | unit_flow_cut | unit flows between modules, weighted as the true exchange |
+    | q_<measure> | -Q of the similarity matrix |
+    | q_weights | -Q of the graph of weights between consecutive layers |
+    | weight_ncut | normalised cut of that graph (Shi and Malik 2000) |
+    | hess_interface | Σ effective rank of the Hessian's blocks between modules |
+    | jacobian_interface | Σ mean effective rank of ∂h_b/∂h_a between modules, single samples |
+
+    Args:
+        rec: A recording.
+        weighting: Of the cut of the unit flows.
+        meter: Whose unit flows to take; by default a new one's.
+        similarities: Matrices by measure, if they were computed before.
+
+    Returns:
+        Proxies by name; reasons by name.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
+        >>> rec = ifl.record(net, ["0", "2"], torch.randn(50, 4))
+        >>> found, missing = proxies(rec)
+        >>> "weight_ncut" in found, sorted(missing)
+        (True, ['hess_interface', 'q_hess', 'q_hess_norm'])
+    """
+    meter = ExchangeMeter(rec) if meter is None else meter
+    found: dict[str, Proxy] = {"unit_flow_cut": flow_proxy(meter.traffic, weighting)}
+    missing = {}
+    measures = available(rec)
+    known = all_similarities(rec, measures) if similarities is None else similarities
+    for name, matrix in known.items():
+        found[f"q_{name}"] = partial(_minus_q, matrix)
+    for name in ("i_sens", "i_sens_norm"):
+        if name not in measures:
+            missing[f"q_{name}"] = "needs inputs that can be differentiated"
+    try:
+        graph = all_similarities(rec, ["weights"])["weights"]
+        found |= {"q_weights": partial(_minus_q, graph), "weight_ncut": partial(ncut, graph)}
+    except ValueError as error:  # layers that do not follow one another, or share weights
+        missing |= {"q_weights": str(error), "weight_ncut": str(error)}
+    if "hess" in measures:
+        found["hess_interface"] = partial(interface, mean_hessian(rec))
+    else:
+        why = "needs targets and a loss: record(model, layers, X, y, loss=...)"
+        missing |= {"q_hess": why, "q_hess_norm": why, "hess_interface": why}
+    found["jacobian_interface"] = partial(interface, unit_jacobians(rec))
+    return found, missing
+
+
+def ncut(matrix: np.ndarray, partition: Partition) -> float:
+    """Σ over modules of links to other modules ÷ all links of the module (Shi and Malik 2000).
+
+    Examples:
+        >>> W = np.kron(np.eye(2), np.ones((2, 2)))
+        >>> ncut(W, Partition([0, 0, 1, 1])), ncut(W, Partition([0, 1, 0, 1]))
+        (0.0, 1.0)
+    """
+    used = ~partition.unused
+    member = np.eye(partition.n_modules)[partition.labels[used]]
+    links = member.T @ matrix[np.ix_(used, used)] @ member
+    volume = links.sum(1)
+    crossing = volume - np.diag(links)
+    return float(np.where(volume > 0, crossing / np.where(volume > 0, volume, 1.0), 1.0).sum())
+
+
+def _minus_q(matrix: np.ndarray, partition: Partition) -> float:
+    used = ~partition.unused
+    return -float(modularity(matrix * np.outer(used, used), partition))

@@ -1,0 +1,183 @@
+"""What is checked on every batch while similarities are computed.
+
+Whether samples act on each other, and whether the model still gives what was recorded, is checked
+always. A short cut is checked besides by one random quadratic form vᵀ S v a batch, against
+gradients taken through the whole network as it stands. For a random v two symmetric matrices with
+the same vᵀ S v are the same, except by a chance of measure zero; rounding leaves a tolerance, and
+to make that one of each unit, v is larger for units whose similarity with themselves is smaller.
+
+What it can miss: an error below the tolerance (1e-4 of a unit's own scale in float32, times the
+number of units); and, of positions that were differentiated together, a pair that is not the one
+looked at in this batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infoflow.unit_similarity.locality import groups_by_curvature, groups_by_input
+from infoflow.unit_similarity.per_sample_loss import per_sample_loss
+from infoflow.unit_similarity.perturbed import PerturbedBatch
+from infoflow.unit_similarity.request import Request
+from infoflow.unit_similarity.structure import Structure
+from infoflow.unit_similarity.vjp import columns_agree_with_rows
+
+_CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
+_FLOOR = 1e-4  # of the largest scale: below, a unit is looked at as if it had this one
+
+
+def check_batch(
+    batch: PerturbedBatch, recorded: Tensor, request: Request, holds: Structure, seed: int
+) -> None:
+    """Raises:
+    ValueError: The model does not give the outputs that were recorded, by each output's own scale;
+        or what it does to some samples depends on others of the batch.
+    """
+    found, recorded = batch.outputs.detach().cpu(), recorded.to("cpu")
+    close = 1e-3 if found.dtype in (torch.float32, torch.float64) else 0.1
+    same = found.shape == recorded.shape
+    if same:
+        off = (found.double() - recorded.double()).abs().amax(0)
+        scale = recorded.double().abs().amax(0)
+        # an output that cancels to nearly nothing rounds as the largest numbers on the way do
+        same = bool((off <= close * scale + 1e-6 * scale.max() + 1e-12).all())
+    if not same or _acts_across(batch, request, holds, seed):
+        raise ValueError(
+            "the model does not give the outputs that were recorded, or the samples of a batch "
+            "influence each other (as in batch normalisation in training mode): make it give one "
+            "answer per sample, the same in evaluation mode each time, and record it again"
+        )
+
+
+def _acts_across(batch: PerturbedBatch, request: Request, holds: Structure, seed: int) -> bool:
+    """Whether gradients of a random half of the samples reach the other half: they are exactly zero
+    there unless some operation mixes samples."""
+    count = len(batch.outputs)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = (torch.randperm(count, generator=generator) < (count + 1) // 2).to(
+        batch.outputs.device
+    )
+    ends = [t for t in (batch.outputs, *batch.units) if t.requires_grad]
+    if count < 2 or not ends:
+        return False
+    # a linear map behind which the gradients are taken acts on each sample by itself
+    inputs = batch.inputs if holds.entrance is None else (holds.entrance.edge,)
+    leaves: Any = (*(inputs if "i_sens" in request.bases else ()), *batch.deltas)
+    weights = [_random(end, seed) * chosen.view(-1, *(1,) * (end.ndim - 1)) for end in ends]
+    found = torch.autograd.grad(ends, leaves, weights, retain_graph=True, allow_unused=True)
+    return any(part is not None and bool((part[~chosen].abs() > 0).any()) for part in found)
+
+
+def failure(
+    batch: PerturbedBatch,
+    request: Request,
+    index: slice,
+    holds: Structure,
+    sums: dict[str, Tensor],
+) -> str | None:
+    """Why the short cuts of a batch cannot be right; None if nothing speaks against them."""
+    seed = index.start
+    if batch.chosen is not None:
+        return _not_apart(batch, request, index, seed) if holds.apart else None
+    for base, matrix in sums.items():
+        if not _is_short(base, holds):
+            continue
+        v = _direction(batch, matrix, request.across, seed)
+        found = float(v.double() @ matrix.to(v.device) @ v.double())
+        exact = i_sens_form(batch, v) if base == "i_sens" else hess_form(batch, v, request, index)
+        scale = float(v.double().abs() @ matrix.to(v.device).abs() @ v.double().abs())
+        if not abs(found - exact) <= _CLOSE.get(v.dtype, 0.1) * max(scale, abs(exact)):
+            return f"{base!r} gave {found:.6g} where differentiation gives {exact:.6g}"
+    return None
+
+
+def _is_short(base: str, holds: Structure) -> bool:
+    """Whether a measure came by a short cut; that by which `o_sens` comes is that of `hess`."""
+    if base == "i_sens":
+        return holds.entrance is not None
+    return base == "hess" and (holds.outward is not None or holds.piecewise_linear)
+
+
+def _direction(batch: PerturbedBatch, matrix: Tensor, across: bool, seed: int) -> Tensor:
+    """Random v `(n,)`, each unit's by its own scale; of one layer, a random one, where blocks
+    between layers are left out."""
+    root = matrix.diagonal().abs().sqrt()
+    scale = root.clamp_min(max(float(root.max()) * _FLOOR, 1e-30))
+    like = batch.deltas[0]
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.rand(len(matrix), generator=generator, dtype=torch.float64) + 0.5
+    v = (values.to(scale.device) / (scale / scale.mean())).to(like.device, like.dtype)
+    if across:
+        return v
+    parts = list(v.split([delta.shape[1] for delta in batch.deltas]))
+    chosen = int(torch.randint(len(parts), (1,), generator=generator))
+    return torch.cat([p if i == chosen else torch.zeros_like(p) for i, p in enumerate(parts)])
+
+
+def i_sens_form(batch: PerturbedBatch, v: Tensor) -> float:
+    """vᵀ (Σ_k J_k J_kᵀ) v = Σ_k |∂(v·h)/∂x|²."""
+    mixed = (torch.cat(batch.units, 1) * v).sum()
+    if not mixed.requires_grad:
+        return 0.0
+    found = [g.flatten() for g in _gradients(mixed, batch.inputs)]
+    return sum(float(torch.linalg.vector_norm(g, dtype=torch.float64)) ** 2 for g in found)
+
+
+def hess_form(batch: PerturbedBatch, v: Tensor, request: Request, index: slice) -> float:
+    """vᵀ (Σ_k ∂²L_k/∂δ∂δ) v, the second derivative along v."""
+    if not batch.outputs.requires_grad:
+        return 0.0
+    total = per_sample_loss(request.loss, batch.outputs, request.labels(index)).sum()
+    slope = torch.cat(batch.slopes(total), 1)
+    if not slope.requires_grad:
+        return 0.0
+    turned = torch.cat(_gradients((slope * v).sum(), batch.deltas), 1)
+    return float((turned * v).double().sum())
+
+
+def _not_apart(batch: PerturbedBatch, request: Request, index: slice, seed: int) -> str | None:
+    """Of a random pair of positions that are differentiated together: whether they meet."""
+    if "i_sens" in request.bases:
+        for h in batch.wholes:
+            pair = _pair(groups_by_input(batch), seed)
+            if pair is None or not h.requires_grad:
+                continue
+            places = batch.places[pair].to(h.device)
+            found = [_gradients(h[:, :, place].sum(), batch.inputs) for place in places]
+            if any(bool(((a != 0) & (b != 0)).any()) for a, b in zip(*found, strict=True)):
+                return f"positions {places.tolist()} share an input"
+    pair = None if "hess" not in request.bases else _pair(groups_by_curvature(batch) or [], seed)
+    if pair is None or not columns_agree_with_rows(batch.outputs, batch.deltas):
+        return None
+    (slope,) = batch.slopes((batch.outputs * _random(batch.outputs, seed)).sum())
+    here, there = (slope.unflatten(1, (-1, batch.positions))[..., place] for place in pair)
+    if not here.requires_grad:
+        return None
+    (turned,) = _gradients(here.sum(), batch.deltas)
+    if bool(turned.unflatten(1, (-1, batch.positions))[..., pair[1]].any()):
+        return f"positions {batch.places[pair].tolist()} act on a common place that is curved"
+    return None if there.shape == here.shape else "positions of different sizes"
+
+
+def _pair(groups: list[Tensor], seed: int) -> Tensor | None:
+    large = [group for group in groups if len(group) > 1]
+    if not large:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    group = large[int(torch.randint(len(large), (1,), generator=generator))]
+    return group[torch.randperm(len(group), generator=generator)[:2]]
+
+
+def _random(like: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.rand(like.shape[1:], generator=generator, dtype=torch.float64)
+    return (values + 0.5).to(like.device, like.dtype).expand_as(like)
+
+
+def _gradients(value: Tensor, leaves: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(
+        value, leaves, retain_graph=True, allow_unused=True, materialize_grads=True
+    )

@@ -1,0 +1,98 @@
+"""`sites` names what can be recorded; patterns and known axes spare people the spelling."""
+
+import pytest
+import torch
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+import infoflow as ifl
+
+WORDS = torch.randint(0, 50, (6, 5), generator=torch.Generator().manual_seed(0))
+
+
+def _gpt2() -> nn.Module:
+    torch.manual_seed(0)
+    return GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=8, n_embd=16, n_layer=2, n_head=2))
+
+
+def _llama() -> nn.Module:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+            num_attention_heads=2, max_position_embeddings=8,
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [_gpt2, _llama])
+def test_everything_that_sites_says_to_pass_on_can_be_recorded_with_the_units_it_says(make):
+    model = make()
+    table = ifl.sites(model, WORDS)
+    usable = table[table["pass_on"] != ""]
+    assert len(usable) > 10
+    layers = [eval(text, {"Site": ifl.Site}) for text in usable["pass_on"]]
+    rec = ifl.record(model, layers, WORDS)
+    assert rec.units.sizes == tuple(usable["units"])
+    assert [rec[name][0, 0].numel() for name in rec.units.layers] == usable["positions"].tolist()
+
+
+def test_the_activations_of_gpt2_and_llama_need_no_unit_dimension():
+    rec = ifl.record(_gpt2(), "transformer.h.*.mlp.act", WORDS)
+    assert rec.units.layers == ("transformer.h.0.mlp.act", "transformer.h.1.mlp.act")
+    assert rec["transformer.h.0.mlp.act"].shape == (6, 64, 5)
+    rec = ifl.record(_llama(), "model.layers.*.mlp.act_fn", WORDS)
+    assert rec["model.layers.1.mlp.act_fn"].shape == (6, 24, 5)
+
+
+def test_heads_are_read_at_the_input_of_gpt2s_projection():
+    site = ifl.Site("transformer.h.0.attn.c_proj", io="input", heads=2)
+    assert ifl.record(_gpt2(), [site], WORDS)[site.name].shape == (6, 2, 8 * 5)
+
+
+class Transposed(nn.Module):
+    """A square map between a linear layer and its activation: the units change their axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.act = nn.Linear(3, 4), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.fc(x).transpose(1, 2))
+
+
+def test_an_axis_is_not_guessed_after_a_step_that_may_move_it():
+    with pytest.raises(ValueError, match="which dimension holds the units"):
+        ifl.record(Transposed(), ["act"], torch.randn(5, 4, 3))
+    table = ifl.sites(Transposed(), torch.randn(5, 4, 3)).set_index("layer")
+    assert table.loc["act", "pass_on"] == "" and "unit_dim" in table.loc["act", "note"]
+    assert table.loc["fc", "units"] == 4
+
+
+def test_in_place_and_repeated_layers_are_named_as_they_must_be_recorded():
+    shared = nn.ReLU(inplace=True)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), shared, nn.Conv2d(4, 4, 3), shared)
+    table = ifl.sites(net, torch.randn(3, 1, 8, 8)).set_index("layer")
+    assert table.loc["1", "pass_on"] == 'Site("1", call=0)'
+    assert (table.loc["1", "units"], table.loc["1", "calls"]) == (4, 2)
+
+
+def test_a_tuple_is_said_with_its_choices():
+    table = ifl.sites(nn.Sequential(nn.LSTM(3, 2)), torch.randn(4, 5, 3)).set_index("layer")
+    assert "output=0" in table.loc["0", "note"]
+
+
+def test_a_pattern_stays_within_one_part_of_a_name_and_must_fit_something():
+    net = nn.Sequential(nn.Sequential(nn.Linear(3, 3), nn.ReLU()), nn.Linear(3, 2))
+    x = torch.randn(4, 3)
+    assert ifl.record(net, "*", x).units.layers == ("0", "1")
+    assert ifl.record(net, ["0.?", "1"], x).units.layers == ("0.0", "0.1", "1")
+    with pytest.raises(KeyError, match="no layer fits"):
+        ifl.record(net, "h.*", x)
+
+
+def test_the_model_leaves_as_it_came():
+    model = _gpt2().train()
+    hooks = [len(m._forward_hooks) for m in model.modules()]
+    ifl.sites(model, WORDS)
+    assert model.training and [len(m._forward_hooks) for m in model.modules()] == hooks
