@@ -47,16 +47,6 @@ def test_demo_leaves_a_run_folder(tmp_path, capsys):
     assert "test accuracy" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
-def test_what_the_report_needs_is_asked_for_before_the_run(missing, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, missing, None)
-    out = tmp_path / "demo"
-    assert main(["demo", "--out", str(out), "--max-rows", "120", *EFFORT]) == 1
-    said = capsys.readouterr()
-    assert said.err.startswith(f"infoflow: plots need {missing}: pip install")
-    assert "training" not in said.out and not out.exists()
-
-
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
@@ -109,6 +99,16 @@ def test_a_folder_with_another_program_s_config_is_not_an_earlier_run(tmp_path):
     (tmp_path / "config.json").write_text('{"editor": "vim"}')
     with pytest.raises(FileExistsError, match="other files"):
         prepare_folder(tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
+def test_what_the_report_needs_is_asked_for_before_the_run(missing, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, missing, None)
+    out = tmp_path / "demo"
+    assert main(["demo", "--out", str(out), "--max-rows", "120", *EFFORT]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"infoflow: plots need {missing}: pip install")
+    assert "training" not in said.out and not out.exists()
 
 
 def test_analyze_takes_a_factory_and_layers(factory, tmp_path, capsys):
