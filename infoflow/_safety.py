@@ -198,4 +198,4 @@ def _edits(tensor: Tensor) -> int:
 def _checksum(tensor: Tensor) -> int:
     flat = tensor.detach().reshape(-1)
     some = flat[:: max(1, -(-len(flat) // (1 << 16)))].contiguous().cpu()
-    return zlib.crc32(some.view(torch.uint8).numpy()) if len(some) else 0
+    return zlib.crc32(some.view(torch.uint8).numpy().tobytes()) if len(some) else 0
