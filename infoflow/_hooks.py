@@ -121,9 +121,9 @@ def _register(
         return function(value, number) if only is None or only == number else None
 
     if site.io == "output":
-        return layer.register_forward_hook(lambda _layer, _args, output: see(output))
+        return layer.register_forward_hook(_Ours(lambda _layer, _args, output: see(output)))
     return layer.register_forward_pre_hook(
-        lambda _layer, args, kwargs: see((args, kwargs)), with_kwargs=True
+        _Ours(lambda _layer, args, kwargs: see((args, kwargs))), with_kwargs=True
     )
 
 
@@ -153,22 +153,43 @@ def _without_number(function: SiteFunction) -> CallFunction:
 def checked_passes(
     model: nn.Module,
     functions: Iterable[tuple[Site, CallFunction]],
+    before: Callable[[], None],
     after: Callable[[], None],
 ) -> Iterator[None]:
-    """`call_hooks` for passes that the user starts: each complete pass is checked as it ends, and
-    `after` called."""
+    """`call_hooks` for passes that the user starts: before each `before` is called; each complete
+    pass is checked as it ends, and `after` called."""
     with call_hooks(model, functions) as check:
+
+        def begin(*_: Any) -> None:
+            check.restart()
+            before()
 
         def finish(*_: Any) -> None:
             check()
             after()
 
         handles = [
-            model.register_forward_pre_hook(lambda *_: check.restart()),
-            model.register_forward_hook(finish),
+            model.register_forward_pre_hook(_Ours(begin)),
+            model.register_forward_hook(_Ours(finish)),
         ]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+
+class _Ours:
+    """A hook that does nothing in a copy of its module: nobody could take it off there."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self.function(*args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Ours, (_nothing,)
+
+
+def _nothing(*_: Any) -> None: ...

@@ -6,13 +6,16 @@ Nothing is held between passes, so a generator closed half-way has nothing to re
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +23,7 @@ from torch import Tensor, nn
 # all threads, and two threads that save and restore them in turn would restore the wrong ones.
 _one_pass = threading.RLock()
 _held: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()  # (thread, depth)
+_self_writing: WeakSet[nn.Module] = WeakSet()
 _eager_depth = 0
 _eager_stance: Any = None
 
@@ -27,22 +31,30 @@ _eager_stance: Any = None
 class Snapshot:
     """Modes, buffers, registrations and attributes of every submodule, to be put back.
 
-    Attributes are compared by identity: a list that the model appends to stays appended.
+    Attributes are compared by identity: a list that the model appends to stays appended. Tensors
+    are compared by content, since a write through `.data` leaves no other trace; parameters only
+    of a model that was seen to write its own.
+
+    Args:
+        model: The model.
+        parameters: Look whether it writes its own parameters.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, parameters: bool = False) -> None:
         self.modules = list(model.modules())
         self.gpus = sorted({p.device.index or 0 for p in model.parameters() if p.is_cuda})
-        self._buffers = [
-            (buffer, buffer._version, buffer.detach().clone())
-            for buffer in {id(b): b for b in model.buffers()}.values()
-        ]
+        self._model = model
+        kept = [*model.buffers()]
+        kept += model.parameters() if parameters or writes_itself(model) else []
+        self._tensors = [(tensor, tensor.detach().clone()) for tensor in kept]
 
     def take(self) -> None:
         """Look at the attributes as they are now."""
+        self._modes = [(m, m.training) for m in self.modules]
         self._attributes = [
             (m, dict(vars(m)), dict(m._buffers), dict(m._parameters), dict(m._modules))
             for m in self.modules
+            if not isinstance(m, torch.jit.ScriptModule)  # has its tensors and mode in C++
         ]
 
     def restore(self) -> None:
@@ -51,11 +63,20 @@ class Snapshot:
             _restore(vars(module), attributes)
             for kept, name in zip(registered, ("_buffers", "_parameters", "_modules"), strict=True):
                 _restore(vars(module)[name], kept)
+        for module, mode in self._modes:
+            if module.training != mode:
+                module.training = mode
         with torch.no_grad():
-            for number, (buffer, version, values) in enumerate(self._buffers):
-                if buffer._version != version:
-                    buffer.copy_(values)
-                    self._buffers[number] = (buffer, buffer._version, values)
+            for tensor, values in self._tensors:
+                if not torch.equal(tensor, values):
+                    if isinstance(tensor, nn.Parameter):
+                        _self_writing.add(self._model)
+                    tensor.data.copy_(values)  # no count of edits goes up: it is as it was
+
+
+def writes_itself(model: nn.Module) -> bool:
+    """The model was seen to change its own parameters in a forward pass."""
+    return model in _self_writing
 
 
 def _restore(now: dict[str, Any], before: dict[str, Any]) -> None:
@@ -83,13 +104,17 @@ def evaluating(model: nn.Module, snapshot: Snapshot | None = None) -> Iterator[N
         snapshot = Snapshot(model) if snapshot is None else snapshot
         refuse_if_held(snapshot.modules)
         snapshot.take()
+        generators = random.getstate(), np.random.get_state()  # noqa: NPY002
         try:
             with torch.random.fork_rng(devices=snapshot.gpus), eagerly():
                 for module in snapshot.modules:
-                    vars(module)["training"] = False
+                    if module.training:
+                        module.training = False
                 yield
         finally:
             snapshot.restore()
+            random.setstate(generators[0])
+            np.random.set_state(generators[1])  # noqa: NPY002
 
 
 @contextmanager
@@ -150,6 +175,27 @@ def holding(modules: Iterable[nn.Module]) -> Iterator[None]:
                     _held[module] = (thread, depth - 1)
 
 
-def tensor_versions(tensors: Iterable[Tensor]) -> tuple[tuple[int, int], ...]:
-    """Identity and edit count of each tensor, to notice changes made since."""
-    return tuple((id(t), t._version) for t in tensors)
+def fingerprint(model: nn.Module, data: Sequence[Tensor]) -> tuple[Any, ...]:
+    """What tells a model or data that were changed: layers and their plain attributes, edit counts
+    of parameters and data, and the content of parameters and buffers, of every n-th entry where
+    they have more than 2^16: writes through `.data` are not counted.
+    """
+    plain = (bool, int, float, str)
+    layers = [
+        (id(m), *((k, v) for k, v in vars(m).items() if k != "training" and type(v) in plain))
+        for m in model.modules()
+        if not isinstance(m, torch.jit.ScriptModule)
+    ]
+    counted = [*data] if writes_itself(model) else [*data, *model.parameters()]
+    contents = [_checksum(t) for t in [*model.parameters(), *model.buffers()]]
+    return layers, [(id(t), _edits(t)) for t in counted], contents
+
+
+def _edits(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _checksum(tensor: Tensor) -> int:
+    flat = tensor.detach().reshape(-1)
+    some = flat[:: max(1, -(-len(flat) // (1 << 16)))].contiguous().cpu()
+    return zlib.crc32(some.view(torch.uint8).numpy().tobytes()) if len(some) else 0

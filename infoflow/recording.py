@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from infoflow._hooks import CallFunction, call_hooks, layer_at
 from infoflow._inputs import Inputs, check_batch_size, check_data, collect, device_of
-from infoflow._safety import evaluating, tensor_versions
+from infoflow._safety import Snapshot, evaluating, fingerprint
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -40,7 +40,7 @@ class Recording:
         outputs: The model's output `(K, ...)` on the CPU.
         batch_size: Rows per forward pass.
         device: Where forward passes run.
-        versions: Edit counts of parameters and data, to notice a model changed since.
+        versions: Fingerprint of the model and the data, to notice a change since.
         cache: What later stages computed from the recording and keep with it.
     """
 
@@ -53,7 +53,7 @@ class Recording:
     outputs: Tensor
     batch_size: int
     device: torch.device
-    versions: tuple[tuple[int, int], ...] = ()
+    versions: tuple[Any, ...] = ()
     cache: dict[Any, Any] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -90,12 +90,13 @@ class Recording:
 
     def check_current(self) -> None:
         """Raises:
-        RuntimeError: The model's parameters or the data were edited since they were recorded.
+        RuntimeError: The model or the data were changed since they were recorded.
         """
-        if self.versions and self.versions != _versions(self.model, self.inputs):
+        if self.versions and self.versions != fingerprint(self.model, self.inputs):
             raise RuntimeError(
-                "the model's parameters or the inputs were changed after this recording was made, "
-                "so its activations are no longer the model's: record again"
+                "the model's parameters, buffers (such as the statistics of BatchNorm), layers or "
+                "the inputs were changed after this recording was made, so its activations are no "
+                "longer the model's: record again"
             )
 
     def batches(self) -> Iterator[slice]:
@@ -170,7 +171,7 @@ def record(
     sites = named_sites(model, layers)
     bases = _as_bases(basis, sites)
     where = device_of(model, device)
-    with evaluating(model):
+    with evaluating(model, Snapshot(model, parameters=True)):
         tensors, targets = collect(inputs, targets)
         check_data(model, tensors, targets)
         with torch.no_grad():
@@ -195,12 +196,8 @@ def record(
         outputs=outputs,
         batch_size=batch_size,
         device=where,
-        versions=_versions(model, tensors),
+        versions=fingerprint(model, tensors),
     )
-
-
-def _versions(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[tuple[int, int], ...]:
-    return tensor_versions([*model.parameters(), *inputs])
 
 
 def output_tensor(value: Any) -> Tensor:

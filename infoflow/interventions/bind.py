@@ -130,14 +130,20 @@ def donor_edit(
 
 
 def index_of(units: Any, n: int, where: str, device: torch.device) -> Tensor:
-    """`(u,)` indices of units, negative ones counted from the end.
+    """`(u,)` indices of units, negative ones counted from the end, or a mask of all.
 
     Raises:
         ValueError: Out of range, repeated, or no integers.
     """
     if units is None:
         return torch.arange(n, device=device)
+    if isinstance(units, Tensor):
+        units = units.detach().cpu().numpy()
     index = np.atleast_1d(np.array(units if isinstance(units, (int, np.ndarray)) else list(units)))
+    if index.dtype == bool:
+        if index.shape != (n,):
+            raise ValueError(f"layer {where!r} has {n} units, got a mask of shape {index.shape}")
+        index = np.flatnonzero(index)
     if index.size and not np.issubdtype(index.dtype, np.integer):
         raise ValueError(f"expected unit indices of layer {where!r}, got {index.dtype}")
     if index.size and (index.min() < -n or index.max() >= n):

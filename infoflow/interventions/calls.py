@@ -94,6 +94,8 @@ def _on_every_layer(model: nn.Module, begin: Any, finish: Any) -> Iterator[None]
     handles = []
     try:
         for layer in model.modules():
+            if isinstance(layer, torch.jit.ScriptModule):
+                continue  # takes no hooks; it runs, like what lies between layers
             handles.append(layer.register_forward_pre_hook(begin))
             handles.append(layer.register_forward_hook(finish, with_kwargs=True))
         yield

@@ -47,7 +47,8 @@ def do(
         ValueError: Units out of range, values of another shape, or no recording where one is
             needed, at the forward pass.
         RuntimeError: A pass of the model did not call a layer exactly once and the site does not
-            say which call; or another thread intervenes on the model.
+            say which call; a layer was called by itself where samples of a recording are counted;
+            or another thread intervenes on the model.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -62,7 +63,7 @@ def do(
         site = layer if isinstance(layer, Site) else Site(layer)
         functions.append((site, _Act(model, site, done, rows, recording).act))
     layers = {layer_at(model, site.path) for site, _ in functions}
-    with holding(layers), eagerly(), checked_passes(model, functions, rows.advance):
+    with holding(layers), eagerly(), checked_passes(model, functions, rows.enter, rows.advance):
         yield model
 
 
@@ -73,9 +74,19 @@ class _Cursor:
     n_samples: int | None
     start: int = 0
     stop: int = 0
+    inside: bool = False
+
+    def enter(self) -> None:
+        """A pass of the model begins."""
+        self.inside = True
 
     def batch(self, size: int, where: str) -> slice:
         """The present batch's rows."""
+        if self.n_samples is not None and not self.inside:
+            raise RuntimeError(
+                f"layer {where!r} was called outside a pass of the model: inside "
+                "do(..., recording=...) call the model itself, so that its samples can be counted"
+            )
         self.stop = self.start + size
         if self.n_samples is not None and self.stop > self.n_samples:
             raise ValueError(
@@ -87,6 +98,7 @@ class _Cursor:
     def advance(self) -> None:
         """The pass is over; after the last sample comes the first."""
         self.start = 0 if self.stop == self.n_samples else self.stop
+        self.inside = False
 
 
 @dataclass(eq=False)

@@ -58,14 +58,14 @@ class _Inputs:
 
 
 GUARDED_ROWS = 4
-_GUARD_BYTES = 4 << 20  # what layers return in the time that a full pass of a few rows takes, x 8
+_GUARD_BYTES = 32 << 20  # layers return so much in 8 times what comparing a few rows takes
 
 
 @dataclass(eq=False)
 class Guard:
     """When to compare: the first rows, then as soon as it costs little against what was run.
 
-    On a CPU every chunk of full size is; chunks that are smaller share one comparison.
+    Chunks that take longer than eight comparisons are compared each; others share one.
     """
 
     since: int | None = None

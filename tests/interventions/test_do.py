@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -133,3 +135,34 @@ def test_the_model_leaves_as_it_came_when_its_pass_fails(error):
     assert after["hooks"] == before["hooks"]
     assert after["values"] == before["values"]
     assert handle.id in net.fc._forward_hooks
+
+
+def test_a_mask_names_the_units_that_are_true():
+    net, x = mlp().eval(), normal(12, 6)
+    units = torch.tensor([True, False, True, *[False] * 5])
+    results = []
+    for named in (units, units.numpy(), units.tolist(), [0, 2]):
+        with torch.no_grad(), ifl.do(net, {"1": (named, 1.0)}):
+            results.append(net(x))
+    assert all(torch.equal(found, results[-1]) for found in results)
+    with pytest.raises(ValueError, match="mask of shape"), ifl.do(net, {"1": ([True], 1.0)}):
+        net(x)
+
+
+def test_a_layer_called_by_itself_is_refused_where_samples_of_a_recording_are_counted():
+    net, x = nn.Sequential(mlp(), nn.Linear(3, 2)).eval(), normal(12, 6)
+    rec = ifl.record(net, ["0.1"], x)
+    resampled = {"0.1": ifl.interventions.Resample([0], seed=3)}
+    with torch.no_grad(), ifl.do(net, resampled, recording=rec):
+        net(x)
+        with pytest.raises(RuntimeError, match="call the model itself"):
+            net[0](x[:4])
+
+
+def test_a_copy_made_inside_is_free_of_the_intervention():
+    net, x = mlp().eval(), normal(12, 6)
+    plain = net(x)
+    with ifl.do(net, {"1": ([0], 9.0)}):
+        copied = copy.deepcopy(net)
+        assert not torch.equal(net(x), plain)
+    torch.testing.assert_close(copied(x), plain)

@@ -1,0 +1,109 @@
+"""A model that is recorded and run comes back as it was; one that was changed since is refused."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import infoflow as ifl
+from tests.nets import normal, seeded
+
+K = 24
+
+
+class Leaky(nn.Module):
+    """Writes to everything it can reach."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.register_buffer("count", torch.zeros(1))
+
+    def forward(self, x):
+        self.a.weight.data.clamp_(-0.2, 0.2)
+        with torch.no_grad():
+            self.b.bias.clamp_(-0.1, 0.1)
+        self.count.data.add_(1.0)
+        random.random()
+        np.random.rand()  # noqa: NPY002
+        torch.rand(1)
+        return self.b(torch.tanh(self.a(x)))
+
+
+def test_what_a_forward_pass_writes_is_put_back():
+    net, x = seeded(Leaky).train(), normal(K, 4)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    legacy = np.random.get_state()[1].copy()  # noqa: NPY002
+    states = random.getstate(), legacy, torch.get_rng_state()
+
+    def unchanged() -> bool:
+        after = net.state_dict()
+        same = all(torch.equal(before[name], after[name]) for name in before)
+        same &= random.getstate() == states[0]
+        same &= bool((np.random.get_state()[1] == states[1]).all())  # noqa: NPY002
+        return bool(same and torch.equal(torch.get_rng_state(), states[2]) and net.training)
+
+    rec = ifl.record(net, ["a", "b"], x)
+    assert unchanged()
+    ifl.counterfactual(rec, {"a": [0]}, observe="b")
+    assert unchanged()
+    ifl.flow(rec, {"a": [0]}, {"b": [0]}, donors=8, contexts=8)
+    assert unchanged()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("make", [torch.jit.script, lambda m: torch.jit.trace(m, normal(2, 4))])
+def test_a_net_with_a_compiled_part_comes_back_as_it_was(make):
+    part = seeded(lambda: nn.Sequential(nn.Linear(4, 4), nn.Tanh()))
+    net = nn.Sequential(
+        nn.Linear(4, 4), make(part), nn.Dropout(0.5), nn.BatchNorm1d(4), nn.Linear(4, 2)
+    ).train()
+    modes = [m.training for m in net.modules()]
+    rec = ifl.record(net, ["0", "4"], normal(K, 4))
+    moved = [
+        ifl.counterfactual(rec, {"0": [0]}, observe="4", replay=replay) for replay in (True, False)
+    ]
+    torch.testing.assert_close(*moved)
+    assert [m.training for m in net.modules()] == modes
+    assert net[3].num_batches_tracked == 0
+
+
+def normalised() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)
+    ).eval()
+
+
+def train_on(net):
+    net.train()(normal(50, 4) * 5 + 3)
+    net.eval()
+
+
+CHANGES = {
+    "statistics of BatchNorm": train_on,
+    "a weight through .data": lambda net: net[5].weight.data.mul_(2),
+    "another tensor as .data": lambda net: setattr(net[3].weight, "data", torch.randn(6, 8)),
+    "a layer replaced": lambda net: net.__setitem__(4, nn.Tanh()),
+    "an attribute": lambda net: setattr(net[1], "eps", 1.0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_model_that_was_changed_since_is_refused(change):
+    net = seeded(normalised)
+    rec = ifl.record(net, ["2", "5"], normal(K, 4))
+    ifl.counterfactual(rec, {"2": [0, 3]}, observe="5")
+    CHANGES[change](net)
+    with pytest.raises(RuntimeError, match="record again"):
+        ifl.counterfactual(rec, {"2": [0, 3]}, observe="5")
+
+
+def test_a_model_run_by_its_user_is_not_changed_by_that():
+    net = seeded(normalised)
+    rec = ifl.record(net, ["2", "5"], normal(K, 4))
+    net.train().eval()(normal(3, 4))
+    ifl.counterfactual(rec, {"2": [0, 3]}, observe="5")
