@@ -175,20 +175,27 @@ def holding(modules: Iterable[nn.Module]) -> Iterator[None]:
                     _held[module] = (thread, depth - 1)
 
 
-def fingerprint(model: nn.Module, data: Sequence[Tensor]) -> tuple[Any, ...]:
+def fingerprint(model: nn.Module, data: Sequence[Tensor]) -> dict[tuple[Any, ...], Any]:
     """What tells a model or data that were changed: layers and their plain attributes, edit counts
     of parameters and data, and the content of parameters and buffers, of every n-th entry where
     they have more than 2^16: writes through `.data` are not counted.
     """
-    plain = (bool, int, float, str)
-    layers = [
-        (id(m), *((k, v) for k, v in vars(m).items() if k != "training" and type(v) in plain))
-        for m in model.modules()
-        if not isinstance(m, torch.jit.ScriptModule)
-    ]
+    layers = [m for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
     counted = [*data] if writes_itself(model) else [*data, *model.parameters()]
-    contents = [_checksum(t) for t in [*model.parameters(), *model.buffers()]]
-    return layers, [(id(t), _edits(t)) for t in counted], contents
+    found: dict[tuple[Any, ...], Any] = {("layers",): [id(m) for m in layers]}
+    for number, layer in enumerate(layers):
+        for name, value in vars(layer).items():
+            if name != "training" and type(value) in (bool, int, float, str):
+                found["attribute", number, name] = value
+    found |= {("edits", n): (id(t), _edits(t)) for n, t in enumerate(counted)}
+    found |= {("parameter", n): _checksum(t) for n, t in enumerate(model.parameters())}
+    found |= {("buffer", n): _checksum(t) for n, t in enumerate(model.buffers())}
+    return found
+
+
+def state(model: nn.Module) -> dict[tuple[Any, ...], Any]:
+    """The plain attributes and buffers in its fingerprint: what a pass may change by itself."""
+    return {k: v for k, v in fingerprint(model, ()).items() if k[0] in ("attribute", "buffer")}
 
 
 def _edits(tensor: Tensor) -> int:

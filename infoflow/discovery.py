@@ -97,7 +97,7 @@ def _watching(model: nn.Module) -> Iterator[dict[str, _Calls]]:
     handles = []
     try:
         for path, layer in plain_names(model).items():
-            if path:
+            if path and not isinstance(layer, torch.jit.ScriptModule):  # they take no hooks
                 handles.append(
                     layer.register_forward_hook(
                         lambda layer, args, value, path=path: look(path, layer, args, value)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from infoflow._hooks import CallFunction, call_hooks, layer_at
 from infoflow._inputs import Inputs, check_batch_size, check_data, collect, device_of
-from infoflow._safety import Snapshot, evaluating, fingerprint
+from infoflow._safety import Snapshot, evaluating, fingerprint, state
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -40,7 +40,8 @@ class Recording:
         outputs: The model's output `(K, ...)` on the CPU.
         batch_size: Rows per forward pass.
         device: Where forward passes run.
-        versions: Fingerprint of the model and the data, to notice a change since.
+        versions: Fingerprint of the model and the data, to notice a change since; without what the
+            model's own passes change in evaluation mode, such as a count of calls.
         cache: What later stages computed from the recording and keep with it.
     """
 
@@ -53,12 +54,12 @@ class Recording:
     outputs: Tensor
     batch_size: int
     device: torch.device
-    versions: tuple[Any, ...] = ()
+    versions: Mapping[tuple[Any, ...], Any] = field(default_factory=dict)
     cache: dict[Any, Any] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         # a copy has tensors and layers of its own: what is known by identity does not hold there
-        return {**vars(self), "versions": (), "cache": {}}
+        return {**vars(self), "versions": {}, "cache": {}}
 
     def __getitem__(self, layer: str) -> Tensor:
         self.units.site(layer)
@@ -92,7 +93,8 @@ class Recording:
         """Raises:
         RuntimeError: The model or the data were changed since they were recorded.
         """
-        if self.versions and self.versions != fingerprint(self.model, self.inputs):
+        now = fingerprint(self.model, self.inputs) if self.versions else {}
+        if any(key not in now or now[key] != value for key, value in self.versions.items()):
             raise RuntimeError(
                 "the model's parameters, buffers (such as the statistics of BatchNorm), layers or "
                 "the inputs were changed after this recording was made, so its activations are no "
@@ -174,10 +176,13 @@ def record(
     with evaluating(model, Snapshot(model, parameters=True)):
         tensors, targets = collect(inputs, targets)
         check_data(model, tensors, targets)
+        before = state(model)
         with torch.no_grad():
             few = tuple(x[:2].to(where, copy=True) for x in tensors)
             resolved = _dry_run(model, with_known_axes(model, sites, few), few)
             kept, outputs = _run(model, resolved, tensors, batch_size, where, progress)
+        after = state(model)
+    moving = {key for key, value in after.items() if before.get(key) != value}
     for name, values in kept.items():
         _check_finite(name, values)
     for name, kind in bases.items():
@@ -196,7 +201,7 @@ def record(
         outputs=outputs,
         batch_size=batch_size,
         device=where,
-        versions=fingerprint(model, tensors),
+        versions={k: v for k, v in fingerprint(model, tensors).items() if k not in moving},
     )
 
 

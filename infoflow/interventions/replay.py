@@ -11,7 +11,7 @@ comparing with the recording.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -63,19 +63,25 @@ _GUARD_BYTES = 32 << 20  # layers return so much in 8 times what comparing a few
 
 @dataclass(eq=False)
 class Guard:
-    """When to compare: the first rows, then as soon as it costs little against what was run.
+    """When to compare: the first rows of every kind of run, then as soon as it costs little
+    against what was run.
 
     Chunks that take longer than eight comparisons are compared each; others share one.
     """
 
-    since: int | None = None
+    since: int = 0
+    kinds: set[Hashable] = field(default_factory=set)
 
-    def due(self, nbytes: int, nbytes_per_row: int) -> bool:
-        """Layers return `nbytes` in this chunk, and `nbytes_per_row` in a full pass: compare?"""
+    def due(self, kind: Hashable, nbytes: int, nbytes_per_row: int) -> bool:
+        """Layers return `nbytes` in this chunk, and `nbytes_per_row` in a full pass: compare?
+
+        `kind` is what is intervened on and what is observed: a comparison says nothing of others.
+        """
+        self.since += nbytes
         enough = _GUARD_BYTES + 8 * GUARDED_ROWS * nbytes_per_row
-        first, self.since = self.since is None, (self.since or 0) + nbytes
-        if not first and self.since < enough:
+        if kind in self.kinds and self.since < enough:
             return False
+        self.kinds.add(kind)
         self.since = 0
         return True
 

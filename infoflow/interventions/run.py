@@ -80,7 +80,8 @@ class Run:
         try:
             seen = self._replayed(plan, rows)
             run = (rows.stop - rows.start) * self._row_bytes(plan)
-            due = plan.guard.due(run, plan.nbytes_per_row(first=0))
+            kind = (tuple(self.edits), self.observe)
+            due = plan.guard.due(kind, run, plan.nbytes_per_row(first=0))
             reason = self._compared(rows, seen) if due else None
         except Exception as error:  # where the full pass fails as well, that is what is raised
             reason = f"{type(error).__name__}: {error}"

@@ -128,10 +128,11 @@ class Answer:
 
 def _become(tensor: Tensor, rows: Gather) -> Tensor:
     """The tensor itself, with the values that a layer would have given it in place."""
-    if isinstance(tensor, Rows) and tensor._value is None:
-        tensor._source = rows
-    else:
-        (tensor.value() if isinstance(tensor, Rows) else tensor).copy_(rows.compute())
+    if not isinstance(tensor, Rows):
+        return tensor.copy_(rows.compute())
+    tensor._source = rows  # an edit that follows reads the rows from here
+    if tensor._value is not None:
+        tensor._value.copy_(rows.compute())
     return tensor
 
 
@@ -222,6 +223,9 @@ def fill_tables(
         run: Runs a batch, handing over what each call returns.
         batches: Consecutive rows that cover the data set.
         device: Where the tables are kept.
+
+    Raises:
+        ReplayError: A layer returns values for some of a batch's samples only.
     """
     count = batches[-1].stop
     full = {
@@ -238,8 +242,10 @@ def fill_tables(
             flat = tree_flatten(value)[0]
             for (call, number), table in full.items():
                 if call == key:  # copied at once: a later layer may edit it in place
-                    part = as_table(flat[number], table.dim, table.per)
-                    table.values[rows].copy_(part.values)
+                    part = as_table(flat[number], table.dim, table.per).values
+                    if part.shape != table.values[rows].shape:
+                        raise ReplayError("a layer does not return a value for every sample")
+                    table.values[rows].copy_(part)
 
         run(rows, keep)
     return full

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from experiments.common.strength_figures import against_strength
 from experiments.common.style import ORDER, Columns, Family, layout_of, save_figure
 from infoflow import study
 from infoflow.exchanges import ExchangeMeter
+from infoflow.measured import SEARCH
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.unit_similarity import MEASURES
@@ -183,7 +185,7 @@ def test_the_causal_search_finds_two_networks_side_by_side() -> None:
 def test_all_partitions_are_judged_on_the_same_fresh_draws(rec: Recording) -> None:
     options: dict[str, Any] = {"donors": 30, "contexts": 20, "seed": 4}
     (causal, cov) = measure_causal(rec, measures=["cov"], budget=30, samples=12, **options)
-    judge = ExchangeMeter(rec, **options).fresh()
+    judge = ExchangeMeter(rec, replace(SEARCH, **options)).fresh()
     for row in (causal, cov):
         measured = judge(study.decode(row["partition"]), "ncut")
         assert row["weighted"] == measured.weighted

@@ -1,0 +1,102 @@
+"""A thousand random programs: no answer of ours differs from raw hooks and autograd.
+
+A refusal (an error) is allowed where the model cannot be recorded; a wrong number never is."""
+
+import os
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import infoflow as ifl
+from infoflow.interventions import resample
+from tests.programs import WIDTH, Program, forced, similarity_references, sites_of
+
+PROGRAMS = int(os.environ.get("INFOFLOW_PROGRAMS", "1000"))
+FIRST = int(os.environ.get("INFOFLOW_FIRST_PROGRAM", "0"))
+BLOCKS = 20
+ROWS = 60
+
+
+def _recorded(seed: int) -> tuple[Program, torch.Tensor, ifl.Recording | None]:
+    program = Program(seed)
+    x = torch.from_numpy(np.random.default_rng(seed + 10**6).normal(size=(ROWS, WIDTH)))
+    try:
+        return program, x, ifl.record(program, sites_of(program), x, batch_size=ROWS)
+    except (RuntimeError, ValueError):
+        return program, x, None
+
+
+def _differs(ours: torch.Tensor, truth: torch.Tensor) -> bool:
+    return not torch.allclose(ours, truth, rtol=1e-7, atol=1e-8)
+
+
+def _wrong_interventions(seed: int) -> list[str]:
+    program, x, rec = _recorded(seed)
+    if rec is None:
+        return ["not recorded"]
+    wrong = []
+    for source in rec.units.layers[:-1]:
+        units = [0, 3, 4]
+        donors = torch.from_numpy(np.random.default_rng(seed).permutation(ROWS))
+        values = rec[source][donors][:, units]
+        others = [name for name in rec.units.layers if name != source]
+        truth = forced(program, x, source, units, values, others)
+        for other in others:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ours = _forced_by_us(rec, source, units, donors, other)
+            if _differs(ours, truth[other]):
+                rows = int((ours - truth[other]).abs().amax(1).gt(1e-8).sum())
+                wrong.append(f"{seed}: {source} -> {other} on {rows} rows ({program.said})")
+    return wrong
+
+
+def _forced_by_us(
+    rec: ifl.Recording, source: str, units: list[int], donors: torch.Tensor, other: str
+) -> torch.Tensor:
+    runs = resample(rec, {source: units}, donors.numpy(), np.arange(ROWS), [other])
+    return torch.cat([seen[other] for _, seen in runs])
+
+
+def _wrong_similarities(seed: int) -> list[str]:
+    program, x, rec = _recorded(seed)
+    if rec is None:
+        return ["not recorded"]
+    wrong = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            ours = ifl.similarities_by_layer(rec, ["o_sens", "i_sens"])
+        except (RuntimeError, ValueError):
+            return ["refused"]
+    for site in rec.units.layers:
+        try:
+            truth = similarity_references(program, x, site)
+        except RuntimeError:  # autograd itself refuses this program's in-place steps
+            continue
+        for measure, reference in truth.items():
+            got = ours[site][measure]
+            if not np.allclose(got, reference, rtol=1e-6, atol=1e-8 * max(reference.max(), 1e-3)):
+                wrong.append(f"{seed}: {measure} of {site} ({program.said})")
+    return wrong
+
+
+def _judge(found: list[str], number: int) -> None:
+    refused = [f for f in found if ":" not in f]
+    wrong = [f for f in found if ":" in f]
+    assert wrong == []
+    assert len(refused) < number / 3  # else the programs would show little
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_interventions_on_random_programs_equal_raw_hooks(block):
+    seeds = range(FIRST + block, FIRST + PROGRAMS, BLOCKS)
+    _judge([f for seed in seeds for f in _wrong_interventions(seed)], len(seeds))
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_similarities_of_random_programs_equal_autograd(block):
+    seeds = range(FIRST + block, FIRST + PROGRAMS, 4 * BLOCKS)
+    _judge([f for seed in seeds for f in _wrong_similarities(seed)], len(seeds))
