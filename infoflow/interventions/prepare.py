@@ -119,7 +119,13 @@ def _build(rec: Recording, calls: Sequence[Call], first: int) -> Replay:
     missing = {
         (key, leaf): small[key].leaves[leaf] for key, leaf in wanted if (key, leaf) not in known
     }
-    tables = known | _filled(rec, calls, missing)
+    constants = {
+        (key, n): leaf
+        for key, answer in small.items()
+        for n, leaf in enumerate(answer.leaves)
+        if isinstance(leaf, Tensor)
+    }
+    tables = known | _filled(rec, calls, missing, constants)
     answers = {
         key: Answer(
             tuple(
@@ -199,20 +205,23 @@ def _recorded_leaves(
 
 
 def _filled(
-    rec: Recording, calls: Sequence[Call], missing: Mapping[Leaf, Table]
+    rec: Recording,
+    calls: Sequence[Call],
+    missing: Mapping[Leaf, Table],
+    constants: Mapping[Leaf, Tensor],
 ) -> dict[Leaf, Table]:
-    if not missing:
+    if not missing and not constants:
         return {}
     need = sum(table.values[0].nbytes for table in missing.values()) * len(rec)
     if need > 0.5 * free_bytes(rec.device):
         raise ReplayError(f"its activations would take {need / 2**30:.1f} GiB of memory")
-    keys = {key for key, _ in missing}
+    keys = {key for key, _ in (*missing, *constants)}
     wanted = {call.key: call for call in calls if call.key in keys}
 
     def run(rows: slice, keep: Any) -> None:
         watch(rec.model, rec.rows(rows), wanted, _names(rec), keep)
 
-    return fill_tables(missing, run, list(rec.batches()), rec.device)
+    return fill_tables(missing, constants, run, list(rec.batches()), rec.device)
 
 
 def differing_sites(replay: Replay, n_samples: int = 32) -> list[str]:

@@ -212,6 +212,7 @@ def watch(
 
 def fill_tables(
     leaves: Mapping[tuple[tuple[int, int], int], Table],
+    constants: Mapping[tuple[tuple[int, int], int], Tensor],
     run: Callable[[slice, Callable[[tuple[int, int], Any], None]], None],
     batches: Sequence[slice],
     device: torch.device,
@@ -220,12 +221,14 @@ def fill_tables(
 
     Args:
         leaves: `{(call, leaf): table of a few samples}`.
+        constants: `{(call, leaf): what it was for a few samples}`, of leaves without a batch.
         run: Runs a batch, handing over what each call returns.
         batches: Consecutive rows that cover the data set.
         device: Where the tables are kept.
 
     Raises:
-        ReplayError: A layer returns values for some of a batch's samples only.
+        ReplayError: A layer returns values for some of a batch's samples only, or a constant is
+            none: a few samples of which one goes through an expert look alike.
     """
     count = batches[-1].stop
     full = {
@@ -240,6 +243,9 @@ def fill_tables(
 
         def keep(key: tuple[int, int], value: Any, rows: slice = rows) -> None:
             flat = tree_flatten(value)[0]
+            for (call, number), constant in constants.items():
+                if call == key and not torch.equal(flat[number], constant):
+                    raise ReplayError("a layer that has no batch does not always return the same")
             for (call, number), table in full.items():
                 if call == key:  # copied at once: a later layer may edit it in place
                     part = as_table(flat[number], table.dim, table.per).values
