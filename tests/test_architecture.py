@@ -1,6 +1,7 @@
 """The house rules that a machine can check."""
 
 import ast
+import graphlib
 import importlib
 import subprocess
 import sys
@@ -62,6 +63,29 @@ def test_imports_run_downward_only():
             if ours and _stage_of(imported) > _stage_of(name):
                 wrong.append(f"{path.relative_to(PACKAGE)} imports {imported}")
     assert wrong == []
+
+
+def _imported_files(path: Path, files: dict[str, Path]) -> set[str]:
+    """Files that a file imports anywhere in it, also for its types."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found & set(files)
+
+
+def test_no_two_files_import_each_other():
+    files = {
+        ".".join(("infoflow", *path.relative_to(PACKAGE).with_suffix("").parts)): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    graph = {name: _imported_files(path, files) - {name} for name, path in files.items()}
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # a cycle is an error that names it
+
+
+def test_no_file_is_longer_than_350_lines():
+    lines = {p: p.read_text(encoding="utf-8").count("\n") for p in PACKAGE.rglob("*.py")}
+    assert [str(p) for p, n in lines.items() if n > 350] == []
 
 
 def test_no_public_name_hides_a_file_or_folder_beside_it():

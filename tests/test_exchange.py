@@ -269,3 +269,10 @@ def test_partitions_that_cannot_be_measured_are_refused(rec, labels, message):
 def test_an_unknown_weighting_names_its_near_misses(rec):
     with pytest.raises(ValueError, match="conductance"):
         ifl.exchange(rec, HALVES, weighting="conductence")
+
+
+def test_modules_keep_the_labels_that_the_caller_gave_them(rec):
+    labels = [7, 7, *[3] * (len(rec.units) - 2)]
+    assert ifl.module_flow(rec, labels, donors=6, contexts=6).index.tolist() == [7, 3]
+    frame = ifl.exchange(rec, labels, donors=6, contexts=6).to_frame()
+    assert list(zip(frame["source"], frame["target"], strict=True)) == [(7, 3), (3, 7)]

@@ -112,5 +112,5 @@ def module_flow(
     draws = Draws(donors, contexts, bins, coding, pool, correction, seed)
     result = ExchangeMeter(rec, draws)(partition, "none", progress=progress)
     values = result.flow_given_context if given_context else result.flow
-    names = pd.RangeIndex(len(values), name="module")
+    names = pd.Index(result.partition.names)
     return pd.DataFrame(values, index=names.rename("source"), columns=names.rename("target"))

@@ -62,15 +62,16 @@ class Exchange:
         return self.se_given_context if self.given_context else self.se
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per ordered pair of modules: source, target, bits, se, bits_given_context."""
+        """One row per ordered pair of modules: source, target (the labels they were given), bits,
+        se, bits_given_context."""
         import pandas as pd
 
         k = len(self.flow)
         pairs = [(a, b) for a in range(k) for b in range(k) if a != b]
         return pd.DataFrame(
             {
-                "source": [a for a, _ in pairs],
-                "target": [b for _, b in pairs],
+                "source": [self.partition.names[a] for a, _ in pairs],
+                "target": [self.partition.names[b] for _, b in pairs],
                 "bits": [self.flow[p] for p in pairs],
                 "se": [self.flow_se[p] for p in pairs],
                 "bits_given_context": [self.flow_given_context[p] for p in pairs],
