@@ -90,8 +90,9 @@ def _checked(rec: Recording, calls: Sequence[Call], first: int) -> Replay | None
     try:
         replay = _build(rec, calls, first)
         wrong = differing_sites(replay)
-    except ReplayError as error:
-        replay, wrong = None, [str(error)]
+    except Exception as error:  # whatever the model does that a replay cannot: full passes can
+        said = str(error) if isinstance(error, ReplayError) else f"{type(error).__name__}: {error}"
+        replay, wrong = None, [said]
     if replay is None or wrong:
         _warn(rec, f"{', '.join(wrong)}: without any intervention")
         return None

@@ -296,3 +296,18 @@ def test_a_layer_that_is_taken_functionally_is_no_matter():
             return self.head(F.relu_(z) + z)
 
     beside_raw_hooks(seeded(Functional), (normal(60, 4),), ["a", "head"], {"a": (1, [0])}, "head")
+
+
+class Vmapped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.c(self.b(torch.func.vmap(self.a)(x)))
+
+
+def test_a_layer_under_vmap_is_run_in_full_and_said_once():
+    with pytest.warns(RuntimeWarning, match="running full passes instead") as said:
+        beside_raw_hooks(seeded(Vmapped), (normal(60, 4),), ["b", "c"], {"b": (1, [0])}, "c", n=40)
+    assert len(said) == 1

@@ -11,7 +11,7 @@ import infoflow as ifl
 from infoflow._hooks import site_hooks
 from infoflow.interventions import Zero, resample
 from tests.nets import Cells, Encoder, Twice, mlp, normal, seeded
-from tests.test_record import ifl_net
+from tests.test_recording import ifl_net
 
 K = 24
 
