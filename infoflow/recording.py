@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from infoflow._hooks import CallFunction, call_hooks, layer_at
-from infoflow._inputs import Inputs, check_batch_size, check_data, collect, device_of
+from infoflow._inputs import Inputs, call_model, check_batch_size, check_data, collect, device_of
+from infoflow._outputs import output_tensor
 from infoflow._safety import Snapshot, evaluating, fingerprint, state
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
@@ -35,6 +37,7 @@ class Recording:
         units: The recorded units as one flat list.
         activations: Per site name, `(K, units)` or `(K, units, positions)`, on the CPU.
         inputs: The model's arguments, each `(K, ...)`, on the CPU.
+        keywords: The name under which each of them is passed; None: by its place.
         targets: `(K, ...)` or None.
         loss: `loss(outputs, targets)`, as given to `record`, or None.
         outputs: The model's output `(K, ...)` on the CPU.
@@ -49,6 +52,7 @@ class Recording:
     units: UnitSpace
     activations: Mapping[str, Tensor]
     inputs: tuple[Tensor, ...]
+    keywords: tuple[str | None, ...]
     targets: Tensor | None
     loss: Loss | None
     outputs: Tensor
@@ -85,6 +89,10 @@ class Recording:
         view = isinstance(index, slice)
         return tuple(x[index].to(self.device, copy=view) for x in self.inputs)
 
+    def call(self, args: Sequence[Any]) -> Any:
+        """What the model returns for arguments in the order of `inputs`, such as `rows` gives."""
+        return call_model(self.model, args, self.keywords)
+
     def kept(self, kind: type[Kept]) -> Kept:
         """What a later stage keeps with this recording: one object of each kind, made empty."""
         return self.cache.setdefault(kind, kind())
@@ -103,8 +111,7 @@ class Recording:
 
     def batches(self) -> Iterator[slice]:
         """Consecutive row ranges that cover the data set."""
-        for start in range(0, len(self), self.batch_size):
-            yield slice(start, min(start + self.batch_size, len(self)))
+        yield from _batches(len(self), self.batch_size)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a sample, one column a unit (`layer.index`); positions averaged."""
@@ -122,7 +129,7 @@ def record(
     model: nn.Module,
     layers: str | Site | Sequence[str | Site],
     inputs: Inputs,
-    targets: Tensor | None = None,
+    targets: Any = None,
     *,
     loss: Loss | None = None,
     batch_size: int = 512,
@@ -135,15 +142,19 @@ def record(
     The model leaves as it came: mode, gradients, hooks and random state, also after an exception.
 
     Args:
-        model: Any module called as `model(*inputs)`. Layers after dropout are seen as in
+        model: Any module. Layers after dropout are seen as in
             evaluation: dropout does nothing.
         layers: Dotted names, patterns of them (`"transformer.h.*.mlp.act"`) or `Site` objects;
             `infoflow.sites(model, inputs)` lists what there is. The units of a layer are its
             output features or channels; further dimensions (pixels, tokens) are positions.
-        inputs: A tensor `(K, ...)`, a tuple of them for several arguments, or a `DataLoader`. A
-            loader's batches are tensors, or tuples whose last entry is the targets (unless
-            `targets` is given).
-        targets: `(K, ...)`, needed for the loss Hessian.
+        inputs: A tensor, array or nested list `(K, ...)`; a tuple of these for several arguments;
+            a mapping (also a Hugging Face `BatchEncoding`), passed by keyword, its entries that
+            are None left out; a tuple that ends in such a mapping; or a `DataLoader` (or another
+            iterable) of any of them. Floats that are no tensor yet get the model's type.
+        targets: `(K, ...)`, needed for the loss Hessian. Unless they are given, the last entry of
+            a loader's tuples is the targets, and so is an entry `labels`, `label`, `targets` or
+            `target` of a mapping, which the model then does not get (except where its `forward`
+            cannot do without): a Hugging Face model would compute a loss of its own.
         loss: `loss(outputs, targets)`, for example `torch.nn.functional.cross_entropy`.
         batch_size: Rows per forward pass. Results do not depend on it.
         device: Where to run; by default where the model's parameters are.
@@ -158,6 +169,7 @@ def record(
 
     Raises:
         KeyError: Unknown layer (near misses are named).
+        TypeError: Inputs that cannot be made into tensors, or that the model does not take.
         RuntimeError: A layer is never reached, or called several times.
         ValueError: Fewer than two samples, lengths that differ, integer inputs to a model without
             an embedding, NaN or infinite activations, a unit dimension that cannot be known.
@@ -174,13 +186,21 @@ def record(
     bases = _as_bases(basis, sites)
     where = device_of(model, device)
     with evaluating(model, Snapshot(model, parameters=True)):
-        tensors, targets = collect(inputs, targets)
-        check_data(model, tensors, targets)
+        given = collect(model, inputs, targets)
+        check_data(model, given)
+
+        def run(rows: slice) -> Any:
+            # copies, since a model may work in place on what it is given
+            args = [x[rows].to(where, copy=True) for x in given.tensors]
+            return call_model(model, args, given.keywords)
+
         before = state(model)
         with torch.no_grad():
-            few = tuple(x[:2].to(where, copy=True) for x in tensors)
+            few = partial(run, slice(0, 2))
             resolved = _dry_run(model, with_known_axes(model, sites, few), few)
-            kept, outputs = _run(model, resolved, tensors, batch_size, where, progress)
+            kept, outputs = _run(
+                model, resolved, run, _batches(len(given.tensors[0]), batch_size), progress
+            )
         after = state(model)
     moving = {key for key, value in after.items() if before.get(key) != value}
     for name, values in kept.items():
@@ -195,32 +215,19 @@ def record(
         model=model,
         units=UnitSpace(resolved, sizes, np.concatenate(unused)),
         activations=kept,
-        inputs=tensors,
-        targets=targets,
+        inputs=given.tensors,
+        keywords=given.keywords,
+        targets=given.targets,
         loss=loss,
         outputs=outputs,
         batch_size=batch_size,
         device=where,
-        versions={k: v for k, v in fingerprint(model, tensors).items() if k not in moving},
+        versions={k: v for k, v in fingerprint(model, given.tensors).items() if k not in moving},
     )
 
 
-def output_tensor(value: Any) -> Tensor:
-    """The tensor in a model's output: itself, its `logits`, or the first of a tuple."""
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, Mapping):
-        if "logits" in value:
-            return value["logits"]
-        tensors = [v for v in value.values() if isinstance(v, Tensor)]
-        if len(tensors) == 1:
-            return tensors[0]
-    if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
-        return value[0]
-    raise TypeError(
-        f"the model returned a {type(value).__name__} in which no single output tensor can be "
-        "named; wrap it so that it returns a tensor, or a mapping with 'logits'"
-    )
+def _batches(count: int, size: int) -> list[slice]:
+    return [slice(k, min(k + size, count)) for k in range(0, count, size)]
 
 
 def _as_bases(
@@ -237,9 +244,7 @@ def _as_bases(
     return basis
 
 
-def _dry_run(
-    model: nn.Module, sites: tuple[Site, ...], few: tuple[Tensor, ...]
-) -> tuple[Site, ...]:
+def _dry_run(model: nn.Module, sites: tuple[Site, ...], run: Callable[[], Any]) -> tuple[Site, ...]:
     """Two samples through the model, to learn each site's shape."""
     found: dict[Site, Site] = {}
 
@@ -252,7 +257,7 @@ def _dry_run(
         return site, look
 
     with call_hooks(model, [look_at(site) for site in sites]) as check:
-        model(*few)
+        run()
         check()
     return tuple(found[site] for site in sites)
 
@@ -260,9 +265,8 @@ def _dry_run(
 def _run(
     model: nn.Module,
     sites: tuple[Site, ...],
-    tensors: tuple[Tensor, ...],
-    batch_size: int,
-    device: torch.device,
+    run: Callable[[slice], Any],
+    batches: Sequence[slice],
     progress: bool,
 ) -> tuple[dict[str, Tensor], Tensor]:
     kept: dict[str, list[Tensor]] = {site.name: [] for site in sites}
@@ -273,16 +277,15 @@ def _run(
         def see(value: Any, _call: int) -> None:
             # cloned at once: a later in-place operation would change the tensor behind our back
             seen = site.read(value).detach().cpu().clone()
-            _check_rows(site, len(seen), min(batch_size, len(tensors[0]) - start))
+            _check_rows(site, len(seen), rows.stop - rows.start)
             calls.setdefault(site.name, []).append(seen)
 
         return site, see
 
-    start = 0
-    starts = show_progress(range(0, len(tensors[0]), batch_size), progress, "record")
+    rows = batches[0]
     with call_hooks(model, [keep(site) for site in sites]) as check:
-        for start in starts:
-            value = model(*(x[start : start + batch_size].to(device, copy=True) for x in tensors))
+        for rows in show_progress(batches, progress, "record"):
+            value = run(rows)
             check()
             outputs.append(output_tensor(value).detach().cpu().clone())
             for site in sites:

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from infoflow._outputs import output_tensor
 from infoflow._safety import evaluating
 from infoflow.interventions.budget import free_bytes
 from infoflow.interventions.calls import Call, finished_calls, moments, trace_calls
 from infoflow.interventions.replay import Key, Replay, ReplayError
 from infoflow.interventions.rows import materialised
 from infoflow.interventions.tables import Answer, Table, fill_tables, small_answer, watch
-from infoflow.recording import Recording, joined_calls, output_tensor
+from infoflow.recording import Recording, joined_calls
 from infoflow.site import Site
 
 Leaf = tuple[Key, int]
@@ -74,7 +75,8 @@ def _first_of(rec: Recording, kept: Replays, sites: Sequence[Site], hooks: Any) 
     """The replay from the first of `sites` on; shared by all that begin there."""
     if hooks not in kept.calls:
         try:
-            kept.calls[hooks] = trace_calls(rec.model, rec.rows(torch.tensor([0, 1, 0])))
+            few = rec.rows(torch.tensor([0, 1, 0]))
+            kept.calls[hooks] = trace_calls(rec.model, few, rec.call)
         except Exception as error:
             raise ReplayError(f"its calls cannot be traced: {error}") from error
     calls = kept.calls[hooks]
@@ -169,7 +171,7 @@ def _returned(rec: Recording, rows: Tensor, calls: Mapping[Key, Call]) -> dict[K
     def keep(key: Key, value: Any) -> None:
         seen[key] = tree_map_only(Tensor, lambda t: t.detach().clone(), value)
 
-    watch(rec.model, rec.rows(rows), calls, _names(rec), keep)
+    watch(rec.model, lambda: rec.call(rec.rows(rows)), calls, _names(rec), keep)
     if len(seen) < len(calls):
         raise ReplayError("the model calls other layers for other samples")
     return seen
@@ -220,7 +222,7 @@ def _filled(
     wanted = {call.key: call for call in calls if call.key in keys}
 
     def run(rows: slice, keep: Any) -> None:
-        watch(rec.model, rec.rows(rows), wanted, _names(rec), keep)
+        watch(rec.model, lambda: rec.call(rec.rows(rows)), wanted, _names(rec), keep)
 
     return fill_tables(missing, constants, run, list(rec.batches()), rec.device)
 
