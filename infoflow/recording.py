@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoflow._hooks import CallFunction, call_hooks, layer_at
 from infoflow._inputs import Inputs, call_model, check_batch_size, check_data, collect, device_of
-from infoflow._outputs import output_tensor
+from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
+from infoflow._passes import batches_of, check_finite, dry_run, run_all
+from infoflow._passes import joined_calls as joined_calls
+from infoflow._passes import show_progress as show_progress
 from infoflow._safety import Snapshot, evaluating, fingerprint, state
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
@@ -24,7 +26,6 @@ from infoflow.units import UnitSpace, unknown_name
 if TYPE_CHECKING:
     import pandas as pd
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 Kept = TypeVar("Kept")
 
 
@@ -39,8 +40,9 @@ class Recording:
         inputs: The model's arguments, each `(K, ...)`, on the CPU.
         keywords: The name under which each of them is passed; None: by its place.
         targets: `(K, ...)` or None.
-        loss: `loss(outputs, targets)`, as given to `record`, or None.
+        loss: `loss(outputs, targets)`, or None.
         outputs: The model's output `(K, ...)` on the CPU.
+        output: Which tensor of what the model returns that is: `rec.output(rec.call(args))`.
         batch_size: Rows per forward pass.
         device: Where forward passes run.
         versions: Fingerprint of the model and the data, to notice a change since; without what the
@@ -56,6 +58,7 @@ class Recording:
     targets: Tensor | None
     loss: Loss | None
     outputs: Tensor
+    output: Output
     batch_size: int
     device: torch.device
     versions: Mapping[tuple[Any, ...], Any] = field(default_factory=dict)
@@ -111,7 +114,7 @@ class Recording:
 
     def batches(self) -> Iterator[slice]:
         """Consecutive row ranges that cover the data set."""
-        yield from _batches(len(self), self.batch_size)
+        yield from batches_of(len(self), self.batch_size)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a sample, one column a unit (`layer.index`); positions averaged."""
@@ -122,7 +125,14 @@ class Recording:
         return pd.DataFrame(self.matrix(), columns=columns)
 
     def __repr__(self) -> str:
-        return f"Recording({type(self.model).__name__}, {len(self)} samples, {self.units!r})"
+        facts = [type(self.model).__name__, f"{len(self)} samples", repr(self.units)]
+        if self.output.key is not None:
+            facts.append(f"output {self.output!r}")
+        if self.loss is not None:
+            facts.append(f"loss {name_of(self.loss)}")
+        if self.device.type != "cpu":
+            facts.append(f"on {self.device}")
+        return f"Recording({', '.join(facts)})"
 
 
 def record(
@@ -132,6 +142,8 @@ def record(
     targets: Any = None,
     *,
     loss: Loss | None = None,
+    loss_of: Literal["output", "raw"] = "output",
+    output: OutputLike = None,
     batch_size: int = 512,
     device: torch.device | str | None = None,
     basis: BasisLike | Mapping[str, BasisLike] | None = None,
@@ -156,6 +168,12 @@ def record(
             `target` of a mapping, which the model then does not get (except where its `forward`
             cannot do without): a Hugging Face model would compute a loss of its own.
         loss: `loss(outputs, targets)`, for example `torch.nn.functional.cross_entropy`.
+        loss_of: "raw": the loss takes what the model returns, of which it can use the output
+            (`lambda out, y: cross_entropy(out.logits, y)`); all else in it is refused.
+        output: What the model's output is, where it returns no tensor: a key or attribute
+            (`"pooler_output"`), an index, or a function from what it returns to a tensor
+            (`lambda both: torch.cat(both, 1)` for two heads). None: the only tensor, or `logits`,
+            else `last_hidden_state` or the first of a tuple, which is said.
         batch_size: Rows per forward pass. Results do not depend on it.
         device: Where to run; by default where the model's parameters are.
         basis: Directions as units: "pca" (principal directions of the activations), "random" (a
@@ -169,7 +187,8 @@ def record(
 
     Raises:
         KeyError: Unknown layer (near misses are named).
-        TypeError: Inputs that cannot be made into tensors, or that the model does not take.
+        TypeError: Inputs that cannot be made into tensors, or that the model does not take; an
+            output that is not there, or none that can be named.
         RuntimeError: A layer is never reached, or called several times.
         ValueError: Fewer than two samples, lengths that differ, integer inputs to a model without
             an embedding, NaN or infinite activations, a unit dimension that cannot be known.
@@ -182,6 +201,8 @@ def record(
         (torch.Size([10, 3]), 3)
     """
     check_batch_size(batch_size)
+    if loss_of not in ("output", "raw"):
+        raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
     sites = named_sites(model, layers)
     bases = _as_bases(basis, sites)
     where = device_of(model, device)
@@ -197,14 +218,14 @@ def record(
         before = state(model)
         with torch.no_grad():
             few = partial(run, slice(0, 2))
-            resolved = _dry_run(model, with_known_axes(model, sites, few), few)
-            kept, outputs = _run(
-                model, resolved, run, _batches(len(given.tensors[0]), batch_size), progress
-            )
+            resolved, raw = dry_run(model, with_known_axes(model, sites, few), few)
+            chosen = chosen_output(raw, output)
+            batches = batches_of(len(given.tensors[0]), batch_size)
+            kept, outputs = run_all(model, resolved, run, batches, chosen, progress)
         after = state(model)
     moving = {key for key, value in after.items() if before.get(key) != value}
     for name, values in kept.items():
-        _check_finite(name, values)
+        check_finite(name, values)
     for name, kind in bases.items():
         made = make_basis(kind, kept[name])
         kept[name] = made.coordinates(kept[name])
@@ -218,16 +239,13 @@ def record(
         inputs=given.tensors,
         keywords=given.keywords,
         targets=given.targets,
-        loss=loss,
+        loss=loss if loss is None or loss_of == "output" else chosen.raw_loss(loss),
         outputs=outputs,
+        output=chosen,
         batch_size=batch_size,
         device=where,
         versions={k: v for k, v in fingerprint(model, given.tensors).items() if k not in moving},
     )
-
-
-def _batches(count: int, size: int) -> list[slice]:
-    return [slice(k, min(k + size, count)) for k in range(0, count, size)]
 
 
 def _as_bases(
@@ -242,101 +260,3 @@ def _as_bases(
         if name not in names:
             raise KeyError(unknown_name("layer of the basis", name, names))
     return basis
-
-
-def _dry_run(model: nn.Module, sites: tuple[Site, ...], run: Callable[[], Any]) -> tuple[Site, ...]:
-    """Two samples through the model, to learn each site's shape."""
-    found: dict[Site, Site] = {}
-
-    def look_at(site: Site) -> tuple[Site, CallFunction]:
-        layer = layer_at(model, site.path)
-
-        def look(value: Any, _call: int) -> None:
-            found[site] = site.resolved(layer, value)
-
-        return site, look
-
-    with call_hooks(model, [look_at(site) for site in sites]) as check:
-        run()
-        check()
-    return tuple(found[site] for site in sites)
-
-
-def _run(
-    model: nn.Module,
-    sites: tuple[Site, ...],
-    run: Callable[[slice], Any],
-    batches: Sequence[slice],
-    progress: bool,
-) -> tuple[dict[str, Tensor], Tensor]:
-    kept: dict[str, list[Tensor]] = {site.name: [] for site in sites}
-    calls: dict[str, list[Tensor]] = {}
-    outputs = []
-
-    def keep(site: Site) -> tuple[Site, CallFunction]:
-        def see(value: Any, _call: int) -> None:
-            # cloned at once: a later in-place operation would change the tensor behind our back
-            seen = site.read(value).detach().cpu().clone()
-            _check_rows(site, len(seen), rows.stop - rows.start)
-            calls.setdefault(site.name, []).append(seen)
-
-        return site, see
-
-    rows = batches[0]
-    with call_hooks(model, [keep(site) for site in sites]) as check:
-        for rows in show_progress(batches, progress, "record"):
-            value = run(rows)
-            check()
-            outputs.append(output_tensor(value).detach().cpu().clone())
-            for site in sites:
-                joined = joined_calls(calls.pop(site.name))
-                _check_same_calls(site, joined, kept[site.name])
-                kept[site.name].append(joined)
-    return {name: torch.cat(parts) for name, parts in kept.items()}, torch.cat(outputs)
-
-
-def joined_calls(calls: Sequence[Tensor]) -> Tensor:
-    """Activations of one or several calls of a layer as `(batch, units[, positions])`.
-
-    Several calls are positions: call 0's positions first, then call 1's.
-    """
-    if len(calls) == 1:
-        return calls[0]
-    return torch.stack(tuple(calls), 2).flatten(2) if calls[0].ndim == 2 else torch.cat([*calls], 2)
-
-
-def _check_rows(site: Site, got: int, expected: int) -> None:
-    if got != expected:
-        raise ValueError(
-            f"layer {site.path!r} returned {got} rows along dimension 0 for a batch of {expected}: "
-            "dimension 0 of a site must be the batch (set batch_first=True, or move the batch "
-            "dimension in front)"
-        )
-
-
-def _check_same_calls(site: Site, seen: Tensor, before: list[Tensor]) -> None:
-    if before and seen.shape[1:] != before[0].shape[1:]:
-        raise ValueError(
-            f"layer {site.path!r} gave {tuple(before[0].shape[1:])} (units, positions) in one "
-            f"batch and {tuple(seen.shape[1:])} in another: inputs must all have the same length"
-        )
-
-
-def _check_finite(name: str, values: Tensor) -> None:
-    bad = ~torch.isfinite(values)
-    if bad.any():
-        units = bad.transpose(0, 1).flatten(1).any(1).nonzero().ravel().tolist()
-        raise ValueError(
-            f"layer {name!r} has NaN or infinite activations in units {units[:10]}"
-            f"{'...' if len(units) > 10 else ''} on {int(bad.flatten(1).any(1).sum())} samples; "
-            "check the inputs' scale and the trained weights"
-        )
-
-
-def show_progress(items: Iterable[Any], progress: bool, label: str) -> Iterable[Any]:
-    """`items` behind a progress bar, or as they are."""
-    if not progress:
-        return items
-    from tqdm.auto import tqdm
-
-    return tqdm(items, desc=label, leave=False)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from infoflow._outputs import output_tensor
 from infoflow._safety import evaluating
 from infoflow.interventions.budget import free_bytes
 from infoflow.interventions.calls import Call, finished_calls, moments, trace_calls
@@ -247,7 +246,7 @@ def differing_sites(replay: Replay, n_samples: int = 32) -> list[str]:
     live = {site.name: replay.live_moments(site) for site in rec.units.sites}
     sites = [site for site in rec.units.sites if live[site.name]]
     index = torch.as_tensor(rows, device=rec.device)
-    output = output_tensor(replay.attempt(index, [watch_site(site) for site in sites])).cpu()
+    output = rec.output(replay.attempt(index, [watch_site(site) for site in sites])).cpu()
     wrong = [] if alike(output.flatten(1), rec.outputs[rows].flatten(1)) else ["the model's output"]
     for site in sites:
         if len(seen.get(site.name, [])) < len(live[site.name]):
