@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -23,19 +24,32 @@ def dry_run(
 ) -> tuple[tuple[Site, ...], Any]:
     """A pass over few samples, to learn each site's shape, and what the model returned."""
     found: dict[Site, Site] = {}
+    taken: dict[Site, tuple[int, ...]] = {}
 
     def look_at(site: Site) -> tuple[Site, CallFunction]:
         layer = layer_at(model, site.path)
 
         def look(value: Any, _call: int) -> None:
             found[site] = site.resolved(layer, value)
+            taken[site] = found[site].places(site.tensor(value))
 
         return site, look
 
     with call_hooks(model, [look_at(site) for site in sites]) as check:
         raw = run()
         check()
+    _check_apart(taken)
     return tuple(found[site] for site in sites), raw
+
+
+def _check_apart(taken: Mapping[Site, tuple[int, ...]]) -> None:
+    for one, two in combinations(taken, 2):
+        same = (one.path, one.io, one.output, one.call) == (two.path, two.io, two.output, two.call)
+        if same and set(taken[one]) & set(taken[two]):
+            raise ValueError(
+                f"{one.name!r} and {two.name!r} are the same units at the same positions: record "
+                "each once"
+            )
 
 
 def run_all(

@@ -190,7 +190,7 @@ def _recorded_leaves(
         layer = next(iter(at), None)
         if layer is None or site.io != "output" or site.output is not None or site.call == "all":
             continue
-        if site.basis is not None or site.heads is not None or site.unit_dim is None:
+        if (site.basis, site.heads, site.positions) != (None,) * 3 or site.unit_dim is None:
             continue
         call = next(c for c in calls if c.end == at[layer])
         answer = small.get(call.key)

@@ -97,7 +97,7 @@ class PerturbedBatch:
             place
             if place is not None
             and len(place.shape) == 4
-            and (site.unit_dim, site.heads, site.basis) == (1, None, None)
+            and (site.unit_dim, site.heads, site.basis, site.positions) == (1, None, None, None)
             else None
             for site, place in zip(self.sites, self.found, strict=True)
         ]
