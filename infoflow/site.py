@@ -136,7 +136,9 @@ class Site:
                 `read`, `write` and `add`.
         """
         if self.basis is not None or self.positions is not None:
-            raise ValueError(f"units of {self.name!r} are directions, or at chosen positions")
+            raise ValueError(
+                f"units of {self.name!r} are directions of a basis, or at chosen positions"
+            )
         return self._axes_first(tensor)
 
     def _axes_first(self, tensor: Tensor) -> Tensor:
