@@ -106,7 +106,9 @@ def evaluating(model: nn.Module, snapshot: Snapshot | None = None) -> Iterator[N
         snapshot.take()
         generators = random.getstate(), np.random.get_state()  # noqa: NPY002
         try:
-            with torch.random.fork_rng(devices=snapshot.gpus), eagerly():
+            forked = torch.random.fork_rng(devices=snapshot.gpus)
+            # inside inference_mode nothing can be differentiated, even under enable_grad
+            with torch.inference_mode(False), forked, eagerly():
                 for module in snapshot.modules:
                     if module.training:
                         module.training = False

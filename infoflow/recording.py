@@ -135,6 +135,7 @@ class Recording:
         return f"Recording({', '.join(facts)})"
 
 
+@torch.inference_mode(False)  # what is recorded is differentiated later
 def record(
     model: nn.Module,
     layers: str | Site | Sequence[str | Site],
