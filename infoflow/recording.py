@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from infoflow._hooks import CallFunction, call_hooks, layer_at
 from infoflow._inputs import Inputs, check_batch_size, check_data, collect, device_of
-from infoflow._safety import Snapshot, evaluating, fingerprint, state
+from infoflow._safety import Snapshot, evaluating, fingerprint, refuse_quantised, state
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -160,7 +160,8 @@ def record(
         KeyError: Unknown layer (near misses are named).
         RuntimeError: A layer is never reached, or called several times.
         ValueError: Fewer than two samples, lengths that differ, integer inputs to a model without
-            an embedding, NaN or infinite activations, a unit dimension that cannot be known.
+            an embedding, NaN or infinite activations, a unit dimension that cannot be known, layers
+            that are quantised.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -170,6 +171,7 @@ def record(
         (torch.Size([10, 3]), 3)
     """
     check_batch_size(batch_size)
+    refuse_quantised(model)
     sites = named_sites(model, layers)
     bases = _as_bases(basis, sites)
     where = device_of(model, device)
