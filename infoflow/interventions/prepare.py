@@ -247,7 +247,8 @@ def differing_sites(replay: Replay, n_samples: int = 32) -> list[str]:
     sites = [site for site in rec.units.sites if live[site.name]]
     index = torch.as_tensor(rows, device=rec.device)
     output = rec.output(replay.attempt(index, [watch_site(site) for site in sites])).cpu()
-    wrong = [] if alike(output.flatten(1), rec.outputs[rows].flatten(1)) else ["the model's output"]
+    output, kept = (x.reshape(len(rows), -1) for x in (output, rec.outputs[rows]))
+    wrong = [] if alike(output, kept) else ["the model's output"]
     for site in sites:
         if len(seen.get(site.name, [])) < len(live[site.name]):
             raise ReplayError(f"layer {site.name!r} was not reached")
