@@ -13,7 +13,7 @@ from torch import Tensor
 from infoflow._hooks import evaluating
 from infoflow.recording import Recording, show_progress
 from infoflow.unit_similarity import spearman, weights
-from infoflow.unit_similarity.accumulate import CovarianceSum, MeanOfSamples
+from infoflow.unit_similarity.accumulate import CovarianceSum, KeptMatrices, MeanOfSamples
 from infoflow.unit_similarity.guard import check_batch, failure
 from infoflow.unit_similarity.measures import MEASURES, Measure, chosen
 from infoflow.unit_similarity.perturbed import PerturbedBatch, run_perturbed
@@ -225,7 +225,18 @@ def _signed(request: Request, *, fast: bool, progress: bool) -> dict[str, np.nda
 
 
 def _streamed(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
-    """What is summed over the samples."""
+    """What is summed over the samples; as it was if the same was asked for before."""
+    kept = request.rec.kept(KeptMatrices)
+    key = None if request.key is None else (request.key, fast)
+    found = None if key is None else kept.get(key)
+    if found is None:
+        found = _summed(request, fast, progress)
+        if key is not None:
+            kept.put(key, found)
+    return dict(found)
+
+
+def _summed(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
     rec, n = request.rec, request.n
     if not request.bases:
         return {}
