@@ -17,7 +17,7 @@ from infoflow.unit_similarity.accumulate import CovarianceSum, KeptMatrices, Mea
 from infoflow.unit_similarity.guard import check_batch, failure
 from infoflow.unit_similarity.measures import MEASURES, Measure, chosen
 from infoflow.unit_similarity.perturbed import PerturbedBatch, run_perturbed
-from infoflow.unit_similarity.request import Positions, Request, make_request
+from infoflow.unit_similarity.request import Positions, Request, allowed_measures, make_request
 from infoflow.unit_similarity.structure import EXACT, Structure, read_structure
 from infoflow.unit_similarity.sums import Sizes, batch_sums, sizes
 
@@ -184,6 +184,22 @@ def similarities_by_layer(
             blocks = {base: matrix[block, block] for base, matrix in signed.items()}
             found[name], start = _finished(blocks, wanted, eps), block.stop
     return found
+
+
+def ways(rec: Recording, layer: str) -> dict[str, str]:
+    """By derivative measure that the recording allows: how it is computed, and if exactly, why.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
+        >>> ways(ifl.record(net, ["1"], torch.randn(9, 4)), "1")
+        {'i_sens': 'closed form', 'o_sens': 'exact'}
+    """
+    bases = frozenset(allowed_measures(rec)) & {"i_sens", "o_sens", "hess"}
+    request = make_request(rec, [layer], bases, across=False)
+    with evaluating(rec.model):
+        holds = read_structure(run_perturbed(request, slice(0, _FEW)), bases, across=False)
+    return {base: holds.ways[base] for base in sorted(bases)}
 
 
 def normalised(matrix: np.ndarray, *, eps: float = 1e-12) -> np.ndarray:
