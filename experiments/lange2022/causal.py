@@ -17,7 +17,7 @@ from experiments.common.style import save_figure
 from experiments.lange2022.networks import LAYERS, LEAST_ACCURACY, task_networks
 from experiments.lange2022.settings import tasks
 from infoflow.data import load_mnist
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import Weighting
 from infoflow.plot import check_installed
 from infoflow.recording import record
 from infoflow.sweep import Sweep, sweep

@@ -20,9 +20,8 @@ import torch
 
 import infoflow as ifl
 from experiments.common.builders import digits_network, tracks
-from infoflow.exchanges import ExchangeMeter
-from infoflow.exchanges.weighting import WEIGHTINGS, Weighting
-from infoflow.measured import SCORE
+from infoflow.exchanges import ExchangeMeter, Values
+from infoflow.measured import SCORE, WEIGHTINGS, Weighting
 from infoflow.searching.annealing import annealing, climbing
 from infoflow.searching.genetic import genetic
 from infoflow.searching.ledger import Ledger
@@ -93,19 +92,19 @@ def runs(
     partitions, and the optimum where it is enumerated."""
     space = Space(~rec.units.unused & ~meter.traffic.silent, 2, 2)
 
-    def evaluate(some: Sequence[ifl.Partition]) -> np.ndarray:
+    def evaluate(some: Sequence[ifl.Partition]) -> Values:
         return meter.values(some, weighting)
 
     drawn = random_partitions(space.used, 2, 99)
-    chance = evaluate([next(drawn) for _ in range(50)])[:, 0]
-    truth = min(evaluate(list(space.all()))[:, 0]) if enumerate_all else np.inf
+    chance = evaluate([next(drawn) for _ in range(50)]).weighted
+    truth = min(evaluate(list(space.all())).weighted) if enumerate_all else np.inf
     seeds = seeded(("unit_flow", "spectral"), rec, lambda: meter.traffic, space, 0)
     for repeat in range(repeats):
         for name, method in methods(meter, seeds, float(chance.std()), weighting).items():
             if name in names:
                 ledger = Ledger(evaluate, budget=budget, seed=repeat)
                 method(ledger, space)
-                best = np.minimum.accumulate([value for value, _ in ledger.trail])
+                best = np.minimum.accumulate(ledger.trail.weighted)
                 print(f"  {name:18} {len(best):5} {best[-1]:.5f}", flush=True)
                 known = {"truth": truth, "chance": chance.mean()}
                 yield {"method": name, "repeat": repeat, "best": best, **known}

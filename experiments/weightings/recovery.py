@@ -28,8 +28,7 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
-from infoflow.exchanges.weighting import WEIGHTINGS, Weighting
-from infoflow.measured import SCORE, Objective
+from infoflow.measured import SCORE, WEIGHTINGS, Objective, Weighting
 
 HERE = Path(__file__).parent
 SIZES = {"equal": (7, 7), "unequal": (3, 11)}
