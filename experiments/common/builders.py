@@ -16,29 +16,37 @@ def tracks(
     cross: float = 0.0,
     depth: int = 2,
     samples: int = 400,
+    quiet: tuple[float, ...] = (),
 ) -> tuple[ifl.Recording, ifl.Partition]:
     """Random tanh network of `depth` layers; in each, track t has `sizes[t]` units and two inputs.
 
-    Weights within a track are N(0, 1.5² / fan-in); between tracks `cross` times as large.
+    Weights within a track are N(0, 1.5² / fan-in); between tracks `cross` times as large. Each
+    layer also has one unit for each number in `quiet`, which belongs to nobody (label -1) and whose
+    in- and outgoing weights are so many times as large.
     """
+    count = len(sizes)
     generator = torch.Generator().manual_seed(seed)
-    track = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    below = torch.repeat_interleave(torch.arange(len(sizes)), 2)
+    track = torch.repeat_interleave(torch.arange(count), torch.tensor(sizes))
+    track = torch.cat([track, torch.arange(count, count + len(quiet))])
+    strength = torch.tensor([1.0] * sum(sizes) + list(quiet))
+    below, below_strength = torch.arange(count).repeat_interleave(2), torch.ones(2 * count)
     layers: list[nn.Module] = []
     for _ in range(depth):
-        own = (track[:, None] == below).float()
-        scale = 1.5 / own.sum(1, keepdim=True).sqrt()
+        same = (track[:, None] == below) | (track[:, None] >= count) | (below >= count)
+        fan_in = (below == track.clamp(max=count - 1)[:, None]).sum(1, keepdim=True)
         layer = nn.Linear(len(below), len(track))
         with torch.no_grad():
-            draw = torch.randn(layer.weight.shape, generator=generator)
-            layer.weight.copy_(draw * scale * torch.where(own > 0, 1.0, cross))
+            draw = torch.randn(layer.weight.shape, generator=generator) * (1.5 / fan_in.sqrt())
+            draw *= torch.where(same, 1.0, cross) * strength[:, None] * below_strength
+            layer.weight.copy_(draw)
             layer.bias.copy_(0.3 * torch.randn(len(track), generator=generator))
         layers += [layer, nn.Tanh()]
-        below = track
+        below, below_strength = track, strength
     net = nn.Sequential(*layers)
-    x = torch.randn(samples, 2 * len(sizes), generator=generator)
+    x = torch.randn(samples, 2 * count, generator=generator)
     names = [str(2 * d + 1) for d in range(depth)]
-    return ifl.record(net, names, x), ifl.Partition(np.tile(track.numpy(), depth))
+    planted = np.where(track < count, track, -1)
+    return ifl.record(net, names, x), ifl.Partition(np.tile(planted, depth))
 
 
 def digits_network(width: int, seed: int) -> ifl.Recording:
