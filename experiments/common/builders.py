@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 import infoflow as ifl
+from infoflow.models import isolated_rng
 
 
 def tracks(
@@ -53,8 +55,6 @@ def digits_network(width: int, seed: int) -> ifl.Recording:
     """A 64-width-width-10 ReLU perceptron trained on scikit-learn's digits."""
     from sklearn.datasets import load_digits
 
-    from infoflow.models import isolated_rng
-
     images, labels = load_digits(return_X_y=True)
     x = torch.tensor(images / 16, dtype=torch.float32)
     y = torch.tensor(labels)
@@ -69,6 +69,76 @@ def digits_network(width: int, seed: int) -> ifl.Recording:
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
     for _ in range(300):
         optimiser.zero_grad()
-        nn.functional.cross_entropy(net(x), y).backward()
+        cross_entropy(net(x), y).backward()
         optimiser.step()
-    return ifl.record(net, ["1", "3"], x, y, loss=nn.functional.cross_entropy)
+    return ifl.record(net, ["1", "3"], x, y, loss=cross_entropy)
+
+
+def convolutional(seed: int) -> nn.Sequential:
+    """Two convolutions of 8 and 16 channels, each with ReLU and pooling, on flat 8 × 8 images."""
+    with isolated_rng(seed):
+        return nn.Sequential(
+            nn.Unflatten(1, (1, 8, 8)),
+            nn.Conv2d(1, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(8, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(64, 10),
+        )
+
+
+class OneBlock(nn.Module):
+    """A transformer of one block that reads two one-hot numbers and answers at a third position.
+
+    `mix` is what the heads bring to the answer's position `(batch, width)`; `mlp` the MLP's
+    neurons after their ReLU.
+    """
+
+    def __init__(self, modulus: int, width: int = 32, heads: int = 4, neurons: int = 64) -> None:
+        super().__init__()
+        self.heads = heads
+        self.embed = nn.Linear(modulus, width, bias=False)
+        self.place = nn.Parameter(torch.randn(3, width) * width**-0.5)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.mix = nn.Identity()
+        self.project = nn.Linear(width, width, bias=False)
+        self.enter = nn.Linear(width, neurons)
+        self.mlp = nn.ReLU()
+        self.leave = nn.Linear(neurons, width)
+        self.unembed = nn.Linear(width, modulus)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits `(batch, modulus)` of two one-hot numbers `(batch, 2 * modulus)`."""
+        tokens = self.embed(x.reshape(len(x), 2, -1))
+        answer = self.place[2].expand(len(x), 1, -1)
+        stream = torch.cat([tokens + self.place[:2], answer], 1)
+        query, key, value = (
+            self._split(part(stream)) for part in (self.query, self.key, self.value)
+        )
+        weights = torch.softmax(
+            query[:, :, -1:] @ key.transpose(2, 3) * query.shape[-1] ** -0.5, -1
+        )
+        brought = (weights @ value).transpose(1, 2).reshape(len(x), -1)
+        last = stream[:, -1] + self.project(self.mix(brought))
+        return self.unembed(last + self.leave(self.mlp(self.enter(last))))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def fit(model: nn.Module, x: Tensor, y: Tensor, *, steps: int, batch: int, seed: int) -> None:
+    """Adam with a little weight decay on random batches; evaluation mode and no gradients after."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-2)
+    draws = torch.Generator().manual_seed(seed)
+    model.train()
+    for _ in range(steps):
+        rows = torch.randperm(len(x), generator=draws)[:batch]
+        optimiser.zero_grad()
+        cross_entropy(model(x[rows]), y[rows]).backward()
+        optimiser.step()
+    model.eval().zero_grad(set_to_none=True)
