@@ -131,9 +131,18 @@ class OneBlock(nn.Module):
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
-def fit(model: nn.Module, x: Tensor, y: Tensor, *, steps: int, batch: int, seed: int) -> None:
-    """Adam with a little weight decay on random batches; evaluation mode and no gradients after."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-2)
+def fit(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    steps: int,
+    batch: int,
+    seed: int,
+    decay: float = 1e-2,
+) -> None:
+    """Adam with weight decay on random batches; evaluation mode and no gradients afterwards."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=decay)
     draws = torch.Generator().manual_seed(seed)
     model.train()
     for _ in range(steps):
