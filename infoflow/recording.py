@@ -16,7 +16,7 @@ from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
 from infoflow._passes import batches_of, check_finite, dry_run, run_all
 from infoflow._passes import joined_calls as joined_calls
 from infoflow._passes import show_progress as show_progress
-from infoflow._safety import Snapshot, evaluating, fingerprint, state
+from infoflow._safety import Snapshot, evaluating, fingerprint, refuse_quantised, state
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -192,7 +192,8 @@ def record(
             output that is not there, or none that can be named.
         RuntimeError: A layer is never reached, or called several times.
         ValueError: Fewer than two samples, lengths that differ, integer inputs to a model without
-            an embedding, NaN or infinite activations, a unit dimension that cannot be known.
+            an embedding, NaN or infinite activations, a unit dimension that cannot be known, layers
+            that are quantised.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -204,6 +205,7 @@ def record(
     check_batch_size(batch_size)
     if loss_of not in ("output", "raw"):
         raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
+    refuse_quantised(model)
     sites = named_sites(model, layers)
     bases = _as_bases(basis, sites)
     where = device_of(model, device)

@@ -327,7 +327,8 @@ def _fused_recurrent(path: str, kind: str) -> str:
         f"layer {path!r} is a fused nn.{kind}: all time steps run inside one call, so "
         "its hidden state cannot be intervened on step by step. Its output sequence can "
         f"be recorded and replaced as a whole: Site({path!r}, output=0, "
-        f"unit_dim=-1); to reach the state inside the loop, use nn.{kind}Cell."
+        f"unit_dim=-1); to reach the state inside the loop, record infoflow.unrolled(model), or "
+        f"use nn.{kind}Cell."
     )
 
 
