@@ -261,7 +261,7 @@ def _flags(
     rows = drawn[0]
     put_in, slack = rec.units.by_layer(sent).items(), rounding(rec)
     still = [
-        _spread(rec[name][rows][:, inside]) <= slack[rec.units.indices(name)[inside]]
+        _spread(rec.filled(name)[rows][:, inside]) <= slack[rec.units.indices(name)[inside]]
         for name, inside in put_in
     ]
     found = {

@@ -52,7 +52,7 @@ def normal_values(rec: Recording, units: np.ndarray, pool: Pool) -> np.ndarray:
 def _normal_blocks(rec: Recording, pool: Pool) -> dict[str, Tensor]:
     key = ("pooled", pool)
     if key not in rec.cache:
-        rec.cache[key] = {name: pooled(rec[name], pool) for name in rec.units.layers}
+        rec.cache[key] = {name: pooled(rec.filled(name), pool) for name in rec.units.layers}
     return rec.cache[key]
 
 
@@ -126,6 +126,12 @@ def fit_target(
         raise ValueError(f"unknown coding {coding!r}: expected 'joint' or 'units'")
     if pool not in ("mean", "max", "positions"):
         raise ValueError(f"unknown pool {pool!r}: expected 'mean', 'max' or 'positions'")
+    padded = [n for n in rec.units.by_layer(units) if rec.real(n) is not None]
+    if pool == "positions" and padded:
+        raise ValueError(
+            f"pool='positions' takes every position for a sample, and some of layers {padded} are "
+            "padding: use pool='mean' or 'max', or record(mask=False)"
+        )
     if bins == "unique":
         columns = 1 if coding == "joint" else len(units)
         return Target(units, None, columns, bins, error=rounding(rec)[units])
@@ -148,7 +154,7 @@ def rounding(rec: Recording) -> np.ndarray:
     """`(n,)` by how much each unit's values may differ without meaning anything."""
     if "rounding" not in rec.cache:
         sites = rec.units.sites
-        each = [rounding_error(rec[s.name], rotated=s.basis is not None) for s in sites]
+        each = [rounding_error(rec.filled(s.name), rotated=s.basis is not None) for s in sites]
         rec.cache["rounding"] = np.concatenate(each)
     return rec.cache["rounding"]
 

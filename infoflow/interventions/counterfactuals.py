@@ -64,7 +64,7 @@ def counterfactual(
     for name, done in _by_layer(rec, source, seed).items():
         n = len(rec.units.indices(name))
         edits[name] = edit_for(
-            done, name, n, rec.device, rec=rec, activations=rec[name], contexts=contexts
+            done, name, n, rec.device, rec=rec, activations=rec.filled(name), contexts=contexts
         )
     run = Run(rec, edits, torch.as_tensor(contexts, device=rec.device), (observe,))
     return torch.cat([seen[observe] for _, seen in run.chunks(replay=replay, progress=progress)])
