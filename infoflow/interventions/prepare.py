@@ -18,7 +18,7 @@ from infoflow.interventions.calls import Call, finished_calls, moments, trace_ca
 from infoflow.interventions.replay import Key, Replay, ReplayError
 from infoflow.interventions.rows import materialised
 from infoflow.interventions.tables import Answer, Table, fill_tables, small_answer, watch
-from infoflow.recording import Recording, joined_calls, output_tensor
+from infoflow.recording import Recording, joined_calls
 from infoflow.site import Site
 
 Leaf = tuple[Key, int]
@@ -74,7 +74,8 @@ def _first_of(rec: Recording, kept: Replays, sites: Sequence[Site], hooks: Any) 
     """The replay from the first of `sites` on; shared by all that begin there."""
     if hooks not in kept.calls:
         try:
-            kept.calls[hooks] = trace_calls(rec.model, rec.rows(torch.tensor([0, 1, 0])))
+            few = rec.rows(torch.tensor([0, 1, 0]))
+            kept.calls[hooks] = trace_calls(rec.model, few, rec.call)
         except Exception as error:
             raise ReplayError(f"its calls cannot be traced: {error}") from error
     calls = kept.calls[hooks]
@@ -169,7 +170,7 @@ def _returned(rec: Recording, rows: Tensor, calls: Mapping[Key, Call]) -> dict[K
     def keep(key: Key, value: Any) -> None:
         seen[key] = tree_map_only(Tensor, lambda t: t.detach().clone(), value)
 
-    watch(rec.model, rec.rows(rows), calls, _names(rec), keep)
+    watch(rec.model, lambda: rec.call(rec.rows(rows)), calls, _names(rec), keep)
     if len(seen) < len(calls):
         raise ReplayError("the model calls other layers for other samples")
     return seen
@@ -189,7 +190,7 @@ def _recorded_leaves(
         layer = next(iter(at), None)
         if layer is None or site.io != "output" or site.output is not None or site.call == "all":
             continue
-        if site.basis is not None or site.heads is not None or site.unit_dim is None:
+        if (site.basis, site.heads, site.positions) != (None,) * 3 or site.unit_dim is None:
             continue
         call = next(c for c in calls if c.end == at[layer])
         answer = small.get(call.key)
@@ -220,7 +221,7 @@ def _filled(
     wanted = {call.key: call for call in calls if call.key in keys}
 
     def run(rows: slice, keep: Any) -> None:
-        watch(rec.model, rec.rows(rows), wanted, _names(rec), keep)
+        watch(rec.model, lambda: rec.call(rec.rows(rows)), wanted, _names(rec), keep)
 
     return fill_tables(missing, constants, run, list(rec.batches()), rec.device)
 
@@ -245,7 +246,7 @@ def differing_sites(replay: Replay, n_samples: int = 32) -> list[str]:
     live = {site.name: replay.live_moments(site) for site in rec.units.sites}
     sites = [site for site in rec.units.sites if live[site.name]]
     index = torch.as_tensor(rows, device=rec.device)
-    output = output_tensor(replay.attempt(index, [watch_site(site) for site in sites])).cpu()
+    output = rec.output(replay.attempt(index, [watch_site(site) for site in sites])).cpu()
     output, kept = (x.reshape(len(rows), -1) for x in (output, rec.outputs[rows]))
     wrong = [] if alike(output, kept) else ["the model's output"]
     for site in sites:
