@@ -15,7 +15,7 @@ from tyro.conf import Positional
 
 from infoflow._inputs import Inputs, check_data, collect
 from infoflow.comparing import Comparison, compare
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import Weighting
 from infoflow.recording import Recording, record
 from infoflow.results import prepare_folder, save_run
 from infoflow.units import Site

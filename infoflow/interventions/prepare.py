@@ -34,6 +34,7 @@ class Replays:
         built: The same, by hooks and names of the intervened sites.
         affine: By site, the layer after it on the unchanged data set.
         sizes: By site, the largest magnitude of every unit.
+        reasons: Why full passes are run, if they are.
     """
 
     calls: dict[Any, Sequence[Call]] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class Replays:
     built: dict[Any, Replay | None] = field(default_factory=dict)
     affine: dict[str, dict[Any, Any]] = field(default_factory=dict)
     sizes: dict[str, Tensor] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
 
     def give_up(self, replay: Replay, reason: str) -> None:
         """From now on full passes, wherever this replay was used; said once."""
@@ -101,6 +103,7 @@ def _checked(rec: Recording, calls: Sequence[Call], first: int) -> Replay | None
 
 
 def _warn(rec: Recording, reason: str) -> None:
+    rec.kept(Replays).reasons.append(reason)
     warnings.warn(
         f"replaying {type(rec.model).__name__} from its first intervention does not give what full "
         f"passes give ({reason}): the model is random in evaluation mode, mixes samples of a "

@@ -47,11 +47,14 @@ def check_batch(
         scale = recorded.double().abs().amax(0)
         # an output that cancels to nearly nothing rounds as the largest numbers on the way do
         same = bool((off <= close * scale + 1e-6 * scale.max() + 1e-12).all())
-    if not same or _acts_across(batch, request, holds, seed):
+    wrong = None if same else "the model does not give the outputs that were recorded"
+    if _acts_across(batch, request, holds, seed):
+        wrong = "the samples of a batch influence each other (as in batch normalisation in training"
+        wrong += " mode)"
+    if wrong is not None:
         raise ValueError(
-            "the model does not give the outputs that were recorded, or the samples of a batch "
-            "influence each other (as in batch normalisation in training mode): make it give one "
-            "answer per sample, the same in evaluation mode each time, and record it again"
+            f"{wrong}: make it give one answer per sample, the same in evaluation mode each time, "
+            "and record it again"
         )
 
 
