@@ -146,21 +146,6 @@ def _stances() -> ExitStack:
     return stack
 
 
-def refuse_quantised(model: nn.Module) -> None:
-    """Raises:
-    ValueError: A layer computes in integers: it has no derivative, and a dynamic one is scaled by
-        the largest value of its batch, so that samples act on each other.
-    """
-    for name, layer in model.named_modules():
-        parts = type(layer).__module__.split(".")
-        if parts[:3] == ["torch", "ao", "nn"] and "quantized" in parts and "reference" not in parts:
-            raise ValueError(
-                f"layer {name!r} ({type(layer).__name__}) is quantised: it has no derivatives, and "
-                "scales by the largest value of its batch if it is quantised dynamically; record "
-                "the model that it was made from"
-            )
-
-
 def refuse_if_held(modules: Iterable[nn.Module]) -> None:
     """Raises:
     RuntimeError: Another thread intervenes on one of `modules`: its values would be ours too.
