@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from infoflow._hooks import CallFunction, call_hooks, layer_at
 from infoflow._inputs import Inputs, check_batch_size, check_data, collect, device_of
-from infoflow._safety import Snapshot, evaluating, fingerprint, state
+from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -93,6 +93,8 @@ class Recording:
         """Raises:
         RuntimeError: The model or the data were changed since they were recorded.
         """
+        if self.cache.get(Unchanged):
+            return
         now = fingerprint(self.model, self.inputs) if self.versions else {}
         if any(key not in now or now[key] != value for key, value in self.versions.items()):
             raise RuntimeError(
@@ -100,6 +102,7 @@ class Recording:
                 "the inputs were changed after this recording was made, so its activations are no "
                 "longer the model's: record again"
             )
+        self.cache[Unchanged] = Unchanged(self.model, self.inputs)
 
     def batches(self) -> Iterator[slice]:
         """Consecutive row ranges that cover the data set."""
@@ -173,7 +176,7 @@ def record(
     sites = named_sites(model, layers)
     bases = _as_bases(basis, sites)
     where = device_of(model, device)
-    with evaluating(model, Snapshot(model, parameters=True)):
+    with evaluating(model, Snapshot(model, everything=True)):
         tensors, targets = collect(inputs, targets)
         check_data(model, tensors, targets)
         before = state(model)
