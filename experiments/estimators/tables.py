@@ -53,5 +53,5 @@ def case(rec: Recording, name: str, size: int, bins: int, joint: bool, seed: int
     found = code_tables(rec, sent, aims, everyone, everyone)
     codes = np.concatenate([table.codes.astype(np.uint8) for table in found], 2)
     put_in = normal_codes(rec, fit_target(rec, sent, bins=bins))[:, 0] if size == 1 else None
-    truth = table_flow(codes, bins, correct=False)
+    truth = table_flow(codes, bins, estimator="none")
     return Case(name, size, bins, codes, put_in, truth.bits, truth.given_context)

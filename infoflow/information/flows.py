@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
-from infoflow.information.donors import TableFlow, table_flow, two_way_se
+from infoflow.information.donors import TableFlow, by_context, table_flow, two_way_se
 from infoflow.information.mutual import (
     Correction,
     check_correction,
@@ -195,7 +196,7 @@ def flow(
     aim = fit_target(rec, seen, bins=bins, coding=coding, pool=pool, seed=seed)
     table = code_tables(rec, sent, [aim], rows, columns, pool=pool, progress=progress)[0]
     aim = table.target
-    result = table_flow(table.codes, table.n_codes, correct=correct, estimator=correction)
+    result = table_flow(table.codes, table.n_codes, estimator=correction)
     few_runs = len(rows) * len(columns) <= RUNS_PER_SHUFFLED_SAMPLE * len(rec)
     paired = pool != "positions" or _as_many_positions(rec, sent, seen)
     single = paired and len(sent) == 1 and donors != "all" and aim.coder is not None and few_runs
@@ -215,7 +216,7 @@ def flow(
         if paired
         else float("nan"),
         se=plain.se,
-        se_given_context=two_way_se(_by_context(result.pointwise_given_context, len(columns))),
+        se_given_context=two_way_se(by_context(result.pointwise_given_context, len(columns))),
         out_of_range=table.out_of_range,
         n_donors=len(rows),
         n_contexts=len(columns),
@@ -244,13 +245,8 @@ def _from_table(
         null = sign_flip_null(
             table.codes, n_null=n_null, correct=correct, rng=rng, contexts=contexts
         )
-    se = two_way_se(_by_context(result.pointwise, contexts))
+    se = two_way_se(by_context(result.pointwise, contexts))
     return Estimate(float(result.bits.sum()), se, null)
-
-
-def _by_context(pointwise: np.ndarray, contexts: int) -> np.ndarray:
-    """`(M, contexts)`: positions of one context, if each is a sample, averaged into it."""
-    return pointwise.reshape(len(pointwise), contexts, -1).mean(2)
 
 
 def _flags(
@@ -264,9 +260,10 @@ def _flags(
 ) -> tuple[str, ...]:
     rows = drawn[0]
     put_in, slack = rec.units.by_layer(sent).items(), rounding(rec)
-    spreads = [np.ptp(rec[name][rows][:, inside].numpy(), axis=0) for name, inside in put_in]
-    still = [s.reshape(len(s), -1).max(1) <= slack[rec.units.indices(name)[inside]]
-             for s, (name, inside) in zip(spreads, put_in, strict=True)]  # fmt: skip
+    still = [
+        _spread(rec[name][rows][:, inside]) <= slack[rec.units.indices(name)[inside]]
+        for name, inside in put_in
+    ]
     found = {
         "constant source": all(bool(s.all()) for s in still),
         "constant target": bool((table.codes == table.codes[:1, :1]).all())
@@ -277,6 +274,12 @@ def _flags(
         and not can_reach(rec, sent, aim, drawn, pool),
     }
     return tuple(name for name, is_so in found.items() if is_so)
+
+
+def _spread(values: Tensor) -> np.ndarray:
+    """`(units,)` how far apart rows are, at the position where they are farthest."""
+    apart = values.amax(0).double() - values.amin(0).double()
+    return apart.flatten(1).amax(1).numpy() if apart.ndim > 1 else apart.numpy()
 
 
 def _as_many_positions(rec: Recording, sent: np.ndarray, seen: np.ndarray) -> bool:

@@ -79,9 +79,7 @@ def resolution_sweep(
     tables = code_tables(rec, sent, targets, rows, columns, pool=pool)
     found = []
     for count, table in zip(counts, tables, strict=True):
-        result = table_flow(
-            table.codes, table.n_codes, correct=correction != "none", estimator=correction
-        )
+        result = table_flow(table.codes, table.n_codes, estimator=correction)
         normal = normal_codes(rec, table.target, pool)
         found.append(
             {

@@ -149,23 +149,21 @@ class _UnitReader:
         units = np.concatenate([t.units for t in targets])
         self.chunks: list[np.ndarray] = []
         self.outside = np.zeros(len(units), dtype=np.int64)
-        self.layers: list[tuple[str, np.ndarray | slice, np.ndarray, UnitBins]] = []
+        self.layers: list[tuple[str, np.ndarray, np.ndarray, UnitBins]] = []
         for position, name in enumerate(rec.units.layers):
             places = np.flatnonzero(rec.units.layer_index[units] == position)
             if len(places):
                 inside = units[places] - rec.units.offsets[name]
-                whole = np.array_equal(inside, np.arange(rec.units.sizes[position]))
-                index = slice(None) if whole else inside
-                self.layers.append((name, index, places, self.bins.take(places)))
+                self.layers.append((name, inside, places, self.bins.take(places)))
 
     def read(self, blocks: Mapping[str, Tensor]) -> None:
         """Code one chunk of rows."""
         rows = len(blocks[self.layers[0][0]])
         out = np.empty((rows, len(self.outside)), dtype=code_dtype(self.bins.n_codes))
         for name, inside, places, bins in self.layers:
-            values = blocks[name].numpy()[:, inside]
+            values = blocks[name].numpy()
             check_positions(name, len(values), rows)
-            self.outside[places] += bins.encode_into(values, places, out)
+            self.outside[places] += bins.encode_into(values, out, inside=inside, places=places)
         self.chunks.append(out)
 
     def tables(self, m: int) -> list[CodeTable]:

@@ -163,7 +163,7 @@ class Replay:
         output = None
         answering = self._intercepting(index, functions, left, used)
         with contextlib.suppress(Stop), answering, self._hooks(functions):
-            output = self.rec.model(*args)
+            output = self.rec.call(args)
         if any(call.key in self.answers for calls in left.values() for call in calls):
             raise ReplayError("a layer that was called in the normal run was not called")
         return output if output is None else materialised(output)

@@ -118,7 +118,7 @@ class Run:
         watched = _Watch(dict.fromkeys(self.observe))
         args = self.rec.rows(self.contexts[rows].cpu())
         with call_hooks(self.rec.model, self._functions(rows, watched)) as check:
-            self.rec.model(*args)
+            self.rec.call(args)
             check()
         return {name: joined_calls(watched.seen[name]) for name in self.observe}
 
