@@ -17,7 +17,7 @@ from infoflow._passes import batches_of, check_finite, dry_run, run_all
 from infoflow._passes import joined_calls as joined_calls
 from infoflow._passes import show_progress as show_progress
 from infoflow._refusals import refuse_model, refuse_samples_as_steps
-from infoflow._safety import Snapshot, evaluating, fingerprint, state
+from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -105,6 +105,8 @@ class Recording:
         """Raises:
         RuntimeError: The model or the data were changed since they were recorded.
         """
+        if self.cache.get(Unchanged):
+            return
         now = fingerprint(self.model, self.inputs) if self.versions else {}
         if any(key not in now or now[key] != value for key, value in self.versions.items()):
             raise RuntimeError(
@@ -112,6 +114,7 @@ class Recording:
                 "the inputs were changed after this recording was made, so its activations are no "
                 "longer the model's: record again"
             )
+        self.cache[Unchanged] = Unchanged(self.model, self.inputs)
 
     def batches(self) -> Iterator[slice]:
         """Consecutive row ranges that cover the data set."""
@@ -210,7 +213,7 @@ def record(
     sites = named_sites(model, layers)
     bases = _as_bases(basis, sites)
     where = device_of(model, device)
-    with evaluating(model, Snapshot(model, parameters=True)):
+    with evaluating(model, Snapshot(model, everything=True)):
         given = collect(model, inputs, targets)
         check_data(model, given)
 
