@@ -150,8 +150,8 @@ def _drawn(n: int, count: Budget, rng: np.random.Generator) -> np.ndarray:
 # One flow, or the flows between the modules of one partition: run once, so drawn in full. "auto"
 # is the best correction there is for a number by itself.
 FLOW = Draws()
-# Values that are compared, in exchanges, searches and scores, all have Miller-Madow, which is
-# counted while an intervention runs; a sum over units steers a search well and costs little.
+# Values that are compared, in exchanges, searches and scores, all have Miller-Madow; a sum over
+# units steers a search well, and costs little since it is counted while an intervention runs.
 EXCHANGE = replace(FLOW, coding="units", correction="miller_madow")
 # A score or a table of proxies measures some hundred partitions.
 SCORE = replace(EXCHANGE, donors=100, contexts=50)
