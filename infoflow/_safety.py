@@ -11,7 +11,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -25,7 +25,7 @@ _one_pass = threading.RLock()
 _held: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()  # (thread, depth)
 _self_writing: WeakSet[nn.Module] = WeakSet()
 _eager_depth = 0
-_eager_stance: Any = None
+_eager_stances = ExitStack()
 
 
 class Snapshot:
@@ -119,15 +119,12 @@ def evaluating(model: nn.Module, snapshot: Snapshot | None = None) -> Iterator[N
 
 @contextmanager
 def eagerly() -> Iterator[None]:
-    """Compiled code runs as it was written: hooks added after compilation are then seen."""
-    global _eager_depth, _eager_stance
-    if "torch._dynamo" not in sys.modules:  # nothing can have been compiled; its import is slow
-        yield
-        return
+    """Compiled code runs as it was written, and `nn.TransformerEncoder` as in training, without its
+    fast path: hooks are then seen, and activations are no nested tensors."""
+    global _eager_depth, _eager_stances
     with _one_pass:
         if _eager_depth == 0:
-            _eager_stance = torch.compiler.set_stance("force_eager")
-            _eager_stance.__enter__()
+            _eager_stances = _stances()
         _eager_depth += 1
     try:
         yield
@@ -135,7 +132,31 @@ def eagerly() -> Iterator[None]:
         with _one_pass:
             _eager_depth -= 1
             if _eager_depth == 0:
-                _eager_stance.__exit__(None, None, None)
+                _eager_stances.close()
+
+
+def _stances() -> ExitStack:
+    stack, attention = ExitStack(), torch.backends.mha
+    stack.callback(attention.set_fastpath_enabled, attention.get_fastpath_enabled())
+    attention.set_fastpath_enabled(False)
+    if "torch._dynamo" in sys.modules:  # else nothing can have been compiled; its import is slow
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+    return stack
+
+
+def refuse_quantised(model: nn.Module) -> None:
+    """Raises:
+    ValueError: A layer computes in integers: it has no derivative, and a dynamic one is scaled by
+        the largest value of its batch, so that samples act on each other.
+    """
+    for name, layer in model.named_modules():
+        parts = type(layer).__module__.split(".")
+        if parts[:3] == ["torch", "ao", "nn"] and "quantized" in parts and "reference" not in parts:
+            raise ValueError(
+                f"layer {name!r} ({type(layer).__name__}) is quantised: it has no derivatives, and "
+                "scales by the largest value of its batch if it is quantised dynamically; record "
+                "the model that it was made from"
+            )
 
 
 def refuse_if_held(modules: Iterable[nn.Module]) -> None:

@@ -24,8 +24,58 @@ def _residual() -> nn.Module:
 def test_an_ordinary_network_passes_every_trial():
     rec = ifl.record(_residual(), ["a", "b", "c"], torch.randn(40, 4))
     found = ifl.check(rec)
-    assert found.ok and len(found.trials) == 3 + 6
+    assert found.ok
+    assert len([t for t in found.trials if not t.what.startswith("similarity")]) == 3 + 6
     assert found.to_frame()["agrees"].all() and "all agrees" in repr(found)
+
+
+def _ways(rec: ifl.Recording) -> dict[tuple[str, str], ifl.checking.Trial]:
+    return {(t.what, t.layer): t for t in ifl.check(rec).trials}
+
+
+def test_each_similarity_is_tried_beside_the_exact_way_and_says_which_way_it_takes():
+    torch.manual_seed(0)
+    x, y = torch.randn(40, 6), torch.arange(40) % 3
+    net = nn.Sequential(nn.Linear(6, 5), nn.GELU(), nn.Linear(5, 4), nn.Softmax(1), nn.Linear(4, 3))
+    trials = _ways(ifl.record(net, ["1", "3"], x, y, loss=nn.functional.cross_entropy))
+    for found in (trials["similarity i_sens", "1"], trials["similarity hess", "3"]):
+        assert found.n_rows in (5, 4) and found.per == "units" and found.agrees
+    assert trials["similarity i_sens", "1"].way == "closed form"
+    assert "piecewise linear" in trials["similarity hess", "3"].way
+    curved = trials["similarity hess", "1"]
+    assert curved.way.startswith("exact: Softmax") and curved.n_rows == 0
+
+
+def test_a_measure_that_is_not_defined_says_why():
+    trials = _ways(ifl.record(_residual(), ["a"], torch.randn(40, 4)))
+    assert "need the recording's loss" in trials["similarity hess", "all"].way
+
+
+def test_a_short_cut_that_does_not_hold_is_told(monkeypatch):
+    """As if the graph had been misread: every curved output taken for piecewise linear."""
+    monkeypatch.setattr("infoflow.unit_similarity.structure.is_piecewise_linear", lambda *_: True)
+    monkeypatch.setattr("infoflow.unit_similarity.shared.failure", lambda *_: None)
+    x, y = torch.randn(40, 4), torch.arange(40) % 3
+    rec = ifl.record(_residual(), ["a"], x, y, loss=nn.functional.cross_entropy)
+    found = ifl.check(rec)
+    (wrong,) = [t for t in found.trials if not t.agrees]
+    assert (wrong.what, wrong.layer) == ("similarity hess", "a")
+    assert "DOES NOT GIVE the exact way's" in repr(found)
+
+
+def test_full_passes_say_why():
+    class Random(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x + 0.1 * torch.randn_like(x))
+
+    torch.manual_seed(0)
+    rec = ifl.record(
+        Random(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3)), ["0", "2"], torch.randn(40, 4)
+    )
+    trials = _ways(rec)
+    assert not trials["bare model", "0"].agrees
+    assert "DOES NOT GIVE the outputs that were recorded" in trials["bare model", "2"].verdict
+    assert trials["replay of 0", "2"].way.startswith("full passes: ")
 
 
 class CentresTheBatch(nn.Module):

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
 from infoflow.information.donors import TableFlow, by_context, table_flow, two_way_se
 from infoflow.information.mutual import (
@@ -259,9 +260,10 @@ def _flags(
 ) -> tuple[str, ...]:
     rows = drawn[0]
     put_in, slack = rec.units.by_layer(sent).items(), rounding(rec)
-    spreads = [np.ptp(rec[name][rows][:, inside].numpy(), axis=0) for name, inside in put_in]
-    still = [s.reshape(len(s), -1).max(1) <= slack[rec.units.indices(name)[inside]]
-             for s, (name, inside) in zip(spreads, put_in, strict=True)]  # fmt: skip
+    still = [
+        _spread(rec[name][rows][:, inside]) <= slack[rec.units.indices(name)[inside]]
+        for name, inside in put_in
+    ]
     found = {
         "constant source": all(bool(s.all()) for s in still),
         "constant target": bool((table.codes == table.codes[:1, :1]).all())
@@ -272,6 +274,12 @@ def _flags(
         and not can_reach(rec, sent, aim, drawn, pool),
     }
     return tuple(name for name, is_so in found.items() if is_so)
+
+
+def _spread(values: Tensor) -> np.ndarray:
+    """`(units,)` how far apart rows are, at the position where they are farthest."""
+    apart = values.amax(0).double() - values.amin(0).double()
+    return apart.flatten(1).amax(1).numpy() if apart.ndim > 1 else apart.numpy()
 
 
 def _as_many_positions(rec: Recording, sent: np.ndarray, seen: np.ndarray) -> bool:

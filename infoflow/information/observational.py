@@ -88,7 +88,7 @@ def conditional_information(
     put_in = _codes(rec, sent, bins, "joint", pool, seed)[:, 0]
     answers = _codes(rec, seen, bins, coding, pool, seed)
     if given is None:
-        inputs = np.concatenate([x.flatten(1).double().numpy() for x in rec.inputs], axis=1)
+        inputs = np.concatenate([x.reshape(len(x), -1).double().numpy() for x in rec.inputs], 1)
         context = np.unique(inputs, axis=0, return_inverse=True)[1].ravel()
         context = np.repeat(context, len(put_in) // len(rec))
     else:

@@ -57,7 +57,11 @@ def _normal_blocks(rec: Recording, pool: Pool) -> dict[str, Tensor]:
 
 
 def pooled(block: Tensor, pool: Pool) -> Tensor:
-    """`(rows, units)` of activations `(rows, units[, positions])`; a position may be a row."""
+    """`(rows, units)` of activations `(rows, units[, positions])`; a position may be a row.
+
+    bfloat16, which NumPy has not got, becomes float32.
+    """
+    block = block.float() if block.dtype == torch.bfloat16 else block
     if block.ndim == 2:
         return block
     if pool == "positions":

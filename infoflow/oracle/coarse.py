@@ -197,7 +197,7 @@ def _checked(rec: Recording, partition: Partition | Iterable[int]) -> Partition:
 
 
 def _input_values(rec: Recording) -> np.ndarray:
-    return np.concatenate([x.flatten(1).double().numpy() for x in rec.inputs], axis=1)
+    return np.concatenate([x.reshape(len(x), -1).double().numpy() for x in rec.inputs], 1)
 
 
 def _codes_of(values: np.ndarray, codes: Bins, seed: int) -> np.ndarray:

@@ -1,6 +1,8 @@
-"""Sums over batches, in float64: what a measure keeps while the data streams past."""
+"""Sums over batches, in float64: what a measure keeps while the data streams past, and after."""
 
 from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import torch
@@ -66,3 +68,30 @@ class MeanOfSamples:
     def matrix(self) -> np.ndarray:
         """Mean `(n, n)`, signed."""
         return (self.total / self.count).numpy()
+
+
+class KeptMatrices:
+    """Matrices of the last requests of one recording, up to `most` numbers in all (64 MiB), so that
+    a measure and its normalised form come from one pass. The oldest go first.
+
+    Examples:
+        >>> kept = KeptMatrices()
+        >>> kept.put("a", {"cov": np.eye(2)})
+        >>> kept.get("a")["cov"].trace(), kept.get("b") is None
+        (np.float64(2.0), True)
+    """
+
+    most = 2**23
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, Mapping[str, np.ndarray]] = {}
+
+    def get(self, request: Hashable) -> Mapping[str, np.ndarray] | None:
+        """What was put there; None: nothing, or no longer."""
+        return self._found.get(request)
+
+    def put(self, request: Hashable, matrices: Mapping[str, np.ndarray]) -> None:
+        """Keep these, and forget the oldest as far as it takes."""
+        self._found[request] = matrices
+        while sum(m.size for kept in self._found.values() for m in kept.values()) > self.most:
+            del self._found[next(iter(self._found))]

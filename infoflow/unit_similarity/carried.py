@@ -115,10 +115,11 @@ class Carrier:
             yield slice(start, min(start + rows, self.count))
 
 
-def read_carrier(starts: Sequence[Tensor | GradientEdge], ends: Sequence[Tensor]) -> Carrier | None:
-    """The steps by which `ends` depend on `starts`, or None if they are not all of these kinds."""
-    if any(end.dtype not in (torch.float32, torch.float64) or end.ndim != 2 for end in ends):
-        return None
+def read_carrier(starts: Sequence[Tensor | GradientEdge], ends: Sequence[Tensor]) -> Carrier | str:
+    """The steps by which `ends` depend on `starts`, or why there is no closed form."""
+    for end in ends:
+        if end.dtype not in (torch.float32, torch.float64) or end.ndim != 2:
+            return f"{tuple(end.shape)[1:]} {end.dtype} a sample is not one row of numbers"
     first = [node_of(start) for start in starts]
     slots = {node: i for i, node in enumerate(first)}
     steps: list[tuple[Step, tuple[int, ...]]] = []
@@ -130,7 +131,7 @@ def read_carrier(starts: Sequence[Tensor | GradientEdge], ends: Sequence[Tensor]
         taken = tuple(slots[node.next_functions[i][0]] for i in given)
         step = _read(node, given, ends[0])
         if step is None:
-            return None
+            return f"{node.name()} is no linear map, sum or elementwise function of rows"
         if isinstance(step, Elementwise) and step.curvature is not None:
             bends.append(Bend(taken[0], GradientEdge(node, 0), step.curvature))
         if step is _SAME:
@@ -139,7 +140,7 @@ def read_carrier(starts: Sequence[Tensor | GradientEdge], ends: Sequence[Tensor]
             slots[node] = len(starts) + len(steps)
             steps.append((step, taken))
     if any(end.grad_fn not in slots for end in ends):
-        return None
+        return "something does not depend on what comes before it"
     found = tuple(slots[end.grad_fn] for end in ends)
     return Carrier(tuple(steps), found, tuple(bends), len(ends[0]))
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infoflow.unit_similarity.graph import depending
 from infoflow.unit_similarity.locality import groups_by_curvature, groups_by_input
 from infoflow.unit_similarity.per_sample_loss import per_sample_loss
 from infoflow.unit_similarity.perturbed import PerturbedBatch
@@ -34,8 +35,10 @@ def check_batch(
 ) -> None:
     """Raises:
     ValueError: The model does not give the outputs that were recorded, by each output's own scale;
-        or what it does to some samples depends on others of the batch.
+        what it does to some samples depends on others of the batch; an operation on the way has
+        no derivative.
     """
+    _refuse_missing_derivatives(batch)
     found, recorded = batch.outputs.detach().cpu(), recorded.to("cpu")
     close = 1e-3 if found.dtype in (torch.float32, torch.float64) else 0.1
     same = found.shape == recorded.shape
@@ -44,12 +47,27 @@ def check_batch(
         scale = recorded.double().abs().amax(0)
         # an output that cancels to nearly nothing rounds as the largest numbers on the way do
         same = bool((off <= close * scale + 1e-6 * scale.max() + 1e-12).all())
-    if not same or _acts_across(batch, request, holds, seed):
+    wrong = None if same else "the model does not give the outputs that were recorded"
+    if _acts_across(batch, request, holds, seed):
+        wrong = "the samples of a batch influence each other (as in batch normalisation in training"
+        wrong += " mode)"
+    if wrong is not None:
         raise ValueError(
-            "the model does not give the outputs that were recorded, or the samples of a batch "
-            "influence each other (as in batch normalisation in training mode): make it give one "
-            "answer per sample, the same in evaluation mode each time, and record it again"
+            f"{wrong}: make it give one answer per sample, the same in evaluation mode each time, "
+            "and record it again"
         )
+
+
+def _refuse_missing_derivatives(batch: PerturbedBatch) -> None:
+    """Of an operation without one torch only warns, and lets no gradient through."""
+    ends, starts = [batch.outputs, *batch.units], [*batch.inputs, *batch.deltas]
+    for node in depending(ends, starts):
+        if node.name().endswith("WarnNotImplemented"):
+            raise ValueError(
+                "an operation of the model has no derivative in torch, so i_sens, o_sens and hess "
+                "would leave out what passes through it: give it one (torch.library's "
+                "register_autograd), replace it, or ask for 'cov' only"
+            )
 
 
 def _acts_across(batch: PerturbedBatch, request: Request, holds: Structure, seed: int) -> bool:

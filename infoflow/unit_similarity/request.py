@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoflow._safety import fingerprint
 from infoflow.recording import Recording
 from infoflow.site import Site
 from infoflow.unit_similarity.measures import MEASURES, TABLE
 from infoflow.unit_similarity.per_sample_loss import Loss, per_sample_loss
 
 _LOSS_ROWS, _LOSS_NUMBERS = 256, 2**20
+_NO_WEIGHTS = torch.nn.Module()
 
 Positions = Literal["mean", "each"] | int
 
@@ -54,6 +56,22 @@ class Request:
         """The targets of those samples, on the device."""
         assert self.rec.targets is not None
         return self.rec.targets[index].to(self.rec.device)
+
+    @property
+    def key(self) -> Hashable:
+        """What the matrices depend on beside the recording itself; None: on what cannot be told,
+        as a loss function of the user's own may refer to anything."""
+        names = tuple(site.name for site in self.sites)
+        places = None if self.positions is None else tuple(self.positions.tolist())
+        asked = (names, self.bases, self.across, places)
+        if "hess" not in self.bases:
+            return asked
+        loss, targets = self.rec.loss, self.rec.targets
+        kind = type(loss) if isinstance(loss, torch.nn.Module) else loss
+        if not getattr(kind, "__module__", "").startswith("torch.nn.") or targets is None:
+            return None
+        held = loss if isinstance(loss, torch.nn.Module) else _NO_WEIGHTS
+        return *asked, loss, repr(fingerprint(held, [targets]))
 
     def activations(self, index: slice) -> Tensor:
         """`(batch, positions, n)` float64; one position if the mean is asked for."""

@@ -13,11 +13,11 @@ from torch import Tensor
 from infoflow._hooks import evaluating
 from infoflow.recording import Recording, show_progress
 from infoflow.unit_similarity import spearman, weights
-from infoflow.unit_similarity.accumulate import CovarianceSum, MeanOfSamples
+from infoflow.unit_similarity.accumulate import CovarianceSum, KeptMatrices, MeanOfSamples
 from infoflow.unit_similarity.guard import check_batch, failure
 from infoflow.unit_similarity.measures import MEASURES, Measure, chosen
 from infoflow.unit_similarity.perturbed import PerturbedBatch, run_perturbed
-from infoflow.unit_similarity.request import Positions, Request, make_request
+from infoflow.unit_similarity.request import Positions, Request, allowed_measures, make_request
 from infoflow.unit_similarity.structure import EXACT, Structure, read_structure
 from infoflow.unit_similarity.sums import Sizes, batch_sums, sizes
 
@@ -186,6 +186,22 @@ def similarities_by_layer(
     return found
 
 
+def ways(rec: Recording, layer: str) -> dict[str, str]:
+    """By derivative measure that the recording allows: how it is computed, and if exactly, why.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
+        >>> ways(ifl.record(net, ["1"], torch.randn(9, 4)), "1")
+        {'i_sens': 'closed form', 'o_sens': 'exact'}
+    """
+    bases = frozenset(allowed_measures(rec)) & {"i_sens", "o_sens", "hess"}
+    request = make_request(rec, [layer], bases, across=False)
+    with evaluating(rec.model):
+        holds = read_structure(run_perturbed(request, slice(0, _FEW)), bases, across=False)
+    return {base: holds.ways[base] for base in sorted(bases)}
+
+
 def normalised(matrix: np.ndarray, *, eps: float = 1e-12) -> np.ndarray:
     """S_ij / max(√(S_ii S_jj), ε) (eq. 5).
 
@@ -225,7 +241,18 @@ def _signed(request: Request, *, fast: bool, progress: bool) -> dict[str, np.nda
 
 
 def _streamed(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
-    """What is summed over the samples."""
+    """What is summed over the samples; as it was if the same was asked for before."""
+    kept = request.rec.kept(KeptMatrices)
+    key = None if request.key is None else (request.key, fast)
+    found = None if key is None else kept.get(key)
+    if found is None:
+        found = _summed(request, fast, progress)
+        if key is not None:
+            kept.put(key, found)
+    return dict(found)
+
+
+def _summed(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
     rec, n = request.rec, request.n
     if not request.bases:
         return {}

@@ -5,7 +5,8 @@ A short cut is taken only where the autograd graph of this very batch says that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -78,6 +79,7 @@ class Structure:
         piecewise_linear: The outputs are piecewise linear in the units: the Hessian comes from
             the Jacobian of the outputs.
         apart: Positions that have nothing to do with each other are differentiated together.
+        ways: By measure, how it is computed, and if exactly, why.
     """
 
     entrance: Entrance | None = None
@@ -85,6 +87,7 @@ class Structure:
     outward: tuple[Carrier, ...] | None = None
     piecewise_linear: bool = False
     apart: bool = False
+    ways: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,22 +107,50 @@ EXACT = Structure()
 
 def read_structure(batch: PerturbedBatch, bases: frozenset[str], *, across: bool) -> Structure:
     """The short cuts that hold for these measures of a batch."""
-    entrance = inward = outward = None
     single = batch.chosen is None
-    if "i_sens" in bases:
-        entrance = find_entrance(batch)
-        if single and entrance is not None and entrance.padding is None:
-            fewer = min(entrance.weight.shape) <= 2 * batch.n  # else a backward pass each is less
-            inward = read_carrier([entrance.edge], batch.units) if fewer else None
-        if inward is None and entrance is not None and not entrance.is_smaller:
-            entrance = None
-    flat = "hess" in bases and is_piecewise_linear(batch.outputs, batch.deltas)
-    if "hess" in bases and single and not flat:
-        groups = [batch.deltas] if across else [(delta,) for delta in batch.deltas]
-        found = [read_carrier(group, [batch.outputs]) for group in groups]
-        carriers = tuple(carrier for carrier in found if carrier is not None)
-        outward = carriers if len(carriers) == len(groups) else None
-    return Structure(entrance, inward, outward, flat, apart=not single)
+    entrance, inward, why_in = _way_in(batch) if "i_sens" in bases else (None, None, "")
+    flat, outward, why_out = False, None, ""
+    if "hess" in bases:
+        flat = is_piecewise_linear(batch.outputs, batch.deltas)
+        outward, why_out = (None, "") if flat or not single else _way_out(batch, across)
+        if flat:
+            why_out = "from the outputs' Jacobian: they are piecewise linear in the units"
+    why = {"i_sens": why_in, "o_sens": "exact", "hess": why_out or "exact, position by position"}
+    if outward is not None:
+        why["o_sens"] = why_out
+    return Structure(
+        entrance, inward, outward, flat, apart=not single, ways={b: why[b] for b in bases & {*why}}
+    )
+
+
+def _way_in(batch: PerturbedBatch) -> tuple[Entrance | None, Carrier | None, str]:
+    """The short cuts of `i_sens`, and which way is taken for what reason."""
+    entrance = find_entrance(batch)
+    if entrance is None:
+        return None, None, "exact: the inputs do not enter through one linear map alone"
+    reason = "positions are looked at one by one" if batch.chosen is not None else "a convolution"
+    if batch.chosen is None and entrance.padding is None:
+        reason = f"there are few units for {min(entrance.weight.shape)} directions"
+        if min(entrance.weight.shape) <= 2 * batch.n:  # else a backward pass each is less
+            inward = read_carrier([entrance.edge], batch.units)
+            if isinstance(inward, Carrier):
+                return entrance, inward, "closed form"
+            reason = inward
+    if entrance.is_smaller:
+        return entrance, None, f"exact as far as the first linear map or convolution: {reason}"
+    return None, None, f"exact: {reason}"
+
+
+def _way_out(batch: PerturbedBatch, across: bool) -> tuple[tuple[Carrier, ...] | None, str]:
+    """The closed form of `hess`, and of `o_sens` with it."""
+    groups = [batch.deltas] if across else [(delta,) for delta in batch.deltas]
+    carriers = []
+    for group in groups:
+        carrier = read_carrier(group, [batch.outputs])
+        if isinstance(carrier, str):
+            return None, f"exact: {carrier}"
+        carriers.append(carrier)
+    return tuple(carriers), "closed form"
 
 
 def find_entrance(batch: PerturbedBatch) -> Entrance | None:

@@ -105,3 +105,26 @@ def test_positions_are_checked():
         similarity(rec, "cov", positions="each")
     with pytest.raises(ValueError, match="'mean', 'each' or a number"):
         similarity(rec, "cov", layers="0", positions=0)
+
+
+class WithoutDerivative(nn.Module):
+    """A step in integers, for which torch has no derivative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4), nn.Linear(4, 2)
+        weight = torch.quantize_per_tensor(torch.eye(4), 0.01, 0, torch.qint8)
+        self.packed = torch.ops.quantized.linear_prepack(weight, None)
+
+    def forward(self, x):
+        return self.b(torch.ops.quantized.linear_dynamic(self.a(x), self.packed))
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize("measure", ["o_sens", "hess"])
+def test_an_operation_without_a_derivative_is_refused(measure):
+    net, x = WithoutDerivative(), torch.randn(6, 3)
+    rec = ifl.record(net, "a", x, torch.zeros(6, 2), loss=torch.nn.functional.mse_loss)
+    with pytest.raises(ValueError, match="no derivative in torch"):
+        ifl.similarity(rec, measure)
+    assert ifl.similarity(rec, "cov").shape == (4, 4)

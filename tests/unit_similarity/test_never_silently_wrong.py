@@ -303,6 +303,7 @@ def test_positions_taken_to_be_apart_that_are_not_are_found(monkeypatch):
     net(x)
     rec = ifl.record(net, [ifl.Site("1", unit_dim=1)], x)
     expected = similarity(rec, "i_sens", positions="each")
+    rec.cache.clear()
     together = [torch.arange(16)]
     monkeypatch.setattr("infoflow.unit_similarity.sums.groups_by_input", lambda _: together)
     monkeypatch.setattr(guard, "groups_by_input", lambda _: together[0][:2].unsqueeze(0).unbind(0))
