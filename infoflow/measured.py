@@ -125,10 +125,7 @@ class Draws:
             raise ValueError(f"unknown coding {self.coding!r}: expected 'joint' or 'units'")
         if self.pool not in get_args(Pool):
             raise ValueError(f"unknown pool {self.pool!r}: expected 'mean', 'max' or 'positions'")
-        if self.correction not in CORRECTIONS:
-            raise ValueError(
-                f"unknown correction {self.correction!r}: expected one of {list(CORRECTIONS)}"
-            )
+        check_correction(self.correction)
         if self.bins != "unique":
             _ = self.binning
 
@@ -141,6 +138,12 @@ class Draws:
         """Rows of donors and of contexts in a data set of n samples."""
         rng = np.random.default_rng(self.seed) if rng is None else rng
         return _drawn(n, self.donors, rng), _drawn(n, self.contexts, rng)
+
+
+def check_correction(correction: str) -> None:
+    """Raises ValueError for a name that is not in `CORRECTIONS`."""
+    if correction not in CORRECTIONS:
+        raise ValueError(f"unknown correction {correction!r}: expected one of {list(CORRECTIONS)}")
 
 
 def _drawn(n: int, count: Budget, rng: np.random.Generator) -> np.ndarray:

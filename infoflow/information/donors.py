@@ -15,8 +15,8 @@ from infoflow.information.entropy import (
     log2_counts,
     panzeri_treves_bits,
 )
-from infoflow.information.mutual import FEW_CELLS, check_correction, quadratic_limit
-from infoflow.measured import Correction, Estimator
+from infoflow.information.mutual import FEW_CELLS, quadratic_limit
+from infoflow.measured import Correction, Estimator, check_correction
 
 _MOST_CELLS = 200_000_000
 _QUANTITIES = ("bits", "given_context")
