@@ -25,7 +25,8 @@ from infoflow._padding import MaskLike, Padding, find_padding
 from infoflow._passes import batches_of, check_finite, dry_run, run_all
 from infoflow._passes import joined_calls as joined_calls
 from infoflow._passes import show_progress as show_progress
-from infoflow._safety import Snapshot, evaluating, fingerprint, refuse_quantised, state
+from infoflow._refusals import refuse_model, refuse_samples_as_steps
+from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Kept = TypeVar("Kept")
+
+
+class _Filled(dict[str, Tensor]):
+    """Activations by layer, with what is padding filled in."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -104,10 +109,10 @@ class Recording:
             return self[layer][rows] if values is None else values
         if values is not None:
             return self.padding.filled(layer, values, rows)
-        key = ("filled", layer)
-        if key not in self.cache:
-            self.cache[key] = self.padding.filled(layer, self[layer])
-        return self.cache[key][rows]
+        kept = self.kept(_Filled)
+        if layer not in kept:
+            kept[layer] = self.padding.filled(layer, self[layer])
+        return kept[layer][rows]
 
     def real(self, layer: str, rows: Any = slice(None)) -> Tensor | None:
         """`(rows, positions)` bool, False where a position is padding; None: none is."""
@@ -136,6 +141,8 @@ class Recording:
         """Raises:
         RuntimeError: The model or the data were changed since they were recorded.
         """
+        if self.cache.get(Unchanged):
+            return
         now = fingerprint(self.model, self.inputs) if self.versions else {}
         if any(key not in now or now[key] != value for key, value in self.versions.items()):
             raise RuntimeError(
@@ -143,6 +150,7 @@ class Recording:
                 "the inputs were changed after this recording was made, so its activations are no "
                 "longer the model's: record again"
             )
+        self.cache[Unchanged] = Unchanged(self.model, self.inputs)
 
     def batches(self) -> Iterator[slice]:
         """Consecutive row ranges that cover the data set."""
@@ -228,12 +236,12 @@ def record(
 
     Raises:
         KeyError: Unknown layer (near misses are named).
-        TypeError: Inputs that cannot be made into tensors, or that the model does not take; an
-            output that is not there, or none that can be named.
+        TypeError: A model that is no module; inputs that cannot be made into tensors, or that the
+            model does not take; an output that is not there, or none that can be named.
         RuntimeError: A layer is never reached, or called several times.
         ValueError: Fewer than two samples, lengths that differ, integer inputs to a model without
             an embedding, NaN or infinite activations, a unit dimension that cannot be known, layers
-            that are quantised.
+            that are quantised, or that take samples for time steps; one output for a whole batch.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -243,13 +251,13 @@ def record(
         (torch.Size([10, 3]), 3)
     """
     check_batch_size(batch_size)
+    refuse_model(model)
     if loss_of not in ("output", "raw"):
         raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
-    refuse_quantised(model)
     sites = named_sites(model, layers)
     bases = _as_bases(basis, sites)
     where = device_of(model, device)
-    with evaluating(model, Snapshot(model, parameters=True)):
+    with evaluating(model, Snapshot(model, everything=True)):
         given = collect(model, inputs, targets)
         check_data(model, given)
 
@@ -260,6 +268,7 @@ def record(
 
         before = state(model)
         with torch.no_grad():
+            refuse_samples_as_steps(model, run)
             few = partial(run, slice(0, 2))
             found, raw = dry_run(model, with_known_axes(model, sites, few), few)
             chosen = chosen_output(raw, output)

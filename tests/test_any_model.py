@@ -20,8 +20,14 @@ FEW = 4
 
 
 def recorded(case: Case, rows: int = K, **options: Any) -> ifl.Recording:
-    inputs = tuple(x[:rows] for x in case.inputs())
-    return ifl.record(case.model(), case.layers, inputs, torch.zeros(rows), loss=mse, **options)
+    inputs = case.inputs()
+    if isinstance(inputs, dict):
+        inputs = {name: x[:rows] for name, x in inputs.items()}
+    else:
+        inputs = tuple(x[:rows] for x in inputs)
+    given = case.model(), case.layers, inputs, torch.zeros(rows)
+    # the references here take every position for data; test_padding.py has those that do not
+    return ifl.record(*given, loss=mse, output=case.output, mask=False, **options)
 
 
 @contextmanager
@@ -150,7 +156,7 @@ def test_forced_units_give_what_raw_hooks_give(name):
     donors = np.random.default_rng(0).permutation(K)
     with torch.no_grad(), as_written(rec) as model:
         with watching(rec, source, unchanged) as normal:
-            model(*rec.inputs)
+            call_model(model, rec.inputs, rec.keywords)
 
         def swap(h: Tensor) -> Tensor:
             h = h.clone()
@@ -158,7 +164,7 @@ def test_forced_units_give_what_raw_hooks_give(name):
             return h
 
         with watching(rec, source, swap), watching(rec, observe, unchanged) as seen:
-            model(*rec.inputs)
+            call_model(model, rec.inputs, rec.keywords)
     right = seen[0] if seen[0].ndim == 2 else seen[0].flatten(2)
     runs = resample(rec, {source: [0, 2]}, donors, np.arange(K), [observe])
     found = torch.cat([part[observe] for _, part in runs])
@@ -183,3 +189,16 @@ def test_bits_exchange_and_search(name):
     assert np.isfinite(ex.bits) and ex.bits_given_context >= 0
     best = ifl.search(rec, budget=3, samples=2, **few)
     assert best.partition.n_modules == 2
+
+
+def test_an_encoder_with_padding_is_intervened_on_by_hand():
+    case = CASES["TransformerEncoder, padded"]
+    net, (x, padded) = case.model(), case.inputs()
+    with torch.no_grad(), ifl.do(net, {"encoder.layers.0": ([0, 1], 0.0)}):
+        ours = net(x, padded)
+    hook = net.encoder.layers[0].register_forward_hook(
+        lambda m, a, out: torch.cat([0 * out[..., :2], out[..., 2:]], -1)
+    )
+    torch.testing.assert_close(ours, net(x, padded).detach())  # with gradients: no fast path
+    hook.remove()
+    assert torch.backends.mha.get_fastpath_enabled()
