@@ -17,7 +17,7 @@ STAGES = (
     ("basis", "partition", "rounding"),
     ("site", "units", "module_tree", "measured"),
     ("data", "models", "recurrent", "_hooks", "_inputs", "_outputs", "_safety", "_refusals"),
-    ("discovery", "_passes"),
+    ("discovery", "_passes", "_padding"),
     ("train", "recording", "checkpoint"),
     ("interventions", "unit_similarity", "clustering", "agreements"),
     ("information", "checking"),

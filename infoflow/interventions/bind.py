@@ -113,7 +113,7 @@ def _from_data(
     contexts: np.ndarray,
 ) -> Edit:
     if isinstance(done, Mean):
-        mean = activations.double().mean(0).index_select(0, index.cpu())
+        mean = _mean(activations, rec.real(where)).index_select(0, index.cpu())
         return PutValues(index, mean.to(device=index.device, dtype=activations.dtype))
     if isinstance(done, Resample):
         pairs = make_pairs(rec, donors_for(done, rec, contexts), contexts)
@@ -121,12 +121,22 @@ def _from_data(
     raise TypeError(f"no rule for {type(done).__name__}: pass a function of the activations")
 
 
+def _mean(activations: Tensor, real: Tensor | None) -> Tensor:
+    """`(units[, positions])` float64, over the samples where a position is real."""
+    wide = activations.double()
+    if real is None:
+        return wide.mean(0)
+    return (wide * real[:, None]).sum(0) / real.sum(0).clamp(min=1)
+
+
 def donor_edit(
     rec: Recording, name: str, index: Tensor, pairs: Pairs, activations: Tensor | None = None
 ) -> Edit:
     """Units of a recorded site at their donors' values."""
     kept = rec.kept(Replays).affine.setdefault(name, {})
-    return PutDonors(rec[name] if activations is None else activations, index, pairs, kept)
+    values = rec.filled(name) if activations is None else activations
+    # replay's own tables hold what the model gave, at padded positions too
+    return PutDonors(values, index, pairs, kept if rec.real(name) is None else None)
 
 
 def index_of(units: Any, n: int, where: str, device: torch.device) -> Tensor:

@@ -66,7 +66,7 @@ def counterfactual(
     for name, done in asked.items():
         n = len(rec.units.indices(name))
         edits[name] = edit_for(
-            done, name, n, rec.device, rec=rec, activations=rec[name], contexts=contexts
+            done, name, n, rec.device, rec=rec, activations=rec.filled(name), contexts=contexts
         )
     pairs = make_pairs(rec, np.random.default_rng(seed).permutation(len(rec)), contexts)
     for name, units in plain.items():

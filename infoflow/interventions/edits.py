@@ -33,13 +33,14 @@ class PutDonors:
         values: The site's activations on the whole data set, `(K, units[, positions])`.
         inside: Indices of units within the site.
         pairs: Donor and context of every row of the run.
-        kept: For results that outlive the run.
+        kept: For results that outlive the run; None: the values are not those that a normal run
+            gives, so nothing can be taken from it.
     """
 
     values: Tensor
     inside: Tensor
     pairs: Pairs
-    kept: dict[Any, Any]
+    kept: dict[Any, Any] | None
     _parts: Contributions | None = None
     _put: Tensor | None = None
 
@@ -62,7 +63,14 @@ class PutDonors:
     def _swap(self, site: Site, source: Gather, rows: slice) -> Tensor | None:
         table = source.table
         plain = site.basis is None and site.heads is None and site.positions is None
-        if not plain or table.dim or table.per > 1 or site.unit_dim is None or site.call == "all":
+        if (
+            self.kept is None
+            or not plain
+            or table.dim
+            or table.per > 1
+            or site.unit_dim is None
+            or site.call == "all"
+        ):
             return None
         if self._parts is None:
             self._parts = Contributions(table, site.unit_dim, self.inside, self.pairs, self.kept)

@@ -133,6 +133,8 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     parts = dict(zip(request.sites, deltas, strict=True))
     seen: dict[Site, list[Tensor]] = {site: [] for site in request.sites}
     found: dict[Site, Place | None] = {}
+    real: dict[Site, Any] = {site: rec.real(site.name, index) for site in request.sites}
+    real = {site: None if m is None else m.to(rec.device) for site, m in real.items()}
 
     def add(site: Site) -> CallFunction:
         def hook(value: Any, _call: int) -> Any:
@@ -141,7 +143,10 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
             h = site.read(value).clone()
             seen[site].append(h)
             h = h if h.ndim == 3 else h[:, :, None]
-            shifted = site.add(value, _shift(parts[site], h, before, positions))
+            shift = _shift(parts[site], h, before, positions)
+            if real[site] is not None:
+                shift = shift * real[site][:, None, before : before + h.shape[2]]
+            shifted = site.add(value, shift)
             old, new = site.tensor(value), site.tensor(shifted)
             place = Place(old.grad_fn, new.grad_fn, tuple(old.shape))
             found[site] = None if site in found else place
@@ -155,8 +160,9 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     with torch.enable_grad(), simple, hooks as check:
         # copies, as autograd lets no model work in place on a leaf
         outputs = rec.output(rec.call([x.clone() for x in rows]))
+        outputs = rec.real_outputs(outputs, index)
         check()
-    wholes = tuple(_whole(seen[site]) for site in request.sites)
+        wholes = tuple(rec.filled(s.name, _whole(seen[s]), index) for s in request.sites)
     return PerturbedBatch(
         inputs=leaves,
         units=tuple(_units(seen[s], h, positions) for s, h in zip(seen, wholes, strict=True)),

@@ -321,7 +321,8 @@ class Batches:
         batch = run_perturbed(request, index)
         if self.fast:
             holds = read_structure(batch, request.bases, across=request.across)
-        check_batch(batch, request.rec.outputs[index], request, holds, index.start)
+        recorded = request.rec.real_outputs(request.rec.outputs[index], index)
+        check_batch(batch, recorded, request, holds, index.start)
         return batch, holds
 
 
