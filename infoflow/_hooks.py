@@ -37,11 +37,15 @@ def layer_at(model: nn.Module, path: str) -> nn.Module:
     Raises:
         KeyError: No such layer; near misses are named.
     """
-    layers = dict(model.named_modules(remove_duplicate=False))
+    found: nn.Module | None = model
+    for name in path.split("."):
+        found = found._modules[name] if found is not None and name in found._modules else None
+    if found is not None:
+        return found
     plain = plain_names(model)
-    if path == "" or path not in plain | layers:
+    if path == "" or path not in plain:
         raise KeyError(unknown_name("layer", path, list(plain)))
-    return layers[path] if path in layers else plain[path]
+    return plain[path]
 
 
 def plain_names(model: nn.Module) -> dict[str, nn.Module]:

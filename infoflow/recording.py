@@ -21,7 +21,7 @@ from infoflow._refusals import (
     refuse_samples_as_steps,
     say_where_fast_path_differs,
 )
-from infoflow._safety import Snapshot, evaluating, fingerprint, state
+from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -109,6 +109,8 @@ class Recording:
         """Raises:
         RuntimeError: The model or the data were changed since they were recorded.
         """
+        if self.cache.get(Unchanged):
+            return
         now = fingerprint(self.model, self.inputs) if self.versions else {}
         if any(key not in now or now[key] != value for key, value in self.versions.items()):
             raise RuntimeError(
@@ -116,6 +118,7 @@ class Recording:
                 "the inputs were changed after this recording was made, so its activations are no "
                 "longer the model's: record again"
             )
+        self.cache[Unchanged] = Unchanged(self.model, self.inputs)
 
     def batches(self) -> Iterator[slice]:
         """Consecutive row ranges that cover the data set."""
@@ -140,6 +143,7 @@ class Recording:
         return f"Recording({', '.join(facts)})"
 
 
+@torch.inference_mode(False)  # what is recorded is differentiated later
 def record(
     model: nn.Module,
     layers: str | Site | Sequence[str | Site],
@@ -213,7 +217,7 @@ def record(
     sites = named_sites(model, layers)
     bases = _as_bases(basis, sites)
     where = device_of(model, device)
-    with evaluating(model, Snapshot(model, parameters=True)):
+    with evaluating(model, Snapshot(model, everything=True)):
         given = collect(model, inputs, targets)
         check_data(model, given)
 
