@@ -25,7 +25,11 @@ from infoflow._padding import MaskLike, Padding, find_padding
 from infoflow._passes import batches_of, check_finite, dry_run, run_all
 from infoflow._passes import joined_calls as joined_calls
 from infoflow._passes import show_progress as show_progress
-from infoflow._refusals import refuse_model, refuse_samples_as_steps
+from infoflow._refusals import (
+    refuse_model,
+    refuse_samples_as_steps,
+    say_where_fast_path_differs,
+)
 from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
@@ -270,6 +274,8 @@ def record(
             chosen = chosen_output(raw, output)
             batches = batches_of(len(given.tensors[0]), batch_size)
             kept, outputs = run_all(model, found, run, batches, chosen, progress)
+            first = batches[0]
+            say_where_fast_path_differs(model, lambda: chosen(run(first)), outputs[first])
         after = state(model)
     moving = {key for key, value in after.items() if before.get(key) != value}
     names = argument_names(model, given.keywords)
