@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.basis import Basis
-from infoflow.interventions.donors import donors_for
-from infoflow.interventions.edits import (
+from infoflow._replay.edits import (
     AddNoise,
     AlongBasis,
     Edit,
-    PutDonors,
     PutValues,
     Transform,
+    donor_edit,
 )
+from infoflow._replay.pairs import make_pairs
+from infoflow.basis import Basis
+from infoflow.interventions.donors import donors_for
 from infoflow.interventions.kinds import (
     Done,
     Intervention,
@@ -30,8 +31,6 @@ from infoflow.interventions.kinds import (
     Set,
     Zero,
 )
-from infoflow.interventions.pairs import Pairs, make_pairs
-from infoflow.interventions.prepare import Replays
 from infoflow.recording import Recording
 
 
@@ -119,14 +118,6 @@ def _from_data(
         pairs = make_pairs(rec, donors_for(done, rec, contexts), contexts)
         return donor_edit(rec, where, index, pairs, activations)
     raise TypeError(f"no rule for {type(done).__name__}: pass a function of the activations")
-
-
-def donor_edit(
-    rec: Recording, name: str, index: Tensor, pairs: Pairs, activations: Tensor | None = None
-) -> Edit:
-    """Units of a recorded site at their donors' values."""
-    kept = rec.kept(Replays).affine.setdefault(name, {})
-    return PutDonors(rec[name] if activations is None else activations, index, pairs, kept)
 
 
 def index_of(units: Any, n: int, where: str, device: torch.device) -> Tensor:

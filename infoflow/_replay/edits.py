@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.interventions.rows import Rows
-from infoflow.interventions.swap import Contributions, Pairs, Swap
-from infoflow.interventions.tables import Gather
+from infoflow._replay.lazy import LazyTensor
+from infoflow._replay.pairs import Pairs
+from infoflow._replay.prepare import Replays
+from infoflow._replay.swap import Contributions, Swap
+from infoflow._replay.tables import Gather
+from infoflow.recording import Recording
 from infoflow.site import Site
 
 
@@ -44,8 +47,8 @@ class PutDonors:
     _put: Tensor | None = None
 
     def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
-        if isinstance(value, Rows) and isinstance(value._source, Gather):
-            swapped = self._swap(site, value._source, rows)
+        if isinstance(value, LazyTensor) and isinstance(value._thunk, Gather):
+            swapped = self._swap(site, value._thunk, rows)
             if swapped is not None:
                 return swapped
         donors = self.pairs.donors[rows]
@@ -67,7 +70,15 @@ class PutDonors:
         if self._parts is None:
             self._parts = Contributions(table, site.unit_dim, self.inside, self.pairs, self.kept)
         swap = Swap(self._parts, rows)
-        return swap.compute() if self._parts.whole else Rows(swap)
+        return swap.compute() if self._parts.whole else LazyTensor(swap)
+
+
+def donor_edit(
+    rec: Recording, name: str, index: Tensor, pairs: Pairs, activations: Tensor | None = None
+) -> Edit:
+    """Units of a recorded site at their donors' values."""
+    kept = rec.kept(Replays).affine.setdefault(name, {})
+    return PutDonors(rec[name] if activations is None else activations, index, pairs, kept)
 
 
 @dataclass(frozen=True, eq=False)
