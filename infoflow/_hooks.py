@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from infoflow._safety import evaluating
@@ -117,6 +118,11 @@ def call_hooks(
 def _register(
     layer: nn.Module, site: Site, function: CallFunction, calls: list[int], place: int
 ) -> Any:
+    if isinstance(layer, torch.jit.ScriptModule):
+        raise ValueError(
+            f"layer {site.path!r} is compiled by torch.jit and takes no hooks: record layers "
+            "before and after it, or the model as it was before"
+        )
     only = site.call if isinstance(site.call, int) else None
 
     def see(value: Any) -> Any:

@@ -124,7 +124,9 @@ def evaluating(model: nn.Module, snapshot: Snapshot | None = None) -> Iterator[N
         snapshot.take()
         generators = _generators() if look else None
         try:
-            with torch.random.fork_rng(devices=snapshot.gpus), eagerly():
+            forked = torch.random.fork_rng(devices=snapshot.gpus)
+            # inside inference_mode nothing can be differentiated, even under enable_grad
+            with torch.inference_mode(False), forked, eagerly():
                 for module in snapshot.modules:
                     if module.training:
                         module.training = False
@@ -170,21 +172,6 @@ def _stances() -> ExitStack:
     if "torch._dynamo" in sys.modules:  # else nothing can have been compiled; its import is slow
         stack.enter_context(torch.compiler.set_stance("force_eager"))
     return stack
-
-
-def refuse_quantised(model: nn.Module) -> None:
-    """Raises:
-    ValueError: A layer computes in integers: it has no derivative, and a dynamic one is scaled by
-        the largest value of its batch, so that samples act on each other.
-    """
-    for name, layer in model.named_modules():
-        parts = type(layer).__module__.split(".")
-        if parts[:3] == ["torch", "ao", "nn"] and "quantized" in parts and "reference" not in parts:
-            raise ValueError(
-                f"layer {name!r} ({type(layer).__name__}) is quantised: it has no derivatives, and "
-                "scales by the largest value of its batch if it is quantised dynamically; record "
-                "the model that it was made from"
-            )
 
 
 def refuse_if_held(modules: Iterable[nn.Module]) -> None:

@@ -28,7 +28,7 @@ from infoflow.searching.genetic import genetic
 from infoflow.searching.ledger import Ledger
 from infoflow.searching.sampling import random_partitions
 from infoflow.searching.seeds import seeded
-from infoflow.searching.space import Space
+from infoflow.searching.space import Space, divided_units
 from infoflow.searching.surrogate import flow_proxy, screened
 from infoflow.searching.unguided import sampling
 
@@ -91,7 +91,7 @@ def runs(
 ) -> Iterator[dict]:
     """Per repeat and method: best value after each number of evaluations, mean of random
     partitions, and the optimum where it is enumerated."""
-    space = Space(~rec.units.unused & ~meter.traffic.silent, 2, 2)
+    space = Space(divided_units(meter, 2), 2, 2)
 
     def evaluate(some: Sequence[ifl.Partition]) -> Values:
         return meter.values(some, weighting)

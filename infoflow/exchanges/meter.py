@@ -12,7 +12,8 @@ from infoflow.exchanges.result import Exchange, Values
 from infoflow.exchanges.weighting import Traffic, measure_traffic, resolution_bits, weigh
 from infoflow.information.donors import TableFlow, by_context, table_flow, two_way_se
 from infoflow.information.sent import Sender, countable
-from infoflow.information.tables import code_tables, fit_target
+from infoflow.information.tables import code_tables
+from infoflow.information.targets import fit_target
 from infoflow.measured import SCORE, SEARCH, Draws, Objective, Weighting, check_weighting
 from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.recording import Recording
@@ -253,29 +254,12 @@ class ExchangeMeter:
             units = [some for some in units if len(some)]
         if not others:
             return
-        draws = self.draws
-        targets = [
-            fit_target(
-                self.rec,
-                some,
-                bins=draws.bins,
-                coding=draws.coding,
-                pool=draws.pool,
-                seed=draws.seed,
-            )
-            for some in units
-        ]
+        targets = [fit_target(self.rec, some, self.draws) for some in units]
         tables = code_tables(
-            self.rec,
-            source,
-            targets,
-            self.donors,
-            self.contexts,
-            pool=draws.pool,
-            progress=progress,
+            self.rec, source, targets, self.donors, self.contexts, progress=progress
         )
         for b, table in zip(others, tables, strict=True):
-            yield b, table_flow(table.codes, table.n_codes, estimator=draws.correction)
+            yield b, table_flow(table.codes, table.n_codes, estimator=self.draws.correction)
 
     def _same_size(self, partition: Partition, samples: int = 20) -> tuple[float, float]:
         """Mean and standard deviation of the exchange of random partitions of the same sizes."""

@@ -80,8 +80,7 @@ def measure_traffic(rec: Recording, draws: Draws, *, given_context: bool) -> Tra
     bins = draws.bins if isinstance(draws.bins, int) else TRAFFIC.bins
     draws = replace(TRAFFIC, bins=bins, pool=draws.pool, seed=draws.seed)
     flows = single_flows(rec, draws, given_context=given_context)
-    everyone = fit_target(rec, np.arange(len(flows)), bins=bins, coding="units", pool=draws.pool)
-    codes = normal_codes(rec, everyone, draws.pool)
+    codes = normal_codes(rec, fit_target(rec, np.arange(len(flows)), draws))
     entropy = np.array([float(miller_madow_bits(np.bincount(c))) for c in codes.T])
     layer = rec.units.layer_index
     reach = np.zeros((len(rec.units.sites),) * 2, dtype=bool)

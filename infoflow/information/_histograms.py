@@ -13,28 +13,30 @@ def encode_units(values, inside, edges, zero, low, high, places, out, outside):
 
     `edges` is `(bins - 1, n)`, unused ones +inf, of the same type as `values`; what is as near to
     0 as `zero` `(n,)` has code 0 (-1: there is no such bin). Returns whether a
-    value was not a number. The inner loops run over units so that they compile to vector code.
+    value was not a number. The inner loops run over units, one thing each, so that they compile to
+    vector code: all in one took 2.6 times as long.
     """
     n = inside.shape[0]
     code = np.empty(n, np.int32)
     value = np.empty(n, values.dtype)
-    bad = 0
+    bad = False
     for r in range(values.shape[0]):
         for j in range(n):
-            value[j] = values[r, inside[j]]
-        for j in range(n):
-            v = value[j]
+            v = values[r, inside[j]]
+            value[j] = v
             code[j] = np.int32(zero[j] >= 0)
-            bad += v != v
-            outside[j] += np.int32(v < low[j]) + np.int32(v > high[j])
+        for j in range(n):
+            bad |= value[j] != value[j]
         for e in range(edges.shape[0]):
             for j in range(n):
                 code[j] += np.int32(value[j] > edges[e, j])
         for j in range(n):
-            if abs(value[j]) <= zero[j]:
-                code[j] = 0
+            code[j] = 0 if abs(value[j]) <= zero[j] else code[j]
+        for j in range(n):
             out[r, places[j]] = code[j]
-    return bad > 0
+        for j in range(n):
+            outside[j] += np.int32(value[j] < low[j]) + np.int32(value[j] > high[j])
+    return bad
 
 
 @njit(cache=True)
@@ -53,6 +55,28 @@ def count_codes(codes, start, by_donor, by_context, changed):
             donor[j, c] += 1
             context[j, c] += 1
             changed[j] |= context[j, c] != a + 1
+
+
+@njit(cache=True)
+def summed_up(counts, weights, total):
+    """Of A histograms `(A, T, C)` of `total` codes each: `(T, C)` sum of squared counts, `(T,)`
+    mean plug-in entropy, and `(T,)` mean number of codes seen; weights[n] is n log2 n."""
+    count, t, n_codes = counts.shape
+    squares = np.zeros((t, n_codes))
+    entropy = np.zeros(t)
+    seen = np.zeros(t)
+    whole = np.log2(total)
+    for a in range(count):
+        for j in range(t):
+            inside = 0.0
+            for c in range(n_codes):
+                n = counts[a, j, c]
+                if n:
+                    squares[j, c] += np.float64(n) * n
+                    inside += weights[n]
+                    seen[j] += 1
+            entropy[j] += whole - inside / total
+    return squares, entropy / count, seen / count
 
 
 @njit(cache=True)

@@ -9,30 +9,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from infoflow.information.codebook import (
-    Codebook,
-    GroupCoder,
-    Projection,
-    fit_codebook,
-    fit_projection,
-    unique_codes,
-)
-from infoflow.information.codes import NOT_A_NUMBER, ROUNDING, Coder, code_dtype
+from infoflow.information.codes import NOT_A_NUMBER, ROUNDING, code_dtype
 from infoflow.measured import Binning
 from infoflow.rounding import levels, rounding_error
-
-__all__ = [
-    "Binning",
-    "Codebook",
-    "Coder",
-    "GroupCoder",
-    "Projection",
-    "UnitBins",
-    "fit_codebook",
-    "fit_projection",
-    "fit_unit_bins",
-    "unique_codes",
-]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,15 @@ from typing import Literal
 import numpy as np
 
 from infoflow.information.codes import check_codes, code_dtype
-from infoflow.information.entropy import ENTROPIES, LN2, entropy_bits, log2_counts
-from infoflow.information.mutual import FEW_CELLS, check_correction, quadratic_limit
-from infoflow.measured import Correction, Estimator
+from infoflow.information.entropy import (
+    ENTROPIES,
+    LN2,
+    entropy_bits,
+    log2_counts,
+    panzeri_treves_bits,
+)
+from infoflow.information.mutual import FEW_CELLS, quadratic_limit
+from infoflow.measured import Correction, Estimator, check_correction
 
 _MOST_CELLS = 200_000_000
 _QUANTITIES = ("bits", "given_context")
@@ -130,11 +136,13 @@ class Counts:
 
         Exactly 0 where do(S) changed no code.
         """
-        mixture = entropy_bits(self.by_donor.sum(0))
+        m, k = len(self.by_donor), len(self.by_context)
+        mixture = self.by_donor.sum(0)
+        rows, columns = _Histograms.of(self.by_donor, k), _Histograms.of(self.by_context, m)
+        bits = entropy_bits(mixture) - rows.mean_entropy(estimator)
         if estimator != "none":
-            mixture += _mixture_bias(self.by_donor, self.by_context)
-        bits = mixture - _mean_entropy(self.by_donor, estimator)
-        given_context = _mean_entropy(self.by_context, estimator)
+            bits += _mixture_bias(mixture / (m * k), rows.squares / k, columns.squares / m, m, k)
+        given_context = columns.mean_entropy(estimator)
         bits[~self.changed], given_context[~self.changed] = 0.0, 0.0
         return bits, given_context
 
@@ -150,30 +158,46 @@ def _checked(codes: np.ndarray, n_codes: int) -> np.ndarray:
     return np.ascontiguousarray(codes, dtype=code_dtype(n_codes))
 
 
-def _mean_entropy(counts: np.ndarray, estimator: Entropy) -> np.ndarray:
-    """Mean over A of the corrected entropies of counts `(A, T, C)`, `(T,)`."""
-    if estimator == "auto":
-        n = int(counts[0, 0].sum())
-        many = np.count_nonzero(counts, axis=-1).mean(0) > FEW_CELLS * n
-        found = np.empty(counts.shape[1])
-        found[~many] = _mean_entropy(counts[:, ~many], "miller_madow")
-        found[many] = _mean_entropy(counts[:, many], "panzeri_treves")
+@dataclass(frozen=True, eq=False)
+class _Histograms:
+    """Histograms `(A, T, C)` of n codes each, and sums over A: `(T, C)` squares of the counts,
+    `(T,)` mean plug-in entropy and mean number of codes seen."""
+
+    counts: np.ndarray
+    n: int
+    squares: np.ndarray
+    entropy: np.ndarray
+    seen: np.ndarray
+
+    @classmethod
+    def of(cls, counts: np.ndarray, n: int) -> _Histograms:
+        from infoflow.information._histograms import summed_up
+
+        weights = np.arange(n + 1) * np.log2(np.maximum(np.arange(n + 1), 1))
+        return cls(counts, n, *summed_up(counts, weights, n))
+
+    def mean_entropy(self, estimator: Entropy) -> np.ndarray:
+        """Mean over A of the corrected entropies, `(T,)` bits."""
+        if estimator == "none":
+            return self.entropy
+        if estimator not in ("auto", "miller_madow"):
+            return ENTROPIES[estimator](self.counts).mean(0)
+        # with N - 1, as P(1-P) in the formula is an estimate, too
+        found = self.entropy + (self.seen - 1) / (2 * (self.n - 1)) / LN2
+        many = self.seen > FEW_CELLS * self.n
+        if estimator == "auto" and many.any():
+            found[many] = panzeri_treves_bits(self.counts[:, many]).mean(0)
         return found
-    if not counts.shape[1]:
-        return np.zeros(0)
-    if estimator == "miller_madow":
-        n = int(counts[0, 0].sum())  # with N - 1, as P(1-P) in the formula is an estimate, too
-        bias = (np.count_nonzero(counts, axis=-1) - 1) / (2 * (n - 1))
-        return (entropy_bits(counts) + bias / LN2).mean(0)
-    return ENTROPIES[estimator](counts).mean(0)
 
 
-def _mixture_bias(by_donor: np.ndarray, by_context: np.ndarray) -> np.ndarray:
-    """By how much the plug-in entropy of the mixture is too small, `(T,)`: Σ_c V(P̄) / 2 P̄."""
-    m, k = len(by_donor), len(by_context)
-    p = by_donor.sum(0) / (m * k)
-    ss_donor = _sum_of_squares(by_donor) / k - m * k * p**2
-    ss_context = _sum_of_squares(by_context) / m - m * k * p**2
+def _mixture_bias(
+    p: np.ndarray, donors: np.ndarray, contexts: np.ndarray, m: int, k: int
+) -> np.ndarray:
+    """By how much the plug-in entropy of the mixture p is too small, `(T,)`: Σ_c V(P̄) / 2 P̄.
+
+    `donors` and `contexts`: uncentred sums of squares `(T, C)` of the two-way layout.
+    """
+    ss_donor, ss_context = donors - m * k * p**2, contexts - m * k * p**2
     ss_total = m * k * p * (1 - p)
     ms_donor, ms_context = ss_donor / (m - 1), ss_context / (k - 1)
     ms_inter = (ss_total - ss_donor - ss_context) / ((m - 1) * (k - 1))
@@ -197,10 +221,6 @@ def _extrapolated(codes: np.ndarray, n_codes: int) -> tuple[np.ndarray, np.ndarr
     whole, half, quarter = np.array(values)  # (2, T) each
     plain, given = quadratic_limit(whole, half, quarter)
     return plain, given
-
-
-def _sum_of_squares(counts: np.ndarray) -> np.ndarray:
-    return np.einsum("atc,atc->tc", counts, counts, dtype=np.float64)
 
 
 def _pointwise(codes: np.ndarray, counts: Counts) -> tuple[np.ndarray, np.ndarray]:

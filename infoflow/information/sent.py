@@ -76,9 +76,7 @@ class Sender:
     """
 
     def __init__(self, rec: Recording, draws: Draws) -> None:
-        everyone = fit_target(
-            rec, np.arange(len(rec.units)), bins=draws.bins, coding="units", pool=draws.pool
-        ).coder
+        everyone = fit_target(rec, np.arange(len(rec.units)), draws).coder
         if not isinstance(everyone, UnitBins) or draws.correction == "quadratic":
             raise ValueError("expected bins unit by unit and a correction other than 'quadratic'")
         donors, contexts = draws.rows(len(rec))

@@ -71,12 +71,10 @@ def single_flows(
         for source, sent in zip(singles, Sender(rec, draws)(singles, progress), strict=True):
             flows[source] = sent.given_context
         return flows
-    everyone = fit_target(rec, np.arange(n), bins=draws.bins, coding="units", pool=draws.pool)
-    normal = normal_codes(rec, everyone, draws.pool)
+    everyone = fit_target(rec, np.arange(n), draws)
+    normal = normal_codes(rec, everyone)
     for source in show_progress(singles, progress, "unit flow"):
-        put_in, seen = shuffled_codes(
-            rec, source, everyone, bins=draws.bins, pool=draws.pool, seed=draws.seed
-        )
+        put_in, seen = shuffled_codes(rec, source, everyone)
         moved = (seen != normal).any(0) & used
         moved[source] = False
         flows[source, moved] = information_with_each(put_in, seen[:, moved], draws.binning.n_codes)

@@ -209,6 +209,29 @@ def test_a_moved_unit_costs_two_interventions_however_many_modules(rec):
     assert meter._sender.interventions - before == 2
 
 
+@pytest.mark.parametrize("pool", ["mean", "positions"])
+@pytest.mark.parametrize("correction", ["auto", "grassberger", "none"])
+def test_what_is_counted_is_what_tables_give_under_every_correction(pool, correction):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU(), nn.Conv1d(3, 2, 1), nn.Tanh())
+    rec = ifl.record(net, ["1", "3"], torch.randn(40, 2, 6))
+    options = {"donors": 9, "contexts": 8, "pool": pool, "correction": correction}
+    meter, halves = ExchangeMeter(rec, replace(SCORE, **options)), [0, 1, 1, 0, 1]
+    assert meter.values([halves]).bits[0] == pytest.approx(meter(halves).amount, abs=1e-12)
+    a, b = meter(halves).partition.modules
+    alone = ifl.flow(rec, a, b, coding="units", **options)
+    assert meter(halves).flow[0, 1] == pytest.approx(alone.bits, abs=1e-12)
+    assert meter(halves).flow_se[0, 1] == pytest.approx(alone.se, abs=1e-12)
+
+
+def test_chance_of_a_size_is_that_of_the_units_that_are_divided(rec):
+    first, second = [0, 0, 0, 1, 1, 1, 1, 1, -1], [-1, 0, 0, 1, 1, 1, 1, 1, 0]
+    meter, other = (ExchangeMeter(rec, replace(SCORE, donors=10, contexts=10)) for _ in range(2))
+    meter.values([first], "size_null")
+    ratios = [m.values([second], "size_null").weighted[0] for m in (meter, other)]
+    assert ratios[0] == ratios[1]
+
+
 def test_chance_of_a_size_does_not_depend_on_which_partition_asked(rec):
     meter, other = (ExchangeMeter(rec, replace(SCORE, donors=10, contexts=10)) for _ in range(2))
     first, second = [0, 0, 0, 1, 1, 1, 1, 1, 1], [1, 0, 1, 1, 0, 1, 0, 1, 1]
