@@ -19,6 +19,7 @@ STAGES = (
     ("data", "models", "recurrent", "_hooks", "_inputs", "_outputs", "_safety", "_refusals"),
     ("discovery", "_passes", "_padding"),
     ("train", "recording", "checkpoint"),
+    ("_replay",),
     ("interventions", "unit_similarity", "clustering", "agreements"),
     ("information", "checking"),
     ("exchanges",),

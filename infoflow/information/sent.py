@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from infoflow._replay.prepare import replay_for
 from infoflow.information.binning import UnitBins
 from infoflow.information.codes import code_dtype
 from infoflow.information.donors import Counts, Entropy
 from infoflow.information.targets import fit_target, pooled
-from infoflow.interventions.fold import resample_each
-from infoflow.interventions.prepare import replay_for
+from infoflow.interventions import resample_each
 from infoflow.measured import Draws
 from infoflow.recording import Recording
 

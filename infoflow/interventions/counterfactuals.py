@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.interventions.bind import donor_edit, edit_for
-from infoflow.interventions.edits import Edit
+from infoflow._replay.edits import Edit, donor_edit
+from infoflow._replay.pairs import make_pairs
+from infoflow._replay.run import Run
+from infoflow.interventions.bind import edit_for
 from infoflow.interventions.kinds import Done, Intervention
-from infoflow.interventions.pairs import make_pairs
-from infoflow.interventions.run import Run
 from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 
