@@ -14,7 +14,7 @@ from infoflow._hooks import evaluating
 from infoflow.recording import Recording, show_progress
 from infoflow.unit_similarity import spearman, weights
 from infoflow.unit_similarity.accumulate import CovarianceSum, KeptMatrices, MeanOfSamples
-from infoflow.unit_similarity.guard import check_batch, failure
+from infoflow.unit_similarity.guard import NotAsRecordedError, check_batch, failure
 from infoflow.unit_similarity.measures import MEASURES, Measure, chosen
 from infoflow.unit_similarity.perturbed import PerturbedBatch, run_perturbed
 from infoflow.unit_similarity.request import Positions, Request, allowed_measures, make_request
@@ -174,15 +174,28 @@ def similarities_by_layer(
     names = list(layers or rec.units.layers)
     # the mean over positions goes for all layers at once; positions one by one are each layer's own
     groups = [names] if positions == "mean" else [[name] for name in names]
-    found = {}
-    for group in groups:
+
+    def of(group: list[str]) -> dict[str, dict[str, np.ndarray]]:
         request = make_request(rec, group, bases, across=False, positions=positions, seed=seed)
-        signed = _signed(request, fast=fast, progress=progress)
-        start = 0
-        for name in group:
-            block = slice(start, start + len(rec.units.indices(name)))
-            blocks = {base: matrix[block, block] for base, matrix in signed.items()}
-            found[name], start = _finished(blocks, wanted, eps), block.stop
+        return _blocks(request, _signed(request, fast=fast, progress=progress), wanted, eps)
+
+    try:
+        found = [of(group) for group in groups]
+    except NotAsRecordedError:  # a layer that works in place may be in order by itself
+        if len(groups[0]) == 1:
+            raise
+        found = [of([name]) for name in names]
+    return {name: matrices for part in found for name, matrices in part.items()}
+
+
+def _blocks(
+    request: Request, signed: dict[str, np.ndarray], wanted: list[Measure], eps: float
+) -> dict[str, dict[str, np.ndarray]]:
+    found, start = {}, 0
+    for site in request.sites:
+        block = slice(start, start + len(request.rec.units.indices(site.name)))
+        blocks = {base: matrix[block, block] for base, matrix in signed.items()}
+        found[site.name], start = _finished(blocks, wanted, eps), block.stop
     return found
 
 
@@ -320,7 +333,7 @@ class Batches:
         batch = run_perturbed(request, index)
         if self.fast:
             holds = read_structure(batch, request.bases, across=request.across)
-        check_batch(batch, request.rec.outputs[index], request, holds, index.start)
+        check_batch(batch, request, index, holds)
         return batch, holds
 
 
