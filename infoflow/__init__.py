@@ -10,6 +10,7 @@ from infoflow.information import Flow, flow, unit_flow
 from infoflow.interventions import counterfactual, do
 from infoflow.partition import Partition
 from infoflow.recording import Recording, record
+from infoflow.recurrent import unrolled
 from infoflow.reporting import report
 from infoflow.searching import ModuleScore, SearchResult, search
 from infoflow.unit_similarity import similarities, similarities_by_layer, similarity
@@ -47,4 +48,5 @@ __all__ = [
     "similarity",
     "sites",
     "unit_flow",
+    "unrolled",
 ]

@@ -169,7 +169,7 @@ def _bare(rec: Recording, few: np.ndarray) -> Iterator[Trial]:
         call_hooks(rec.model, [keep(site) for site in rec.units.sites]) as complete,
     ):
         for start in range(0, len(order), size):
-            rec.model(*rec.rows(order[start : start + size]))
+            rec.call(rec.rows(order[start : start + size]))
             complete()
             for name in seen:
                 seen[name].append(joined_calls(calls.pop(name)))

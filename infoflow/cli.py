@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tyro.conf import Positional
 
 from infoflow._inputs import Inputs, check_data, collect
 from infoflow.comparing import Comparison, compare
 from infoflow.discovery import sites
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import Weighting
 from infoflow.recording import Recording, record
 from infoflow.results import prepare_folder, save_run
 from infoflow.units import Site
@@ -187,14 +186,14 @@ class Toys:
 
 
 def _first_rows(
-    model: torch.nn.Module, inputs: Inputs, targets: Tensor | None, most: int
-) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    model: torch.nn.Module, inputs: Inputs, targets: Any, most: int
+) -> tuple[Inputs, torch.Tensor | None]:
     """The first rows of what a factory returned, checked as a whole."""
-    tensors, labels = collect(inputs, targets)
-    check_data(model, tensors, labels)
-    if len(tensors[0]) > most:
-        _say(f"recording the first {most} of {len(tensors[0])} rows (--max-rows)")
-    return tuple(x[:most] for x in tensors), None if labels is None else labels[:most]
+    given = collect(model, inputs, targets)
+    check_data(model, given)
+    if len(given.tensors[0]) > most:
+        _say(f"recording the first {most} of {len(given.tensors[0])} rows (--max-rows)")
+    return given.first(most)
 
 
 def _made(factory: str) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from infoflow._hooks import layer_at, plain_names
-from infoflow._inputs import Inputs, collect, device_of
+from infoflow._inputs import Inputs, call_model, collect, device_of
 from infoflow._safety import evaluating
 from infoflow.site import Site, knows_its_units
 from infoflow.units import unknown_name
@@ -35,7 +35,7 @@ def sites(model: nn.Module, inputs: Inputs) -> pd.DataFrame:
     Two samples run through the model, in evaluation mode; it leaves as it came.
 
     Args:
-        model: Any module called as `model(*inputs)`.
+        model: Any module.
         inputs: As for `record`.
 
     Returns:
@@ -59,9 +59,10 @@ def sites(model: nn.Module, inputs: Inputs) -> pd.DataFrame:
 
     where = device_of(model, None)
     with evaluating(model), torch.no_grad():
-        tensors, _ = collect(inputs, None)
+        given = collect(model, inputs, None)
         with _watching(model) as calls:
-            model(*(x[:2].to(where, copy=True) for x in tensors))
+            few = [x[:2].to(where, copy=True) for x in given.tensors]
+            call_model(model, few, given.keywords)
         rows = [_row(model, path, seen) for path, seen in calls.items()]
     columns = ["layer", "kind", "shape", "units", "positions", "calls", "pass_on", "note"]
     return pd.DataFrame(rows, columns=columns)
@@ -282,14 +283,15 @@ def _matching(every: Sequence[str], pattern: str) -> list[str]:
 
 
 def with_known_axes(
-    model: nn.Module, given: tuple[Site, ...], few: Sequence[Tensor]
+    model: nn.Module, given: tuple[Site, ...], run: Callable[[], Any]
 ) -> tuple[Site, ...]:
-    """`given`, with the unit dimension of activations filled in where their layer tells it."""
+    """`given`, with the unit dimension of activations filled in where their layer tells it; `run`
+    starts one pass."""
     open_sites = [s for s in given if s.unit_dim is None and s.io == "output" and s.output is None]
     if not open_sites:
         return given
     with _watching(model) as seen:
-        model(*(x.clone() for x in few))  # the model may work in place on what it is given
+        run()
     filled = []
     for site in given:
         dims = set(seen[site.path].dims) if site in open_sites and site.path in seen else {None}

@@ -125,10 +125,7 @@ class Draws:
             raise ValueError(f"unknown coding {self.coding!r}: expected 'joint' or 'units'")
         if self.pool not in get_args(Pool):
             raise ValueError(f"unknown pool {self.pool!r}: expected 'mean', 'max' or 'positions'")
-        if self.correction not in CORRECTIONS:
-            raise ValueError(
-                f"unknown correction {self.correction!r}: expected one of {list(CORRECTIONS)}"
-            )
+        check_correction(self.correction)
         if self.bins != "unique":
             _ = self.binning
 
@@ -143,6 +140,12 @@ class Draws:
         return _drawn(n, self.donors, rng), _drawn(n, self.contexts, rng)
 
 
+def check_correction(correction: str) -> None:
+    """Raises ValueError for a name that is not in `CORRECTIONS`."""
+    if correction not in CORRECTIONS:
+        raise ValueError(f"unknown correction {correction!r}: expected one of {list(CORRECTIONS)}")
+
+
 def _drawn(n: int, count: Budget, rng: np.random.Generator) -> np.ndarray:
     return np.arange(n) if count == "all" else rng.permutation(n)[: int(count)]
 
@@ -150,8 +153,8 @@ def _drawn(n: int, count: Budget, rng: np.random.Generator) -> np.ndarray:
 # One flow, or the flows between the modules of one partition: run once, so drawn in full. "auto"
 # is the best correction there is for a number by itself.
 FLOW = Draws()
-# Values that are compared, in exchanges, searches and scores, all have Miller-Madow, which is
-# counted while an intervention runs; a sum over units steers a search well and costs little.
+# Values that are compared, in exchanges, searches and scores, all have Miller-Madow; a sum over
+# units steers a search well, and costs little since it is counted while an intervention runs.
 EXCHANGE = replace(FLOW, coding="units", correction="miller_madow")
 # A score or a table of proxies measures some hundred partitions.
 SCORE = replace(EXCHANGE, donors=100, contexts=50)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoflow._hooks import CallFunction, call_hooks, layer_at
-from infoflow._inputs import Inputs, check_batch_size, check_data, collect, device_of
-from infoflow._safety import Snapshot, evaluating, fingerprint, state
+from infoflow._inputs import Inputs, call_model, check_batch_size, check_data, collect, device_of
+from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
+from infoflow._passes import batches_of, check_finite, dry_run, run_all
+from infoflow._passes import joined_calls as joined_calls
+from infoflow._passes import show_progress as show_progress
+from infoflow._refusals import refuse_model, refuse_samples_as_steps
+from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -22,7 +27,6 @@ from infoflow.units import UnitSpace, unknown_name
 if TYPE_CHECKING:
     import pandas as pd
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 Kept = TypeVar("Kept")
 
 
@@ -35,9 +39,11 @@ class Recording:
         units: The recorded units as one flat list.
         activations: Per site name, `(K, units)` or `(K, units, positions)`, on the CPU.
         inputs: The model's arguments, each `(K, ...)`, on the CPU.
+        keywords: The name under which each of them is passed; None: by its place.
         targets: `(K, ...)` or None.
-        loss: `loss(outputs, targets)`, as given to `record`, or None.
+        loss: `loss(outputs, targets)`, or None.
         outputs: The model's output `(K, ...)` on the CPU.
+        output: Which tensor of what the model returns that is: `rec.output(rec.call(args))`.
         batch_size: Rows per forward pass.
         device: Where forward passes run.
         versions: Fingerprint of the model and the data, to notice a change since; without what the
@@ -49,9 +55,11 @@ class Recording:
     units: UnitSpace
     activations: Mapping[str, Tensor]
     inputs: tuple[Tensor, ...]
+    keywords: tuple[str | None, ...]
     targets: Tensor | None
     loss: Loss | None
     outputs: Tensor
+    output: Output
     batch_size: int
     device: torch.device
     versions: Mapping[tuple[Any, ...], Any] = field(default_factory=dict)
@@ -85,6 +93,10 @@ class Recording:
         view = isinstance(index, slice)
         return tuple(x[index].to(self.device, copy=view) for x in self.inputs)
 
+    def call(self, args: Sequence[Any]) -> Any:
+        """What the model returns for arguments in the order of `inputs`, such as `rows` gives."""
+        return call_model(self.model, args, self.keywords)
+
     def kept(self, kind: type[Kept]) -> Kept:
         """What a later stage keeps with this recording: one object of each kind, made empty."""
         return self.cache.setdefault(kind, kind())
@@ -93,6 +105,8 @@ class Recording:
         """Raises:
         RuntimeError: The model or the data were changed since they were recorded.
         """
+        if self.cache.get(Unchanged):
+            return
         now = fingerprint(self.model, self.inputs) if self.versions else {}
         if any(key not in now or now[key] != value for key, value in self.versions.items()):
             raise RuntimeError(
@@ -100,11 +114,11 @@ class Recording:
                 "the inputs were changed after this recording was made, so its activations are no "
                 "longer the model's: record again"
             )
+        self.cache[Unchanged] = Unchanged(self.model, self.inputs)
 
     def batches(self) -> Iterator[slice]:
         """Consecutive row ranges that cover the data set."""
-        for start in range(0, len(self), self.batch_size):
-            yield slice(start, min(start + self.batch_size, len(self)))
+        yield from batches_of(len(self), self.batch_size)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a sample, one column a unit (`layer.index`); positions averaged."""
@@ -115,16 +129,26 @@ class Recording:
         return pd.DataFrame(self.matrix(), columns=columns)
 
     def __repr__(self) -> str:
-        return f"Recording({type(self.model).__name__}, {len(self)} samples, {self.units!r})"
+        facts = [type(self.model).__name__, f"{len(self)} samples", repr(self.units)]
+        if self.output.key is not None:
+            facts.append(f"output {self.output!r}")
+        if self.loss is not None:
+            facts.append(f"loss {name_of(self.loss)}")
+        if self.device.type != "cpu":
+            facts.append(f"on {self.device}")
+        return f"Recording({', '.join(facts)})"
 
 
+@torch.inference_mode(False)  # what is recorded is differentiated later
 def record(
     model: nn.Module,
     layers: str | Site | Sequence[str | Site],
     inputs: Inputs,
-    targets: Tensor | None = None,
+    targets: Any = None,
     *,
     loss: Loss | None = None,
+    loss_of: Literal["output", "raw"] = "output",
+    output: OutputLike = None,
     batch_size: int = 512,
     device: torch.device | str | None = None,
     basis: BasisLike | Mapping[str, BasisLike] | None = None,
@@ -135,16 +159,26 @@ def record(
     The model leaves as it came: mode, gradients, hooks and random state, also after an exception.
 
     Args:
-        model: Any module called as `model(*inputs)`. Layers after dropout are seen as in
+        model: Any module. Layers after dropout are seen as in
             evaluation: dropout does nothing.
         layers: Dotted names, patterns of them (`"transformer.h.*.mlp.act"`) or `Site` objects;
             `infoflow.sites(model, inputs)` lists what there is. The units of a layer are its
             output features or channels; further dimensions (pixels, tokens) are positions.
-        inputs: A tensor `(K, ...)`, a tuple of them for several arguments, or a `DataLoader`. A
-            loader's batches are tensors, or tuples whose last entry is the targets (unless
-            `targets` is given).
-        targets: `(K, ...)`, needed for the loss Hessian.
+        inputs: A tensor, array or nested list `(K, ...)`; a tuple of these for several arguments;
+            a mapping (also a Hugging Face `BatchEncoding`), passed by keyword, its entries that
+            are None left out; a tuple that ends in such a mapping; or a `DataLoader` (or another
+            iterable) of any of them. Floats that are no tensor yet get the model's type.
+        targets: `(K, ...)`, needed for the loss Hessian. Unless they are given, the last entry of
+            a loader's tuples is the targets, and so is an entry `labels`, `label`, `targets` or
+            `target` of a mapping, which the model then does not get (except where its `forward`
+            cannot do without): a Hugging Face model would compute a loss of its own.
         loss: `loss(outputs, targets)`, for example `torch.nn.functional.cross_entropy`.
+        loss_of: "raw": the loss takes what the model returns, of which it can use the output
+            (`lambda out, y: cross_entropy(out.logits, y)`); all else in it is refused.
+        output: What the model's output is, where it returns no tensor: a key or attribute
+            (`"pooler_output"`), an index, or a function from what it returns to a tensor
+            (`lambda both: torch.cat(both, 1)` for two heads). None: the only tensor, or `logits`,
+            else `last_hidden_state` or the first of a tuple, which is said.
         batch_size: Rows per forward pass. Results do not depend on it.
         device: Where to run; by default where the model's parameters are.
         basis: Directions as units: "pca" (principal directions of the activations), "random" (a
@@ -158,9 +192,12 @@ def record(
 
     Raises:
         KeyError: Unknown layer (near misses are named).
+        TypeError: A model that is no module; inputs that cannot be made into tensors, or that the
+            model does not take; an output that is not there, or none that can be named.
         RuntimeError: A layer is never reached, or called several times.
         ValueError: Fewer than two samples, lengths that differ, integer inputs to a model without
-            an embedding, NaN or infinite activations, a unit dimension that cannot be known.
+            an embedding, NaN or infinite activations, a unit dimension that cannot be known, layers
+            that are quantised, or that take samples for time steps; one output for a whole batch.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -170,21 +207,33 @@ def record(
         (torch.Size([10, 3]), 3)
     """
     check_batch_size(batch_size)
+    refuse_model(model)
+    if loss_of not in ("output", "raw"):
+        raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
     sites = named_sites(model, layers)
     bases = _as_bases(basis, sites)
     where = device_of(model, device)
-    with evaluating(model, Snapshot(model, parameters=True)):
-        tensors, targets = collect(inputs, targets)
-        check_data(model, tensors, targets)
+    with evaluating(model, Snapshot(model, everything=True)):
+        given = collect(model, inputs, targets)
+        check_data(model, given)
+
+        def run(rows: slice) -> Any:
+            # copies, since a model may work in place on what it is given
+            args = [x[rows].to(where, copy=True) for x in given.tensors]
+            return call_model(model, args, given.keywords)
+
         before = state(model)
         with torch.no_grad():
-            few = tuple(x[:2].to(where, copy=True) for x in tensors)
-            resolved = _dry_run(model, with_known_axes(model, sites, few), few)
-            kept, outputs = _run(model, resolved, tensors, batch_size, where, progress)
+            refuse_samples_as_steps(model, run)
+            few = partial(run, slice(0, 2))
+            resolved, raw = dry_run(model, with_known_axes(model, sites, few), few)
+            chosen = chosen_output(raw, output)
+            batches = batches_of(len(given.tensors[0]), batch_size)
+            kept, outputs = run_all(model, resolved, run, batches, chosen, progress)
         after = state(model)
     moving = {key for key, value in after.items() if before.get(key) != value}
     for name, values in kept.items():
-        _check_finite(name, values)
+        check_finite(name, values)
     for name, kind in bases.items():
         made = make_basis(kind, kept[name])
         kept[name] = made.coordinates(kept[name])
@@ -195,31 +244,15 @@ def record(
         model=model,
         units=UnitSpace(resolved, sizes, np.concatenate(unused)),
         activations=kept,
-        inputs=tensors,
-        targets=targets,
-        loss=loss,
+        inputs=given.tensors,
+        keywords=given.keywords,
+        targets=given.targets,
+        loss=loss if loss is None or loss_of == "output" else chosen.raw_loss(loss),
         outputs=outputs,
+        output=chosen,
         batch_size=batch_size,
         device=where,
-        versions={k: v for k, v in fingerprint(model, tensors).items() if k not in moving},
-    )
-
-
-def output_tensor(value: Any) -> Tensor:
-    """The tensor in a model's output: itself, its `logits`, or the first of a tuple."""
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, Mapping):
-        if "logits" in value:
-            return value["logits"]
-        tensors = [v for v in value.values() if isinstance(v, Tensor)]
-        if len(tensors) == 1:
-            return tensors[0]
-    if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
-        return value[0]
-    raise TypeError(
-        f"the model returned a {type(value).__name__} in which no single output tensor can be "
-        "named; wrap it so that it returns a tensor, or a mapping with 'logits'"
+        versions={k: v for k, v in fingerprint(model, given.tensors).items() if k not in moving},
     )
 
 
@@ -235,105 +268,3 @@ def _as_bases(
         if name not in names:
             raise KeyError(unknown_name("layer of the basis", name, names))
     return basis
-
-
-def _dry_run(
-    model: nn.Module, sites: tuple[Site, ...], few: tuple[Tensor, ...]
-) -> tuple[Site, ...]:
-    """Two samples through the model, to learn each site's shape."""
-    found: dict[Site, Site] = {}
-
-    def look_at(site: Site) -> tuple[Site, CallFunction]:
-        layer = layer_at(model, site.path)
-
-        def look(value: Any, _call: int) -> None:
-            found[site] = site.resolved(layer, value)
-
-        return site, look
-
-    with call_hooks(model, [look_at(site) for site in sites]) as check:
-        model(*few)
-        check()
-    return tuple(found[site] for site in sites)
-
-
-def _run(
-    model: nn.Module,
-    sites: tuple[Site, ...],
-    tensors: tuple[Tensor, ...],
-    batch_size: int,
-    device: torch.device,
-    progress: bool,
-) -> tuple[dict[str, Tensor], Tensor]:
-    kept: dict[str, list[Tensor]] = {site.name: [] for site in sites}
-    calls: dict[str, list[Tensor]] = {}
-    outputs = []
-
-    def keep(site: Site) -> tuple[Site, CallFunction]:
-        def see(value: Any, _call: int) -> None:
-            # cloned at once: a later in-place operation would change the tensor behind our back
-            seen = site.read(value).detach().cpu().clone()
-            _check_rows(site, len(seen), min(batch_size, len(tensors[0]) - start))
-            calls.setdefault(site.name, []).append(seen)
-
-        return site, see
-
-    start = 0
-    starts = show_progress(range(0, len(tensors[0]), batch_size), progress, "record")
-    with call_hooks(model, [keep(site) for site in sites]) as check:
-        for start in starts:
-            value = model(*(x[start : start + batch_size].to(device, copy=True) for x in tensors))
-            check()
-            outputs.append(output_tensor(value).detach().cpu().clone())
-            for site in sites:
-                joined = joined_calls(calls.pop(site.name))
-                _check_same_calls(site, joined, kept[site.name])
-                kept[site.name].append(joined)
-    return {name: torch.cat(parts) for name, parts in kept.items()}, torch.cat(outputs)
-
-
-def joined_calls(calls: Sequence[Tensor]) -> Tensor:
-    """Activations of one or several calls of a layer as `(batch, units[, positions])`.
-
-    Several calls are positions: call 0's positions first, then call 1's.
-    """
-    if len(calls) == 1:
-        return calls[0]
-    return torch.stack(tuple(calls), 2).flatten(2) if calls[0].ndim == 2 else torch.cat([*calls], 2)
-
-
-def _check_rows(site: Site, got: int, expected: int) -> None:
-    if got != expected:
-        raise ValueError(
-            f"layer {site.path!r} returned {got} rows along dimension 0 for a batch of {expected}: "
-            "dimension 0 of a site must be the batch (set batch_first=True, or move the batch "
-            "dimension in front)"
-        )
-
-
-def _check_same_calls(site: Site, seen: Tensor, before: list[Tensor]) -> None:
-    if before and seen.shape[1:] != before[0].shape[1:]:
-        raise ValueError(
-            f"layer {site.path!r} gave {tuple(before[0].shape[1:])} (units, positions) in one "
-            f"batch and {tuple(seen.shape[1:])} in another: inputs must all have the same length"
-        )
-
-
-def _check_finite(name: str, values: Tensor) -> None:
-    bad = ~torch.isfinite(values)
-    if bad.any():
-        units = bad.transpose(0, 1).flatten(1).any(1).nonzero().ravel().tolist()
-        raise ValueError(
-            f"layer {name!r} has NaN or infinite activations in units {units[:10]}"
-            f"{'...' if len(units) > 10 else ''} on {int(bad.flatten(1).any(1).sum())} samples; "
-            "check the inputs' scale and the trained weights"
-        )
-
-
-def show_progress(items: Iterable[Any], progress: bool, label: str) -> Iterable[Any]:
-    """`items` behind a progress bar, or as they are."""
-    if not progress:
-        return items
-    from tqdm.auto import tqdm
-
-    return tqdm(items, desc=label, leave=False)

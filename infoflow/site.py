@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,12 +40,16 @@ class Site:
         heads: The unit dimension holds this many heads of equal width; a unit is a head, and its
             components are positions. None: every index is a unit.
         basis: Units are coordinates along these directions; None: the layer's own axes.
+        positions: Only these positions of the units are recorded and intervened on, such as
+            `[0, -1]` for the first and the last token (of images: row by row). None: all.
 
     Examples:
         >>> Site("encoder.mlp", unit_dim=-1).name
         'encoder.mlp'
         >>> Site("rnn", output=0).name, Site("act", call=1).name, Site("proj", io="input").name
         ('rnn[0]', 'act#1', 'proj:input')
+        >>> Site("h.0.mlp", positions=[0, -1]).name
+        'h.0.mlp@0,-1'
     """
 
     path: str
@@ -53,6 +59,7 @@ class Site:
     io: Literal["output", "input"] = "output"
     heads: int | None = None
     basis: Basis | None = None
+    positions: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.io not in ("output", "input"):
@@ -61,15 +68,29 @@ class Site:
             raise ValueError(f"expected call of {self.path!r} >= 0 or 'all', got {self.call!r}")
         if self.heads is not None and (not _is_index(self.heads) or self.heads < 1):
             raise ValueError(f"expected heads of {self.path!r} >= 1, got {self.heads!r}")
+        if self.positions is not None:
+            self._check_positions()
+
+    def _check_positions(self) -> None:
+        given = np.atleast_1d(np.asarray(self.positions))
+        if given.ndim != 1 or given.dtype.kind not in "iu" or not given.size:
+            raise ValueError(
+                f"expected positions of {self.path!r} to be integers, got {self.positions!r}"
+            )
+        if self.call == "all":
+            raise ValueError(
+                f"the calls of {self.path!r} are its positions: say call=0 for the first of them"
+            )
+        object.__setattr__(self, "positions", tuple(given.tolist()))
 
     @property
     def name(self) -> str:
         """The key under which the site appears in results: its path and what tells it apart."""
         place = ":input" if self.io == "input" else ""
         picked = "" if self.output is None else f"[{self.output}]"
-        return f"{self.path}{place}{picked}" + (
-            "" if self.call in (None, "all") else f"#{self.call}"
-        )
+        called = "" if self.call in (None, "all") else f"#{self.call}"
+        chosen = "" if self.positions is None else f"@{','.join(map(str, self.positions))}"
+        return f"{self.path}{place}{picked}{called}{chosen}"
 
     def tensor(self, value: Any) -> Tensor:
         """The tensor that carries the units, out of what the layer returned.
@@ -111,10 +132,13 @@ class Site:
         """A view `(batch, units)` or `(batch, units, ...)` with the units in dimension 1.
 
         Raises:
-            ValueError: Units are directions: they are no view. Use `read`, `write` and `add`.
+            ValueError: Units are directions, or positions were chosen: they are no view. Use
+                `read`, `write` and `add`.
         """
-        if self.basis is not None:
-            raise ValueError(f"units of {self.name!r} are directions of a basis, not coordinates")
+        if self.basis is not None or self.positions is not None:
+            raise ValueError(
+                f"units of {self.name!r} are directions of a basis, or at chosen positions"
+            )
         return self._axes_first(tensor)
 
     def _axes_first(self, tensor: Tensor) -> Tensor:
@@ -122,9 +146,19 @@ class Site:
         moved = tensor if self.unit_dim == 1 else tensor.movedim(self.unit_dim, 1)
         return moved if self.heads is None else moved.unflatten(1, (self.heads, -1))
 
+    def _chosen(self, moved: Tensor) -> tuple[Any, ...]:
+        """The index of the chosen positions, of a tensor with its units first."""
+        shape = moved.shape[2 if self.heads is None else 3 :]
+        flat = np.asarray(self.positions) % math.prod(shape)
+        return (..., *(torch.from_numpy(i).to(moved.device) for i in np.unravel_index(flat, shape)))
+
+    def _at_positions(self, moved: Tensor) -> Tensor:
+        """`moved`, or a copy of its chosen positions."""
+        return moved if self.positions is None else moved[self._chosen(moved)]
+
     def read(self, value: Any) -> Tensor:
         """The units' activations `(batch, units)` or `(batch, units, positions)`."""
-        moved = self._axes_first(self.tensor(value))
+        moved = self._at_positions(self._axes_first(self.tensor(value)))
         moved = moved if moved.ndim == 2 else moved.flatten(2)
         return moved if self.basis is None else self.basis.coordinates(moved)
 
@@ -141,14 +175,17 @@ class Site:
         """
         out = self.tensor(value).clone()
         moved = self._axes_first(out)
-        new = self._shaped(new, moved, len(units))
+        held = self._at_positions(moved)
+        new = self._shaped(new, held, len(units))
         if self.basis is None:
-            moved.index_copy_(1, units.to(out.device), new)
+            held.index_copy_(1, units.to(out.device), new)
         else:
-            whole = self._axes_first(self.tensor(value))
+            whole = self._at_positions(self._axes_first(self.tensor(value)))
             old = self.basis.coordinates(whole).index_select(1, units.to(out.device))
             # taken away before the new part is added: under the identity basis both are exact
-            moved.sub_(self.basis.expand(old, units)).add_(self.basis.expand(new, units))
+            held.sub_(self.basis.expand(old, units)).add_(self.basis.expand(new, units))
+        if self.positions is not None:
+            moved[self._chosen(moved)] = held
         return self.with_tensor(value, out)
 
     def add(self, value: Any, delta: Tensor) -> Any:
@@ -158,12 +195,17 @@ class Site:
         """
         tensor = self.tensor(value)
         moved = self._axes_first(tensor)
+        shape = self._at_positions(moved).shape
         if delta.ndim == 3:
-            delta = delta.reshape(*delta.shape[:2], *moved.shape[2:])
+            delta = delta.reshape(*delta.shape[:2], *shape[2:])
         else:
-            delta = delta.reshape(*delta.shape, *(1,) * (moved.ndim - 2))
+            delta = delta.reshape(*delta.shape, *(1,) * (len(shape) - 2))
         if self.basis is not None:
             delta = self.basis.expand(delta, torch.arange(len(self.basis)))
+        if self.positions is not None:
+            everywhere = torch.zeros_like(moved)
+            everywhere[self._chosen(moved)] = delta.to(moved.dtype)
+            delta = everywhere
         shifted = moved + delta.to(moved.dtype)
         shifted = shifted if self.heads is None else shifted.flatten(1, 2)
         return self.with_tensor(value, shifted.movedim(1, self.unit_dim or 1))
@@ -215,7 +257,26 @@ class Site:
             raise ValueError(
                 f"{shape[dim]} units of layer {self.path!r} do not divide into {self.heads} heads"
             )
-        return replace(self, unit_dim=dim % tensor.ndim)
+        found = replace(self, unit_dim=dim % tensor.ndim)
+        if self.positions is not None:
+            found._check_places(tensor)
+        return found
+
+    def places(self, tensor: Tensor) -> tuple[int, ...]:
+        """The positions that are taken, counted from the first, of what the layer returned."""
+        shape = self._axes_first(tensor).shape[2 if self.heads is None else 3 :]
+        count = math.prod(shape) if shape else 0
+        chosen = range(count) if self.positions is None else self.positions
+        return tuple(p % count if -count <= p < count else p for p in chosen)
+
+    def _check_places(self, tensor: Tensor) -> None:
+        count, found = len(replace(self, positions=None).places(tensor)), self.places(tensor)
+        if not all(0 <= p < count for p in found) or len(set(found)) < len(found):
+            raise ValueError(
+                f"expected positions of layer {self.path!r} to be among its {count}, each once, "
+                f"got {list(self.positions or ())}: its {self.io} has shape {tuple(tensor.shape)}, "
+                f"with the units in dimension {self.unit_dim}"
+            )
 
     def _default_dim(self, layer: nn.Module, tensor: Tensor) -> int:
         if tensor.ndim == 2 or isinstance(layer, _UNITS_SECOND):
@@ -266,7 +327,8 @@ def _fused_recurrent(path: str, kind: str) -> str:
         f"layer {path!r} is a fused nn.{kind}: all time steps run inside one call, so "
         "its hidden state cannot be intervened on step by step. Its output sequence can "
         f"be recorded and replaced as a whole: Site({path!r}, output=0, "
-        f"unit_dim=-1); to reach the state inside the loop, use nn.{kind}Cell."
+        f"unit_dim=-1); to reach the state inside the loop, record infoflow.unrolled(model), or "
+        f"use nn.{kind}Cell."
     )
 
 

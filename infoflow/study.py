@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from infoflow.agreements import element_similarity
+from infoflow.agreements import Unused, agreement
 from infoflow.partition import Partition
 from infoflow.unit_similarity import MEASURES
 
@@ -112,18 +112,22 @@ def agreement_table(
     by: Sequence[str],
     measures: Sequence[str] = MEASURES,
     partition: str = "partition",
+    measure: str = "element",
+    unused: Unused = "drop",
 ) -> Table:
-    """Element-centric similarity of the modules of all pairs of measures: one row a layer.
+    """How far the modules of all pairs of similarity measures agree: one row a layer.
 
     Args:
         rows: One row a network, layer and measure, with columns `measure` and `partition`.
         by: Columns that a network and layer is known by.
         measures: Which.
         partition: Column of the partitions as text.
+        measure, unused: As for `infoflow.agreement`.
 
     Returns:
-        The columns `by`, then one a pair, named `a|b`: 1 where the modules are the same. Nan where
-        a layer had nothing to cluster by one of the measures, or shares no unit.
+        The columns `by`, then one a pair, named `a|b`: 1 where the modules are the same (`"vi"`:
+        0). Nan where a layer had nothing to cluster by one of the measures, or, with
+        `unused="drop"`, no unit is used in both.
 
     Examples:
         >>> import pandas as pd
@@ -141,9 +145,12 @@ def agreement_table(
         texts = zip(group["measure"], group[partition], strict=True)
         labels = {measure: decode(text) for measure, text in texts}
         for a, b in combinations(measures, 2):
-            both = a in labels and b in labels
-            shared = both and bool((~(labels[a].unused | labels[b].unused)).any())
-            row[f"{a}|{b}"] = element_similarity(labels[a], labels[b]) if shared else np.nan
+            some = a in labels and b in labels
+            if some and unused == "drop":
+                some = not (labels[a].unused | labels[b].unused).all()
+            row[f"{a}|{b}"] = (
+                agreement(labels[a], labels[b], measure=measure, unused=unused) if some else np.nan
+            )
         found.append(row)
     return pd.DataFrame(found)
 

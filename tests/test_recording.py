@@ -145,7 +145,7 @@ def test_bad_data_is_refused(inputs, targets, message):
         ifl.record(ifl_net(), "fc1", inputs, targets)
 
 
-@pytest.mark.parametrize("inputs", [(), "text", [np.zeros((3, 4))], {"x": torch.zeros(3, 4)}])
+@pytest.mark.parametrize("inputs", [(), "text", [np.array(["a", "b"])], {"x": torch.zeros(3, 4)}])
 def test_inputs_that_are_no_tensors_are_refused(inputs):
     with pytest.raises(TypeError, match="expected a tensor, a tuple of tensors or a DataLoader"):
         ifl.record(ifl_net(), "fc1", inputs)

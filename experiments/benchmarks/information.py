@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from sklearn.metrics import mutual_info_score
 import infoflow as ifl
 from infoflow.information.donors import table_flow
 from infoflow.information.pairwise import pairwise_information
-from infoflow.information.tables import code_tables, fit_target
+from infoflow.information.tables import code_tables
+from infoflow.information.targets import fit_target
+from infoflow.measured import Coding, Draws
 from infoflow.models import mlp
 
 
@@ -44,14 +47,14 @@ def all_pairs(n: int = 128, k: int = 10_000, sample: int = 200) -> float:
     return whole_loop / seconds(lambda: pairwise_information(codes, 10))
 
 
-def donors_by_contexts(m: int = 200, k: int = 200, *, coding: str = "joint") -> dict[str, float]:
+def donors_by_contexts(m: int = 200, k: int = 200, *, coding: Coding = "joint") -> dict[str, float]:
     """Flow from 64 units to 64, over bare forward passes of as many rows."""
     model = mlp(784, (64, 64), seed=0)
     inputs = torch.rand(2000, 784, generator=torch.Generator().manual_seed(0))
     rec = ifl.record(model, ["fc1", "fc2"], inputs)
     source, target = rec.units.indices("fc1"), rec.units.indices("fc2")
     donors, contexts = np.arange(m), np.arange(m, m + k)
-    aim = fit_target(rec, target, coding="joint" if coding == "joint" else "units")
+    aim = fit_target(rec, target, Draws(coding=coding))
     rows = inputs[torch.as_tensor(np.tile(contexts, m))]
 
     def bare() -> None:
@@ -70,7 +73,7 @@ def donors_by_contexts(m: int = 200, k: int = 200, *, coding: str = "joint") -> 
 def main() -> None:
     torch.set_num_threads(1)
     print(f"all pairs, n=128, K=10,000: {all_pairs():.0f}x faster than a loop over scikit-learn")
-    for coding in ("joint", "units"):
+    for coding in get_args(Coding):
         cost = donors_by_contexts(coding=coding)
         print(
             f"64 -> 64 units, M=K=200, {coding}: tables {cost['tables']:.2f} and bits "

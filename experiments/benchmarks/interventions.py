@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 import infoflow as ifl
 from infoflow.interventions import resample, resample_each
+from infoflow.interventions.run import Run
 from infoflow.models import isolated_rng, mlp
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -129,6 +131,16 @@ def engine(job: Task, rec: ifl.Recording, rows: Rows, replay: bool) -> Callable[
     return run
 
 
+def unguarded(run: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """The same without comparing any row with a full pass, to tell what that costs."""
+
+    def alone() -> Tensor:
+        with patch.object(Run, "_compared", return_value=None):
+            return run()
+
+    return alone
+
+
 def in_batches(swap: Swap, rows: Rows, batch: int) -> Callable[[], Tensor]:
     """All rows through a function of one batch."""
     donors, contexts = (torch.as_tensor(r) for r in rows)
@@ -155,6 +167,7 @@ def table(job: Task, rows: Rows, batch: int) -> dict[str, float]:
         "raw hooks": in_batches(raw_hooks(job), rows, batch),
         "by hand": in_batches(by_hand(job), rows, batch),
         "infoflow": engine(job, rec, rows, replay=True),
+        "infoflow, no guard": unguarded(engine(job, rec, rows, replay=True)),
         "infoflow, full passes": engine(job, rec, rows, replay=False),
     }
     for name, make in installed().items():
@@ -176,6 +189,7 @@ def show(title: str, times: dict[str, float]) -> None:
     for name, spent in sorted(times.items(), key=lambda item: item[1]):
         raw, limit = times["raw hooks"] / spent, times["by hand"] / spent
         print(f"  {name:24s} {raw:9.2f}   {limit:10.2f}")
+    print(f"  the guard: {times['infoflow'] / times['infoflow, no guard'] - 1:.0%}")
 
 
 def overhead_per_call(job: Task, repeats: int = 300) -> float:

@@ -11,15 +11,15 @@ machine does not count.
 
 from __future__ import annotations
 
-import argparse
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+import tyro
 
 from experiments.benchmarks import modularity_peers as peers
 from infoflow.agreements import element_null, element_similarity
@@ -171,7 +171,7 @@ def certificate(matrices: dict[str, np.ndarray], seconds: float, stride: int) ->
         )
 
 
-def large(sizes: list[int]) -> None:
+def large(sizes: Sequence[int]) -> None:
     """Noisy blocks under, at and above the detection limit, beside igraph's Leiden and Louvain."""
     find_modules(noisy_blocks(64, 1.0))  # loads the kernels
     cases = [(n, strength) for n in sorted(sizes) for strength in (0.0, 0.7, 1.0, 1.5)]
@@ -223,33 +223,44 @@ def agreement() -> None:
     print(f"null of 5,000 shuffles, n = 64: {1e3 * seconds:.2f} ms")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    sections = ["matrices", "layers", "paper", "certificate", "large", "agreement"]
-    parser.add_argument("sections", nargs="+", choices=sections)
-    parser.add_argument("--matrices", type=Path, default=Path("matrices.npz"))
-    parser.add_argument("--data-dir", help="the MNIST files; INFOFLOW_DATA if not given")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 1024, 4096])
-    parser.add_argument("--proof-seconds", type=float, default=60.0)
-    parser.add_argument("--stride", type=int, default=1, help="every so many matrices for proofs")
-    options = parser.parse_args()
-    if "matrices" in options.sections:
-        make_matrices(options.matrices, options.data_dir)
-    matrices = {}
-    if {"layers", "paper", "certificate"} & set(options.sections):
-        with np.load(options.matrices) as file:
-            matrices = {name: file[name] for name in file.files}
-    if "layers" in options.sections:
-        layers(matrices)
-    if "paper" in options.sections:
-        paper(matrices)
-    if "certificate" in options.sections:
-        certificate(matrices, options.proof_seconds, options.stride)
-    if "large" in options.sections:
-        large(options.sizes)
-    if "agreement" in options.sections:
+Section = Literal["matrices", "layers", "paper", "certificate", "large", "agreement"]
+
+
+def main(
+    sections: tyro.conf.Positional[tuple[Section, ...]],
+    matrices: Path = Path("matrices.npz"),
+    data_dir: str | None = None,
+    sizes: tuple[int, ...] = (256, 1024, 4096),
+    proof_seconds: float = 60.0,
+    stride: int = 1,
+) -> None:
+    """Run some sections.
+
+    Args:
+        sections: Which.
+        matrices: File of the matrices.
+        data_dir: The MNIST files; INFOFLOW_DATA if not given.
+        sizes: Of the large matrices.
+        proof_seconds: Longest time for a proof.
+        stride: Prove every so many matrices.
+    """
+    if "matrices" in sections:
+        make_matrices(matrices, data_dir)
+    found = {}
+    if {"layers", "paper", "certificate"} & set(sections):
+        with np.load(matrices) as file:
+            found = {name: file[name] for name in file.files}
+    if "layers" in sections:
+        layers(found)
+    if "paper" in sections:
+        paper(found)
+    if "certificate" in sections:
+        certificate(found, proof_seconds, stride)
+    if "large" in sections:
+        large(sizes)
+    if "agreement" in sections:
         agreement()
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=(__doc__ or "").splitlines()[0])

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import infoflow as ifl
-from infoflow.exchanges import ExchangeMeter
+from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import SCORE
 from infoflow.models import isolated_rng
 from infoflow.searching.annealing import annealing, climbing
@@ -85,7 +85,7 @@ def overhead(
 ) -> float:
     inside = 0.0
 
-    def evaluate(some: Sequence[ifl.Partition]) -> np.ndarray:
+    def evaluate(some: Sequence[ifl.Partition]) -> Values:
         nonlocal inside
         start = time.perf_counter()
         values = meter.values(some, "pairs")

@@ -12,7 +12,7 @@ import infoflow as ifl
 from experiments.causal_vs_q.networks import Network, networks
 from infoflow.agreements import element_similarity
 from infoflow.comparing import CAUSAL, Comparison
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import Weighting
 from infoflow.partition import Partition
 from infoflow.searching import SearchResult
 

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
+from experiments.common.builders import OneBlock, convolutional, fit
 from experiments.common.stacked import train_stacked
 from infoflow.basis import BasisLike
 from infoflow.data import Dataset, load
@@ -116,20 +117,9 @@ def _accuracy(rec: Recording) -> float:
 
 def _convolutions(seed: int) -> Iterator[Network]:
     data = load("digits", None)
-    with isolated_rng(seed):
-        model = nn.Sequential(
-            nn.Unflatten(1, (1, 8, 8)),
-            nn.Conv2d(1, 8, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(8, 16, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(64, 10),
-        )
+    model = convolutional(seed)
     fitted = deepcopy(model)
-    _fit(fitted, data.train_x, data.train_y, steps=600, batch=200, seed=seed)
+    fit(fitted, data.train_x, data.train_y, steps=600, batch=200, seed=seed)
     yield _free("conv", _of_test_samples(fitted, ["1", "4"], data), True)
     yield _free("conv", _of_test_samples(model.eval(), ["1", "4"], data), False)
 
@@ -145,47 +135,6 @@ def _free(setting: str, rec: Recording, trained: bool) -> Network:
     )
 
 
-class OneBlock(nn.Module):
-    """A transformer of one block that reads two one-hot numbers and answers at a third position.
-
-    `mix` is what the heads bring to the answer's position `(batch, width)`; `mlp` the MLP's
-    neurons after their ReLU.
-    """
-
-    def __init__(self, modulus: int, width: int = 32, heads: int = 4, neurons: int = 64) -> None:
-        super().__init__()
-        self.heads = heads
-        self.embed = nn.Linear(modulus, width, bias=False)
-        self.place = nn.Parameter(torch.randn(3, width) * width**-0.5)
-        self.query = nn.Linear(width, width, bias=False)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.mix = nn.Identity()
-        self.project = nn.Linear(width, width, bias=False)
-        self.enter = nn.Linear(width, neurons)
-        self.mlp = nn.ReLU()
-        self.leave = nn.Linear(neurons, width)
-        self.unembed = nn.Linear(width, modulus)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits `(batch, modulus)` of two one-hot numbers `(batch, 2 * modulus)`."""
-        tokens = self.embed(x.reshape(len(x), 2, -1))
-        answer = self.place[2].expand(len(x), 1, -1)
-        stream = torch.cat([tokens + self.place[:2], answer], 1)
-        query, key, value = (
-            self._split(part(stream)) for part in (self.query, self.key, self.value)
-        )
-        weights = torch.softmax(
-            query[:, :, -1:] @ key.transpose(2, 3) * query.shape[-1] ** -0.5, -1
-        )
-        brought = (weights @ value).transpose(1, 2).reshape(len(x), -1)
-        last = stream[:, -1] + self.project(self.mix(brought))
-        return self.unembed(last + self.leave(self.mlp(self.enter(last))))
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
-
-
 def _transformers(seed: int) -> Iterator[Network]:
     a, b = torch.cartesian_prod(torch.arange(MODULUS), torch.arange(MODULUS)).T
     one_hot = torch.eye(MODULUS)
@@ -193,20 +142,7 @@ def _transformers(seed: int) -> Iterator[Network]:
     with isolated_rng(seed):
         model = OneBlock(MODULUS)
     fitted = deepcopy(model)
-    _fit(fitted, x, y, steps=1500, batch=len(x), seed=seed)
+    fit(fitted, x, y, steps=1500, batch=len(x), seed=seed)
     for network, trained in ((fitted, True), (model.eval(), False)):
         rec = record(network, ["mix", "mlp"], x, y, loss=cross_entropy)
         yield _free("transformer", rec, trained)
-
-
-def _fit(model: nn.Module, x: Tensor, y: Tensor, *, steps: int, batch: int, seed: int) -> None:
-    """Adam with a little weight decay on random batches."""
-    optimiser: Any = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-2)
-    draws = torch.Generator().manual_seed(seed)
-    model.train()
-    for _ in range(steps):
-        rows = torch.randperm(len(x), generator=draws)[:batch]
-        optimiser.zero_grad()
-        cross_entropy(model(x[rows]), y[rows]).backward()
-        optimiser.step()
-    model.eval().zero_grad(set_to_none=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from experiments.causal_vs_q.measure import TABLES, measure
 from infoflow.data import load_mnist
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import Weighting
 from infoflow.plot import check_installed
 from infoflow.study import Table, save_table
 from infoflow.sweep import Sweep, load_sweep, sweep

@@ -11,7 +11,7 @@ import numpy as np
 
 from infoflow.agreements import element_similarity
 from infoflow.clustering import find_modules
-from infoflow.exchanges import Exchange, ExchangeMeter
+from infoflow.exchanges import Exchange, ExchangeMeter, Values
 from infoflow.measured import SEARCH, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
@@ -110,12 +110,12 @@ class Judge:
     Attributes:
         meters: Given the context and plain, on the same donors and contexts.
         weighting: Weighting of both.
-        random: For both, `(samples, 2)`: weighted value and bits of random partitions.
+        random: For both, what random partitions exchange.
     """
 
     meters: tuple[ExchangeMeter, ExchangeMeter]
     weighting: Weighting
-    random: tuple[np.ndarray, np.ndarray]
+    random: tuple[Values, Values]
 
     @staticmethod
     def of(
@@ -155,12 +155,12 @@ class Judge:
         return {**numbers, **columns}
 
     def _score(
-        self, partition: Partition, meter: ExchangeMeter, random: np.ndarray
+        self, partition: Partition, meter: ExchangeMeter, random: Values
     ) -> tuple[Exchange, ModuleScore, float]:
         """What it exchanges, its score, and the standard error of the score's ratio (the errors
         of mean and minimum taken as independent; they share draws, so it is no less)."""
         measured = meter(partition, self.weighting)
-        score = score_against(random[:, 0], random[:, 1], measured, meter.resolution)
+        score = score_against(random, measured, meter.resolution)
         if measured.amount <= 0:
             return measured, score, float("inf")
         relative = np.hypot(score.se / score.mean, measured.amount_se / measured.amount)

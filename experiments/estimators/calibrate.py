@@ -7,13 +7,13 @@ All estimators take some minutes, the default alone one.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+import tyro
 
 from experiments.estimators.tables import Case, case, trained
 from infoflow.data import load
@@ -29,7 +29,7 @@ ESTIMATORS = [
 SOURCES = [1, 4, 16, 32]
 
 
-def table_rows(one: Case, repeats: int, seed: int, estimators: list[str]) -> Iterator[dict]:
+def table_rows(one: Case, repeats: int, seed: int, estimators: Sequence[str]) -> Iterator[dict]:
     """One row a draw, estimator and column, donors and contexts drawn with replacement."""
     rng = np.random.default_rng(seed)
     n = len(one.codes)
@@ -54,7 +54,7 @@ def table_rows(one: Case, repeats: int, seed: int, estimators: list[str]) -> Ite
                     }  # fmt: skip
 
 
-def shuffle_rows(one: Case, repeats: int, seed: int, estimators: list[str]) -> Iterator[dict]:
+def shuffle_rows(one: Case, repeats: int, seed: int, estimators: Sequence[str]) -> Iterator[dict]:
     """The binned estimator for single units, one donor and one context a sample."""
     if one.put_in is None:
         return
@@ -133,26 +133,26 @@ def summary(rows: pd.DataFrame, by: list[str], what: str = "") -> pd.DataFrame:
     ).round(4)  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", default="digits")
-    parser.add_argument("--rows", type=int, default=1437)
-    parser.add_argument("--estimators", nargs="*", default=ESTIMATORS)
-    parser.add_argument("--repeats", type=int, default=100)
-    options = parser.parse_args()
+def main(
+    data: str = "digits",
+    rows: int = 1437,
+    estimators: tuple[str, ...] = tuple(ESTIMATORS),
+    repeats: int = 100,
+) -> None:
+    """Measure every case `repeats` times, with so many rows of the data as the population."""
     torch.set_num_threads(1)
-    rec = trained(load(options.data), options.rows)
+    rec = trained(load(data), rows)
     tables, shuffles, nulls = [], [], []
     for bins, joint in [(5, False), (10, False), (20, False), (10, True)]:
         for size in SOURCES:
             name = f"{size} -> {'32 joint' if joint else '1'}, {bins} codes"
             one = case(rec, name, size, bins, joint)
             print(name, "truth", one.plain.round(3), flush=True)
-            tables += table_rows(one, options.repeats, size, options.estimators)
-            shuffles += shuffle_rows(one, options.repeats, size, options.estimators)
-            nulls += null_rows(one, options.repeats, size)
-    alone = options.estimators != ESTIMATORS
-    label = f"{options.data}_{'_'.join(options.estimators)}" if alone else options.data
+            tables += table_rows(one, repeats, size, estimators)
+            shuffles += shuffle_rows(one, repeats, size, estimators)
+            nulls += null_rows(one, repeats, size)
+    alone = list(estimators) != ESTIMATORS
+    label = f"{data}_{'_'.join(estimators)}" if alone else data
     write(label, pd.DataFrame(tables), pd.DataFrame(shuffles), pd.DataFrame(nulls))
 
 
@@ -173,4 +173,4 @@ def write(label: str, tables: pd.DataFrame, shuffles: pd.DataFrame, nulls: pd.Da
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

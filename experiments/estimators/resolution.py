@@ -12,7 +12,8 @@ from experiments.estimators.tables import trained
 from infoflow.data import load_digits
 from infoflow.information import Binning, resolution_sweep
 from infoflow.information.donors import table_flow
-from infoflow.information.tables import code_tables, fit_target
+from infoflow.information.tables import code_tables
+from infoflow.information.targets import fit_target
 
 
 def main() -> None:

@@ -9,7 +9,9 @@ import numpy as np
 import infoflow as ifl
 from infoflow.data import Dataset
 from infoflow.information.donors import table_flow
-from infoflow.information.tables import code_tables, fit_target, normal_codes
+from infoflow.information.tables import code_tables
+from infoflow.information.targets import fit_target, normal_codes
+from infoflow.measured import Draws
 from infoflow.recording import Recording
 from infoflow.train import TrainConfig, train
 
@@ -48,10 +50,10 @@ def case(rec: Recording, name: str, size: int, bins: int, joint: bool, seed: int
     sent = rng.choice(rec.units.indices("fc1"), size, replace=False)
     second = rng.permutation(rec.units.indices("fc2"))
     groups = (second[:32], second[32:]) if joint else [second[i : i + 1] for i in range(8)]
-    aims = [fit_target(rec, group, bins=bins) for group in groups]
+    aims = [fit_target(rec, group, Draws(bins=bins)) for group in groups]
     everyone = np.arange(len(rec))
     found = code_tables(rec, sent, aims, everyone, everyone)
     codes = np.concatenate([table.codes.astype(np.uint8) for table in found], 2)
-    put_in = normal_codes(rec, fit_target(rec, sent, bins=bins))[:, 0] if size == 1 else None
-    truth = table_flow(codes, bins, correct=False)
+    put_in = normal_codes(rec, fit_target(rec, sent, Draws(bins=bins)))[:, 0] if size == 1 else None
+    truth = table_flow(codes, bins, estimator="none")
     return Case(name, size, bins, codes, put_in, truth.bits, truth.given_context)

@@ -17,16 +17,13 @@ from experiments.common.style import save_figure
 from experiments.lange2022.networks import LAYERS, LEAST_ACCURACY, task_networks
 from experiments.lange2022.settings import tasks
 from infoflow.data import load_mnist
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import Weighting
 from infoflow.plot import check_installed
 from infoflow.recording import record
 from infoflow.sweep import Sweep, sweep
 
 PER_TASK = 27  # untrained networks in one task
-BUDGETS: dict[Weighting, int] = {
-    "pairs": 1,
-    "conductance": 2,
-}  # of each weighting, in units of the budget
+BUDGETS: dict[Weighting, int] = {"ncut": 2, "pairs": 1, "conductance": 2}  # times the option
 
 
 @dataclass(frozen=True)
@@ -51,8 +48,10 @@ class CausalStudy:
     """Untrained networks."""
     max_epochs: int = 500
     """Training ends here at the latest."""
+    weightings: tuple[Weighting, ...] = tuple(BUDGETS)
+    """Of the exchange: one search and one score under each."""
     budget: int = 400
-    """Partitions that the causal search under pairs measures; under conductance twice as many."""
+    """Partitions that the causal search under pairs measures; under the others twice as many."""
     samples: int = 40
     """Random partitions that a score is set against."""
     donors: int = 60
@@ -72,6 +71,7 @@ def measure_causal_networks(
     dataset: str,
     data_dir: str | None = None,
     max_epochs: int = 500,
+    weightings: Sequence[Weighting] = tuple(BUDGETS),
     budget: int = 400,
     **options: Any,
 ) -> list[dict[str, Any]]:
@@ -80,6 +80,7 @@ def measure_causal_networks(
 
     Args:
         seed, networks, dataset, data_dir, max_epochs: As for `task_networks`.
+        weightings: One search and one score under each.
         budget: Of a search; times `BUDGETS`.
         options: As for `measure_causal`.
     """
@@ -90,10 +91,9 @@ def measure_causal_networks(
         facts = {**about, **classifier_facts(rec)}
         if about["trained"] and facts["test_accuracy"] < LEAST_ACCURACY:
             continue
-        for weighting, times in BUDGETS.items():
-            scored = measure_causal(
-                rec, weighting=weighting, budget=times * budget, seed=result.config.seed, **options
-            )
+        for weighting in weightings:
+            most, first = BUDGETS[weighting] * budget, result.config.seed
+            scored = measure_causal(rec, weighting=weighting, budget=most, seed=first, **options)
             rows += [{**facts, "weighting": weighting, **row} for row in scored]
     return rows
 
@@ -109,7 +109,7 @@ def run(study: CausalStudy) -> Sweep:
         load_mnist(study.data_dir)  # refused here, not in every task
         if study.data_dir is not None:
             os.environ["INFOFLOW_DATA"] = str(study.data_dir.resolve())
-    names = ("dataset", "max_epochs", "budget", "samples", "donors", "contexts")
+    names = ("dataset", "max_epochs", "weightings", "budget", "samples", "donors", "contexts")
     return sweep(
         measure_causal_networks,
         tasks(study.seeds, study.untrained, per_task=PER_TASK),

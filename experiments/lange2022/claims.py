@@ -58,7 +58,7 @@ def _change(rows: Table, family: str, column: str) -> Table:
     return strong_minus_weak(rows[rows["family"] == family], column, ends=EDGE)
 
 
-def _pairs(kind: str) -> list[str]:
+def pairs_of(kind: str) -> list[str]:
     """Names of the pairs of measures of one kind."""
 
     def base(name: str) -> str:
@@ -101,6 +101,11 @@ def claims(rows: Table, *, partition: str = "partition") -> list[Claim]:
     column = "q_star" if partition == "partition" else "q_default"
     tables = Tables(rows, agreement(rows, partition=partition))
     return [*_of_q(tables, column), *_of_agreement(tables), *_of_clusters(tables, partition)]
+
+
+def without_unused(rows: Table, *, partition: str = "partition") -> list[Claim]:
+    """The claims about agreement once more, units unused in either clustering left out."""
+    return _of_agreement(Tables(rows, agreement(rows, partition=partition, unused="drop")))
 
 
 def _of_q(tables: Tables, column: str) -> list[Claim]:
@@ -154,10 +159,10 @@ def _of_q(tables: Tables, column: str) -> list[Claim]:
 def _of_agreement(tables: Tables) -> list[Claim]:
     table = tables.agreement
     mean = {
-        kind: _by_seed(table, _pairs(kind))
+        kind: _by_seed(table, pairs_of(kind))
         for kind in ("upstream", "downstream", "across", "normalised", "moment")
     }
-    before = {kind: _untrained(table, _pairs(kind)) for kind in mean}
+    before = {kind: _untrained(table, pairs_of(kind)) for kind in mean}
     rise = {kind: estimate(mean[kind] - before[kind]) for kind in mean}
     up, down = (estimate(mean[kind] - mean["across"]) for kind in ("upstream", "downstream"))
     split = 0.5 * (mean["upstream"] + mean["downstream"]) - mean["across"]
@@ -199,13 +204,13 @@ def _of_agreement(tables: Tables) -> list[Claim]:
 def _of_strength(table: Table) -> list[Claim]:
     """Figure S5: agreement over the strength of regularisation."""
     norm_down = [f"{m}|{m}_norm" for m in ("o_sens", "hess")]
-    plain = [pair for pair in _pairs("across") if not pair.endswith("_norm")]
+    plain = [pair for pair in pairs_of("across") if not pair.endswith("_norm")]
 
     def change(pairs: Sequence[str]) -> dict[str, Estimate]:
         with_mean = table.assign(mean=table[list(pairs)].mean(axis=1))
         return {f: estimate(_change(with_mean, f, "mean")) for f in FAMILIES}
 
-    up, normalised, across = change(_pairs("upstream")), change(norm_down), change(plain)
+    up, normalised, across = change(pairs_of("upstream")), change(norm_down), change(plain)
     return [
         Claim(
             "Agreement of upstream measures grows with regularisation",
@@ -295,10 +300,16 @@ def _sparsity(some: Table) -> Claim:
 
 
 def page(rows: Table) -> str:
-    """Both tables of claims: by the paper's clustering, and by our default one."""
-    tables = [to_markdown(claims(rows, partition=p)) for p in ("partition", "partition_default")]
+    """All tables of claims: by the paper's clustering, and by our default one, each with unused
+    units as a cluster and left out."""
     heading = "With the default optimiser of `find_modules` in place of the paper's clustering:"
-    return f"{tables[0]}\n\n{heading}\n\n{tables[1]}\n"
+    left_out = "Claims about agreement, units unused in either clustering left out:"
+    parts = []
+    for partition in ("partition", "partition_default"):
+        parts += [heading] if parts else []
+        parts += [to_markdown(claims(rows, partition=partition)), left_out]
+        parts += [to_markdown(without_unused(rows, partition=partition))]
+    return "\n\n".join(parts) + "\n"
 
 
 def to_markdown(found: Sequence[Claim]) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from experiments.lange2022.networks import LAYERS, LEAST_ACCURACY
 from experiments.lange2022.settings import percent, table_1
+from infoflow.agreements import Unused
 from infoflow.study import Table, agreement_table, load_table, save_table
 from infoflow.sweep import load_sweep
 from infoflow.unit_similarity import MEASURES
@@ -63,7 +64,17 @@ def clusterable(rows: Table) -> Table:
     return rows[rows["kept"] & rows["q_star"].notna()]
 
 
-def agreement(rows: Table, *, partition: str = "partition") -> Table:
-    """Agreement of all 28 pairs of measures, one row a network and layer that count."""
+def agreement(
+    rows: Table,
+    *,
+    partition: str = "partition",
+    measure: str = "element",
+    unused: Unused = "cluster",
+) -> Table:
+    """Agreement of all 28 pairs of measures, one row a network and layer that count.
+
+    Unused units are a cluster of their own, as in the paper (appendix A.1), unless said otherwise.
+    """
     by = [*NETWORK, "percent", "trained", "layer"]
-    return agreement_table(clusterable(rows), by=by, partition=partition)
+    some = clusterable(rows)
+    return agreement_table(some, by=by, partition=partition, measure=measure, unused=unused)

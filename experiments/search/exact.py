@@ -5,11 +5,12 @@ python -m experiments.search.exact
 
 from __future__ import annotations
 
-import argparse
 import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import tyro
 
 import infoflow as ifl
 from experiments.common.builders import tracks
@@ -21,21 +22,18 @@ SIZES = ((2, 2), (2, 3), (3, 3), (3, 4))
 THREE_UP_TO = 10  # units: 9,330 partitions into three; 14 units have 788,970
 
 
-def main() -> None:
+def main(
+    networks: int = 5, budget: int = 1500, out: Path = Path(__file__).parent / "results/exact.csv"
+) -> None:
     """One row a network, number of modules and method."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", type=int, default=5)
-    parser.add_argument("--budget", type=int, default=1500)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "exact.csv")
-    given = parser.parse_args()
     agreed = total = 0
-    with given.out.open("w", newline="") as file:
+    with out.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["units", "n_modules", "seed", "method", "value", "least", "agrees"])
         for sizes in SIZES:
-            for seed in range(given.networks):
+            for seed in range(networks):
                 for k in (2, 3) if 2 * sum(sizes) <= THREE_UP_TO else (2,):
-                    for row in _rows(sizes, seed, k, given.budget):
+                    for row in _rows(sizes, seed, k, budget):
                         table.writerow(row)
                         agreed, total = agreed + row[-1], total + 1
             print(f"up to {2 * sum(sizes)} units: {agreed} of {total} searches agree", flush=True)
@@ -58,4 +56,4 @@ def _rows(sizes: tuple[int, ...], seed: int, k: int, budget: int) -> list[list[A
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -9,26 +9,26 @@ The gap is (best value so far - optimum) / (mean of random partitions - optimum)
 
 from __future__ import annotations
 
-import argparse
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+import tyro
 
 import infoflow as ifl
 from experiments.common.builders import digits_network, tracks
-from infoflow.exchanges import ExchangeMeter
-from infoflow.exchanges.weighting import WEIGHTINGS, Weighting
-from infoflow.measured import SCORE
+from infoflow.exchanges import ExchangeMeter, Values
+from infoflow.measured import SCORE, Weighting
 from infoflow.searching.annealing import annealing, climbing
 from infoflow.searching.genetic import genetic
 from infoflow.searching.ledger import Ledger
 from infoflow.searching.sampling import random_partitions
 from infoflow.searching.seeds import seeded
-from infoflow.searching.space import Space
+from infoflow.searching.space import Space, divided_units
 from infoflow.searching.surrogate import flow_proxy, screened
 from infoflow.searching.unguided import sampling
 
@@ -61,7 +61,7 @@ def label_uniform(ledger: Ledger, space: Space, population: int = 24) -> None:
         fruitless = fruitless + 1 if ledger.left == before else 0
 
 
-def methods(
+def searches(
     meter: ExchangeMeter, seeds: Sequence[ifl.Partition], spread: float, weighting: Weighting
 ) -> dict[str, Callable[[Ledger, Space], None]]:
     proxy = flow_proxy(meter.traffic, weighting)
@@ -91,21 +91,21 @@ def runs(
 ) -> Iterator[dict]:
     """Per repeat and method: best value after each number of evaluations, mean of random
     partitions, and the optimum where it is enumerated."""
-    space = Space(~rec.units.unused & ~meter.traffic.silent, 2, 2)
+    space = Space(divided_units(meter, 2), 2, 2)
 
-    def evaluate(some: Sequence[ifl.Partition]) -> np.ndarray:
+    def evaluate(some: Sequence[ifl.Partition]) -> Values:
         return meter.values(some, weighting)
 
     drawn = random_partitions(space.used, 2, 99)
-    chance = evaluate([next(drawn) for _ in range(50)])[:, 0]
-    truth = min(evaluate(list(space.all()))[:, 0]) if enumerate_all else np.inf
+    chance = evaluate([next(drawn) for _ in range(50)]).weighted
+    truth = min(evaluate(list(space.all())).weighted) if enumerate_all else np.inf
     seeds = seeded(("unit_flow", "spectral"), rec, lambda: meter.traffic, space, 0)
     for repeat in range(repeats):
-        for name, method in methods(meter, seeds, float(chance.std()), weighting).items():
+        for name, method in searches(meter, seeds, float(chance.std()), weighting).items():
             if name in names:
                 ledger = Ledger(evaluate, budget=budget, seed=repeat)
                 method(ledger, space)
-                best = np.minimum.accumulate([value for value, _ in ledger.trail])
+                best = np.minimum.accumulate(ledger.trail.weighted)
                 print(f"  {name:18} {len(best):5} {best[-1]:.5f}", flush=True)
                 known = {"truth": truth, "chance": chance.mean()}
                 yield {"method": name, "repeat": repeat, "best": best, **known}
@@ -128,28 +128,28 @@ def save(name: str, rows: list[dict]) -> None:
             table.writerow([row["network"], row["method"], row["repeat"], *marks, reached])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=["enumerated", "digits"], required=True)
-    parser.add_argument("--weighting", choices=WEIGHTINGS, default="ncut")
-    parser.add_argument("--networks", type=int, default=None)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--budget", type=int, default=None)
-    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    args = parser.parse_args()
+def main(
+    part: Literal["enumerated", "digits"],
+    weighting: Weighting = "ncut",
+    networks: int | None = None,
+    repeats: int = 5,
+    budget: int | None = None,
+    methods: tuple[str, ...] = METHODS,
+) -> None:
+    """Run every method on every network; one row a run."""
     torch.set_num_threads(1)
-    small = args.part == "enumerated"
+    small = part == "enumerated"
     rows: list[dict] = []
-    for seed in range(args.networks or (6 if small else 1)):
+    for seed in range(networks or (6 if small else 1)):
         rec = tracks((4, 2), seed, cross=0.5)[0] if small else digits_network(32, seed)
         meter = ExchangeMeter(rec, replace(SCORE, donors=30, contexts=30, seed=seed))
         for row in runs(
-            rec, meter, args.weighting, budget=args.budget or (600 if small else 5000),
-            repeats=args.repeats, names=args.methods, enumerate_all=small,
+            rec, meter, weighting, budget=budget or (600 if small else 5000),
+            repeats=repeats, names=methods, enumerate_all=small,
         ):  # fmt: skip
             rows.append({"network": seed, **row})
-            save(f"{args.part}_{args.weighting}", rows)
+            save(f"{part}_{weighting}", rows)
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -15,52 +15,30 @@ again.
 
 from __future__ import annotations
 
-import argparse
 import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
-from torch import nn
+import tyro
 
 import infoflow as ifl
+from experiments.common.builders import tracks
 from infoflow.exchanges import ExchangeMeter
-from infoflow.exchanges.weighting import WEIGHTINGS, Weighting
-from infoflow.measured import SCORE, Objective
+from infoflow.measured import SCORE, Objective, Weighting
 
 HERE = Path(__file__).parent
 SIZES = {"equal": (7, 7), "unequal": (3, 11)}
+QUIET = (0.05, 0.001)
 CROSS = (0.0, 0.1, 0.25)
 FIELDS = (
     "cross", "sizes", "seed", "weighting", "given_context", "recovered", "agreement", "smallest",
     "score",
 )  # fmt: skip
-
-
-def network(sizes: tuple[int, int], cross: float, seed: int) -> tuple[ifl.Recording, np.ndarray]:
-    """The recording and `(n,)` planted labels; weak and nearly dead units have -1."""
-    generator = torch.Generator().manual_seed(seed)
-    track = torch.tensor([0] * sizes[0] + [1] * sizes[1] + [2, 3])  # 2: weak, 3: nearly dead
-    strength = torch.tensor([1.0] * sum(sizes) + [0.05, 0.001])
-    layers: list[nn.Module] = []
-    below, below_strength = torch.tensor([0, 0, 1, 1]), torch.ones(4)
-    for _ in range(2):
-        same = (track[:, None] == below) | (track[:, None] > 1) | (below > 1)
-        scale = 1.5 / (below[None] == track.clamp(max=1)[:, None]).sum(1, keepdim=True).sqrt()
-        layer = nn.Linear(len(below), len(track))
-        with torch.no_grad():
-            draw = torch.randn(layer.weight.shape, generator=generator) * scale
-            draw *= torch.where(same, 1.0, cross) * strength[:, None] * below_strength
-            layer.weight.copy_(draw)
-            layer.bias.copy_(0.3 * torch.randn(len(track), generator=generator))
-        layers += [layer, nn.Tanh()]
-        below, below_strength = track, strength
-    x = torch.randn(400, 4, generator=generator)
-    planted = np.tile(np.where(track < 2, track, -1), 2)
-    return ifl.record(nn.Sequential(*layers), ["1", "3"], x), planted
 
 
 def study(
@@ -73,15 +51,15 @@ def study(
     budget: int,
 ) -> list[dict]:
     """One row per weighting."""
-    rec, planted = network(SIZES[sizes], cross, seed)
+    rec, planted = tracks(SIZES[sizes], seed, cross=cross, quiet=QUIET)
     meter = ExchangeMeter(
         rec,
         replace(SCORE, donors=30, contexts=30, seed=seed),
         Objective("none", given_context=given_context),
     )
-    core = planted >= 0
-    alone = np.eye(len(planted), dtype=int)
-    starts = [ifl.Partition(labels) for labels in (np.maximum(planted, 0), *alone)]
+    core = ~planted.unused
+    alone = np.eye(len(core), dtype=int)
+    starts = [ifl.Partition(labels) for labels in (np.maximum(planted.labels, 0), *alone)]
     rows = []
     for weighting in weightings:
         found = ifl.search(
@@ -96,7 +74,7 @@ def study(
                 "seed": seed,
                 "weighting": weighting,
                 "given_context": given_context,
-                "recovered": int(ifl.Partition(labels) == ifl.Partition(planted)),
+                "recovered": int(ifl.Partition(labels) == planted),
                 "agreement": round(ifl.agreement(labels, planted), 4),
                 "smallest": int(found.partition.sizes.min()),
                 "score": round(found.score.ratio, 3),
@@ -119,36 +97,46 @@ def cell(row: dict) -> tuple[float, str, int]:
     return float(row["cross"]), row["sizes"], int(row["seed"])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--first", type=int, default=0, help="seed of the first network")
-    parser.add_argument("--networks", type=int, default=50)
-    parser.add_argument("--cross", type=float, nargs="+", default=CROSS)
-    parser.add_argument("--budget", type=int, default=200)
-    parser.add_argument("--weightings", nargs="+", default=WEIGHTINGS, choices=WEIGHTINGS)
-    parser.add_argument("--name", default="recovery.csv")
-    parser.add_argument("--plain", action="store_true", help="plain bits, not given the context")
-    args = parser.parse_args()
+def main(
+    first: int = 0,
+    networks: int = 50,
+    cross: tuple[float, ...] = CROSS,
+    budget: int = 200,
+    weightings: tuple[Weighting, ...] = get_args(Weighting),
+    name: str = "recovery.csv",
+    plain: bool = False,
+) -> None:
+    """Measure so many networks a cell, one row a weighting.
+
+    Args:
+        first: Seed of the first network.
+        networks: How many.
+        cross: Strengths of the weights between tracks.
+        budget: Partitions a search may measure.
+        weightings: Which.
+        name: File in results/.
+        plain: Plain bits, not given the context.
+    """
     torch.set_num_threads(1)
-    path = HERE / "results" / args.name
+    path = HERE / "results" / name
     path.parent.mkdir(exist_ok=True)
-    done = measured(path, args.weightings)
+    done = measured(path, weightings)
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, FIELDS, restval="")
         table.writeheader()
         table.writerows(done)
         known = set(map(cell, done))
-        for seed in range(args.first, args.first + args.networks):  # all cells of a network at once
-            for sizes, cross in [(s, float(c)) for s in SIZES for c in args.cross]:
-                if (cross, sizes, seed) not in known:
+        for seed in range(first, first + networks):  # all cells of a network at once
+            for sizes, between in [(s, float(c)) for s in SIZES for c in cross]:
+                if (between, sizes, seed) not in known:
                     rows = study(
-                        sizes, cross, seed, weightings=args.weightings,
-                        given_context=not args.plain, budget=args.budget,
+                        sizes, between, seed, weightings=weightings,
+                        given_context=not plain, budget=budget,
                     )  # fmt: skip
                     table.writerows(rows)
                     file.flush()
-            print(f"{seed - args.first + 1} of {args.networks} networks a cell", flush=True)
+            print(f"{seed - first + 1} of {networks} networks a cell", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

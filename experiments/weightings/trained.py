@@ -22,8 +22,7 @@ import tyro
 import infoflow as ifl
 from experiments.common.builders import digits_network
 from infoflow.exchanges import ExchangeMeter
-from infoflow.exchanges.weighting import Weighting
-from infoflow.measured import SCORE, Objective
+from infoflow.measured import SCORE, Objective, Weighting
 
 HERE = Path(__file__).parent
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from infoflow.comparing.sources import Candidate, q_of
-from infoflow.exchanges import ExchangeMeter
+from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import Weighting
 from infoflow.partition import Partition
 from infoflow.recording import show_progress
@@ -59,11 +59,11 @@ class Chance:
         self.samples = samples
         self.same_size = same_size
         self.seed = seed
-        self._into: dict[int, np.ndarray] = {}
+        self._into: dict[int, Values] = {}
         self._of: dict[tuple[int, ...], list[Partition]] = {}
 
-    def into(self, k: int) -> np.ndarray:
-        """`(samples, 2)` weighted values and bits of random partitions into k modules."""
+    def into(self, k: int) -> Values:
+        """What random partitions into k modules exchange."""
         if k not in self._into:
             drawn = list(islice(random_partitions(self.used, k, self.seed), self.samples))
             self._into[k] = self.meter.values(drawn, self.weighting)
@@ -108,9 +108,9 @@ def _exchanged(partition: Partition, chance: Chance) -> dict[str, object]:
     meter, weighting = chance.meter, chance.weighting
     measured = meter(partition, weighting)
     drawn = chance.into(partition.n_modules)
-    score = score_against(drawn[:, 0], drawn[:, 1], measured, meter.resolution)
+    score = score_against(drawn, measured, meter.resolution)
     null = meter.values(chance.sized(partition), weighting)
-    as_little = int((null[:, 0] <= measured.weighted).sum())
+    as_little = int((null.weighted <= measured.weighted).sum())
     return {
         "bits": measured.bits,
         "se": measured.se,
@@ -122,8 +122,8 @@ def _exchanged(partition: Partition, chance: Chance) -> dict[str, object]:
         "score_se": score.se / measured.weighted if measured.weighted > 0 else float("nan"),
         "isolated": score.isolated,
         "p_same_size": (1 + as_little) / (1 + len(null)),
-        "of_same_size": _ratio(measured.amount, float(null[:, 1].mean())),
-        "z_same_size": _ratio(measured.amount - null[:, 1].mean(), float(null[:, 1].std(ddof=1))),
+        "of_same_size": _ratio(measured.amount, float(null.bits.mean())),
+        "z_same_size": _ratio(measured.amount - null.bits.mean(), float(null.bits.std(ddof=1))),
     }
 
 

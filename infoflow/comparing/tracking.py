@@ -109,14 +109,14 @@ def common_set(
     import pandas as pd
 
     units = chance.meter.rec.units
-    weighted = chance.meter.values(list(chosen), chance.weighting)[:, 0]
+    weighted = chance.meter.values(list(chosen), chance.weighting).weighted
     flows = chance.meter.flows(list(chosen))
     rows, predicted, between = [], [], []
     for number, partition in enumerate(show_progress(list(chosen), progress, "common set")):
         plain, given = flows[number].sum((1, 2))
         row = {**vars(chosen[partition]), "bits": plain, "bits_given_context": given}
         row["weighted"] = weighted[number]
-        row["of_random"] = weighted[number] / chance.into(partition.n_modules)[:, 0].mean()
+        row["of_random"] = weighted[number] / chance.into(partition.n_modules).weighted.mean()
         rows.append(row)
         for name, matrix in matrices.items():
             predicted.append((number, "", name, True, q_of(matrix, partition)))

@@ -2,6 +2,6 @@
 
 from infoflow.exchanges.measure import exchange, module_flow
 from infoflow.exchanges.meter import ExchangeMeter, PartitionLike
-from infoflow.exchanges.result import Exchange
+from infoflow.exchanges.result import Exchange, Values
 
-__all__ = ["Exchange", "ExchangeMeter", "PartitionLike", "exchange", "module_flow"]
+__all__ = ["Exchange", "ExchangeMeter", "PartitionLike", "Values", "exchange", "module_flow"]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from copy import copy
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
-from infoflow.exchanges.result import Exchange
-from infoflow.exchanges.sent import Sender
-from infoflow.exchanges.traffic import Traffic, measure_traffic, resolution_bits
-from infoflow.exchanges.weighting import weigh
-from infoflow.information.donors import TableFlow, table_flow, two_way_se
-from infoflow.information.tables import Target, code_tables, fit_target
+from infoflow.exchanges.result import Exchange, Values
+from infoflow.exchanges.weighting import Traffic, measure_traffic, resolution_bits, weigh
+from infoflow.information.donors import TableFlow, by_context, table_flow, two_way_se
+from infoflow.information.sent import Sender, countable
+from infoflow.information.tables import code_tables
+from infoflow.information.targets import fit_target
 from infoflow.measured import SCORE, SEARCH, Draws, Objective, Weighting, check_weighting
 from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.recording import Recording
@@ -31,13 +30,11 @@ class ExchangeMeter:
 
     Args:
         rec: A recording.
-        draws: Samples drawn for every intervention, and how targets are coded. The correction
-            Miller-Madow can be counted on the fly; "auto", the default of `flow`, may look for
-            codes that were not seen (some thousandths of a bit a unit nearer to the truth at
-            200 x 100, several times slower).
+        draws: Samples drawn for every intervention, and how targets are coded. With
+            `coding="units"` and any correction but "quadratic", codes are counted while an
+            intervention runs, and a module is measured once for all partitions it occurs in.
         objective: Which exchange is weighed, and how where a call does not say; by default bits.
-        traffic: What the weightings need, if it was computed before.
-        traffic_seed: Seed to compute it with; by default that of the draws.
+        traffic: What the weightings need, if it was computed before, or a function that gives it.
         left_out: `(n,)` bool; units that are in no module.
     """
 
@@ -47,26 +44,19 @@ class ExchangeMeter:
         draws: Draws = SCORE,
         objective: Objective = BITS,
         *,
-        traffic: Traffic | None = None,
-        traffic_seed: int | None = None,
+        traffic: Traffic | Callable[[], Traffic] | None = None,
         left_out: np.ndarray | None = None,
     ) -> None:
         self.rec = rec
         self.draws = draws
         self.objective = objective
         self.donors, self.contexts = draws.rows(len(rec))
-        self.evaluations = 0
-        self._targets: dict[bytes, Target] = {}
-        self._measured: dict[tuple[Partition, str], Exchange] = {}
-        self._values: dict[tuple[Partition, str], tuple[float, float]] = {}
-        self._chance: dict[tuple[int, ...], tuple[float, float]] = {}
-        self._traffic = traffic
-        self._traffic_seed = draws.seed if traffic_seed is None else traffic_seed
         self.left_out = np.zeros(len(rec.units), dtype=bool) if left_out is None else left_out
-        self._sender: Sender | None = None
-        countable = draws.coding == "units" and draws.correction == "miller_madow"
-        if countable and draws.pool != "positions" and isinstance(draws.bins, int):
-            self._sender = Sender(rec, self.donors, self.contexts, draws.bins, draws.pool)
+        self.evaluations = 0
+        self._known_traffic = traffic
+        self._sender = Sender(rec, draws) if countable(draws) else None
+        self._measured: dict[Partition, Exchange] = {}
+        self._chance: dict[Partition, tuple[float, float]] = {}
 
     def __call__(
         self,
@@ -82,23 +72,19 @@ class ExchangeMeter:
         """
         weighting = self._named(weighting)
         cleaned = self.checked(partition)
-        known = self._measured.get((cleaned, weighting))
-        if known is not None:
-            return known
-        plain = self._measured.get((cleaned, "none")) or self._measure(cleaned, progress)
-        self._measured[cleaned, "none"] = plain
+        if cleaned not in self._measured:
+            self._measured[cleaned] = self._measure(cleaned, progress)
+        plain = self._measured[cleaned]
         if weighting == "none":
             return plain
         flow = plain.flow_given_context if self.given_context else plain.flow
         weighted = self._weighted(weighting, flow, cleaned)
-        result = Exchange(**{**vars(plain), "weighted": weighted, "weighting": weighting})
-        self._measured[cleaned, weighting] = result
-        return result
+        return replace(plain, weighted=weighted, weighting=weighting)
 
     def values(
         self, partitions: Sequence[PartitionLike], weighting: Weighting | None = None
-    ) -> np.ndarray:
-        """Weighted exchange and bits of many partitions, `(P, 2)`, without standard errors.
+    ) -> Values:
+        """Weighted exchange and bits of many partitions, without standard errors.
 
         What `meter(p, weighting)` gives as `.weighted` and `.amount`. Modules are measured
         once for all partitions that they occur in, several in one batch.
@@ -108,11 +94,9 @@ class ExchangeMeter:
         """
         weighting = self._named(weighting)
         cleaned = [self.checked(p) for p in partitions]
-        new = [p for p in dict.fromkeys(cleaned) if (p, weighting) not in self._values]
-        for partition, flow in zip(new, self._flows(new), strict=True):
-            weighted = self._weighted(weighting, flow, partition)
-            self._values[partition, weighting] = weighted, float(flow.sum())
-        return np.array([self._values[p, weighting] for p in cleaned]).reshape(-1, 2)
+        flows = [flow[int(self.given_context)] for flow in self.flows(cleaned)]
+        weighted = [self._weighted(weighting, f, p) for f, p in zip(flows, cleaned, strict=True)]
+        return Values(np.array(weighted, float), np.array([float(f.sum()) for f in flows]))
 
     def flows(self, partitions: Sequence[PartitionLike]) -> list[np.ndarray]:
         """Flow between the modules of many partitions, without standard errors.
@@ -128,8 +112,7 @@ class ExchangeMeter:
         if self._sender is None:
             measured = [self(p, "none") for p in cleaned]
             return [np.stack([m.flow, m.flow_given_context]) for m in measured]
-        modules = [module for p in cleaned for module in p.modules]
-        sent = iter(self._sender(modules))
+        sent = iter(self._sender([module for p in cleaned for module in p.modules]))
         found = []
         for partition in cleaned:
             k, used = partition.n_modules, ~partition.unused
@@ -142,20 +125,6 @@ class ExchangeMeter:
             found.append(flow)
         self.evaluations += len(cleaned)
         return found
-
-    def _named(self, weighting: Weighting | None) -> Weighting:
-        if weighting is None:
-            return self.objective.weighting
-        check_weighting(weighting)
-        return weighting
-
-    def _flows(self, partitions: Sequence[Partition]) -> list[np.ndarray]:
-        """`(k, k)` bits from module to module of each, in the quantity that is weighted."""
-        return [flow[int(self.given_context)] for flow in self.flows(partitions)]
-
-    def _weighted(self, weighting: Weighting, flow: np.ndarray, partition: Partition) -> float:
-        chance = partial(self._same_size, partition)
-        return weigh(weighting, flow, partition, lambda: self.traffic, chance)
 
     def checked(self, partition: PartitionLike) -> Partition:
         """The partition with the recording's unused units at -1.
@@ -198,57 +167,49 @@ class ExchangeMeter:
         }
 
     def fresh(self) -> ExchangeMeter:
-        """The same meter on donors and contexts drawn anew, for values without selection bias."""
+        """The same meter on donors and contexts drawn anew, for values without selection bias.
+
+        The traffic, a divisor only, stays the same."""
         draws = replace(self.draws, seed=self.draws.seed + FRESH)
         return ExchangeMeter(
-            self.rec,
-            draws,
-            self.objective,
-            traffic=self._traffic,
-            traffic_seed=self._traffic_seed,  # the same traffic, whoever asks for it first
-            left_out=self.left_out,
+            self.rec, draws, self.objective, traffic=lambda: self.traffic, left_out=self.left_out
         )
 
     def within(self, units: np.ndarray) -> ExchangeMeter:
         """The same meter for some of the units as if they were all there is: the others are in no
         module, and stay at what the context gives them."""
-        inside = copy(self)
-        inside.left_out = np.ones(len(self.rec.units), dtype=bool)
-        inside.left_out[units] = False
-        inside._traffic = self.traffic.among(units)
-        inside._measured, inside._values, inside._chance = {}, {}, {}
-        return inside
+        left_out = np.ones(len(self.rec.units), dtype=bool)
+        left_out[units] = False
+        return ExchangeMeter(
+            self.rec,
+            self.draws,
+            self.objective,
+            traffic=lambda: self.traffic.among(units),
+            left_out=left_out,
+        )
 
     @property
     def resolution(self) -> float:
         """Bits that one changed code among all donors and contexts amounts to."""
         return resolution_bits(len(self.donors) * len(self.contexts))
 
-    @property
+    @cached_property
     def traffic(self) -> Traffic:
         """Unit flows, entropies and connections of the network, for the weightings."""
-        if self._traffic is None:
-            self._traffic = measure_traffic(
-                self.rec,
-                given_context=self.given_context,
-                bins=self.draws.bins if isinstance(self.draws.bins, int) else 10,
-                seed=self._traffic_seed,
-                pool=self.draws.pool,
-            )
-        return self._traffic
+        known = self._known_traffic
+        if known is None:
+            return measure_traffic(self.rec, self.draws, given_context=self.given_context)
+        return known if isinstance(known, Traffic) else known()
 
-    def _target(self, units: np.ndarray) -> Target:
-        key = units.tobytes()
-        if key not in self._targets:
-            self._targets[key] = fit_target(
-                self.rec,
-                units,
-                bins=self.draws.bins,
-                coding=self.draws.coding,
-                pool=self.draws.pool,
-                seed=self.draws.seed,
-            )
-        return self._targets[key]
+    def _named(self, weighting: Weighting | None) -> Weighting:
+        if weighting is None:
+            return self.objective.weighting
+        check_weighting(weighting)
+        return weighting
+
+    def _weighted(self, weighting: Weighting, flow: np.ndarray, partition: Partition) -> float:
+        chance = partial(self._same_size, partition)
+        return weigh(weighting, flow, partition, lambda: self.traffic, chance)
 
     def _measure(self, partition: Partition, progress: bool) -> Exchange:
         modules = partition.modules
@@ -257,11 +218,13 @@ class ExchangeMeter:
         plain_sum = context_sum = np.zeros((len(self.donors), len(self.contexts)))
         for a, source in enumerate(modules):
             for b, result in self._sent(modules, a, source, progress):
+                plain = by_context(result.pointwise, len(self.contexts))
                 flow[a, b] = result.bits.sum()
-                flow_se[a, b] = two_way_se(result.pointwise)
+                flow_se[a, b] = two_way_se(plain)
                 given[a, b] = result.given_context.sum()
-                plain_sum = plain_sum + result.pointwise
-                context_sum = context_sum + result.pointwise_given_context
+                plain_sum = plain_sum + plain
+                known = by_context(result.pointwise_given_context, len(self.contexts))
+                context_sum = context_sum + known
         self.evaluations += 1
         amount = given if self.given_context else flow
         return Exchange(
@@ -282,6 +245,7 @@ class ExchangeMeter:
     def _sent(
         self, modules: tuple[np.ndarray, ...], a: int, source: np.ndarray, progress: bool
     ) -> Iterable[tuple[int, TableFlow]]:
+        """What module a sends each other module that it can reach, with pointwise terms."""
         others = [b for b in range(len(modules)) if b != a]
         units = [modules[b] for b in others]
         if self._sender is not None:
@@ -290,32 +254,26 @@ class ExchangeMeter:
             units = [some for some in units if len(some)]
         if not others:
             return
-        targets = [self._target(some) for some in units]
+        targets = [fit_target(self.rec, some, self.draws) for some in units]
         tables = code_tables(
-            self.rec,
-            source,
-            targets,
-            self.donors,
-            self.contexts,
-            pool=self.draws.pool,
-            progress=progress,
+            self.rec, source, targets, self.donors, self.contexts, progress=progress
         )
         for b, table in zip(others, tables, strict=True):
             yield b, table_flow(table.codes, table.n_codes, estimator=self.draws.correction)
 
     def _same_size(self, partition: Partition, samples: int = 20) -> tuple[float, float]:
         """Mean and standard deviation of the exchange of random partitions of the same sizes."""
-        sizes = tuple(sorted(partition.sizes.tolist()))
-        if sizes not in self._chance:
-            rng = np.random.default_rng([self.draws.seed, *sizes])
-            labels = partition.labels.copy()
-            labels[labels >= 0] = np.repeat(np.arange(len(sizes)), sizes)
-            drawn = [Partition(labels)]
+        sizes = np.sort(partition.sizes)
+        labels = partition.labels.copy()
+        labels[labels >= 0] = np.repeat(np.arange(len(sizes)), sizes)
+        drawn = [Partition(labels)]
+        if drawn[0] not in self._chance:
+            rng = np.random.default_rng([self.draws.seed, *sizes.tolist()])
             for _ in range(samples):
                 drawn.append(drawn[-1].shuffled(rng))
-            bits = self.values(drawn[1:], "none")[:, 1]
-            self._chance[sizes] = float(bits.mean()), float(bits.std(ddof=1))
-        return self._chance[sizes]
+            bits = self.values(drawn[1:], "none").bits
+            self._chance[drawn[0]] = float(bits.mean()), float(bits.std(ddof=1))
+        return self._chance[drawn[0]]
 
 
 def refuse_ignored(meter: ExchangeMeter, draws: Draws, objective: Objective) -> None:

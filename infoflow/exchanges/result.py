@@ -14,6 +14,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
+class Values:
+    """What many partitions exchange, one entry a partition.
+
+    Attributes:
+        weighted: `(P,)` weighted exchange.
+        bits: `(P,)` the same in bits, unweighted.
+    """
+
+    weighted: np.ndarray
+    bits: np.ndarray
+
+    def followed_by(self, more: Values) -> Values:
+        """These and further ones."""
+        joined = np.concatenate([self.weighted, more.weighted])
+        return Values(joined, np.concatenate([self.bits, more.bits]))
+
+    def __len__(self) -> int:
+        return len(self.weighted)
+
+
+@dataclass(frozen=True, eq=False)
 class Exchange:
     """Information that the modules of one partition exchange.
 

@@ -3,14 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from infoflow.exchanges.traffic import Traffic
-from infoflow.measured import WEIGHTINGS, Weighting, check_weighting
+from infoflow.information.entropy import miller_madow_bits
+from infoflow.information.targets import fit_target, normal_codes
+from infoflow.information.unit_flows import single_flows
+from infoflow.measured import TRAFFIC, Draws, Weighting
 from infoflow.partition import Partition
+from infoflow.recording import Recording
 
-__all__ = ["WEIGHTINGS", "Weighting", "check_weighting", "weigh"]
+NEARLY_DEAD = 0.05  # of the median unit's strongest flow
+
+
+@dataclass(frozen=True, eq=False)
+class Traffic:
+    """What the weightings need to know about a network beside the partition.
+
+    Attributes:
+        unit_flow: `(n, n)` flow between single units in the quantity that is weighted, bits.
+        entropy: `(n,)` entropy of each unit's code in the normal run, bits.
+        connected: `(n, n)` bool; i's layer can reach j's at all.
+        floor: Bits that one changed code amounts to: less is not told from nothing.
+    """
+
+    unit_flow: np.ndarray
+    entropy: np.ndarray
+    connected: np.ndarray
+    floor: float = 0.0
+
+    @cached_property
+    def per_unit(self) -> np.ndarray:
+        """`(n,)` bits that each unit sends, and receives.
+
+        Senders tell a receiver much the same, and no more than it can take up: what it receives is
+        the sum of single flows, but at most its entropy. Without that limit a unit that everything
+        drives (entropy 3.3 bits, single flows that add up to 23) had traffic its exchange with all
+        others could never come near, and by itself was the best module of a trained network.
+        """
+        received = np.minimum(self.unit_flow.sum(0), self.entropy)
+        return received + self.unit_flow.sum(1)
+
+    @cached_property
+    def silent(self) -> np.ndarray:
+        """`(n,)` bool; units whose strongest flow, to or from any other by itself, cannot be
+        detected, or is less than a twentieth of the median unit's: hardly any exchange depends on
+        where they are put, so that together they would make the quietest module."""
+        strongest = np.maximum(self.unit_flow.max(0), self.unit_flow.max(1))
+        heard = strongest[strongest > self.floor]
+        typical = float(np.median(heard)) if len(heard) else 0.0
+        return strongest <= max(self.floor, NEARLY_DEAD * typical)
+
+    def among(self, units: np.ndarray) -> Traffic:
+        """The traffic among some of the units; all else is at zero."""
+        inside = np.zeros(len(self.unit_flow), dtype=bool)
+        inside[units] = True
+        return replace(self, unit_flow=self.unit_flow * np.outer(inside, inside))
+
+    def volume(self, partition: Partition) -> np.ndarray:
+        """`(k,)` bits that each module's units send and receive, inside and out."""
+        labels = partition.labels
+        used = labels >= 0
+        return np.bincount(labels[used], self.per_unit[used], minlength=partition.n_modules)
+
+
+def measure_traffic(rec: Recording, draws: Draws, *, given_context: bool) -> Traffic:
+    """The traffic of a network, in the quantity (given the context or plain) that is weighted.
+
+    Args:
+        rec: A recording.
+        draws: How units are coded, and the seed; of donors and contexts there are 30 each.
+        given_context: Flow given the context, or plain.
+    """
+    bins = draws.bins if isinstance(draws.bins, int) else TRAFFIC.bins
+    draws = replace(TRAFFIC, bins=bins, pool=draws.pool, seed=draws.seed)
+    flows = single_flows(rec, draws, given_context=given_context)
+    codes = normal_codes(rec, fit_target(rec, np.arange(len(flows)), draws))
+    entropy = np.array([float(miller_madow_bits(np.bincount(c))) for c in codes.T])
+    layer = rec.units.layer_index
+    reach = np.zeros((len(rec.units.sites),) * 2, dtype=bool)
+    sender, receiver = np.nonzero(flows > 0)
+    reach[layer[sender], layer[receiver]] = True
+    donors, contexts = draws.rows(len(rec))
+    floor = resolution_bits(len(donors) * len(contexts))
+    return Traffic(flows, entropy, reach[layer[:, None], layer], floor)
+
+
+def resolution_bits(runs: int) -> float:
+    """Bits that one changed code among so many runs amounts to.
+
+    Examples:
+        >>> round(resolution_bits(2500), 4)
+        0.0045
+    """
+    return float(np.log2(runs) / runs)
 
 
 def weigh(

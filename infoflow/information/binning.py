@@ -9,30 +9,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from infoflow.information.codebook import (
-    Codebook,
-    GroupCoder,
-    Projection,
-    fit_codebook,
-    fit_projection,
-    unique_codes,
-)
-from infoflow.information.codes import NOT_A_NUMBER, ROUNDING, Coder, code_dtype
+from infoflow.information.codes import NOT_A_NUMBER, ROUNDING, code_dtype
 from infoflow.measured import Binning
 from infoflow.rounding import levels, rounding_error
-
-__all__ = [
-    "Binning",
-    "Codebook",
-    "Coder",
-    "GroupCoder",
-    "Projection",
-    "UnitBins",
-    "fit_codebook",
-    "fit_projection",
-    "fit_unit_bins",
-    "unique_codes",
-]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +57,16 @@ class UnitBins:
         low, high = (self.low - slack).astype(dtype), (self.high + slack).astype(dtype)
         return np.ascontiguousarray(edges), low, high
 
-    def encode_into(self, values: np.ndarray, places: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Write the codes of `values` `(rows, n)` to the columns `places` of `out`.
+    def encode_into(
+        self,
+        values: np.ndarray,
+        out: np.ndarray,
+        *,
+        inside: np.ndarray | None = None,
+        places: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Write the codes of the columns `inside` of `values` `(rows, width)` to the columns
+        `places` of `out`; by default the first n of each.
 
         Returns:
             `(n,)` number of values outside the range of the normal run, by more than rounding.
@@ -92,9 +79,11 @@ class UnitBins:
         if values.dtype != np.float32:
             values = values.astype(np.float64, copy=False)
         edges, low, high = self.prepared(values.dtype)
-        outside = np.zeros(values.shape[1], dtype=np.int32)
+        outside = np.zeros(len(self.zero), dtype=np.int32)
+        each = np.arange(len(self.zero))
+        inside, places = each if inside is None else inside, each if places is None else places
         values = np.ascontiguousarray(values)
-        if encode_units(values, edges, self.zero, low, high, places, out, outside):
+        if encode_units(values, inside, edges, self.zero, low, high, places, out, outside):
             raise ValueError(NOT_A_NUMBER)
         return outside
 
@@ -105,13 +94,13 @@ class UnitBins:
             ValueError: A value that is not a number.
         """
         out = np.empty(values.shape, dtype=code_dtype(self.n_codes))
-        self.encode_into(values, np.arange(values.shape[1]), out)
+        self.encode_into(values, out)
         return out.astype(np.int64)
 
     def out_of_range(self, values: np.ndarray) -> float:
         """Share of values outside the range of the normal run, by more than rounding."""
         out = np.empty(values.shape, dtype=code_dtype(self.n_codes))
-        return float(self.encode_into(values, np.arange(values.shape[1]), out).sum() / out.size)
+        return float(self.encode_into(values, out).sum() / out.size)
 
     def take(self, columns: np.ndarray) -> UnitBins:
         """The bins of some of the units."""

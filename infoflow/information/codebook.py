@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,33 @@ _ROWS_FOR_KMEANS = 4000
 _FINEST = 1e-6
 
 
+class GroupCoder(ABC):
+    """One joint code for a group of units."""
+
+    @property
+    @abstractmethod
+    def n_codes(self) -> int:
+        """Codes are 0 ... n_codes - 1."""
+
+    @abstractmethod
+    def encode_counting(self, values: np.ndarray) -> tuple[np.ndarray, int]:
+        """Codes `(rows, 1)`, and how many rows are outside what the normal run showed.
+
+        Raises:
+            ValueError: A value that is not a number.
+        """
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Codes `(rows, 1)`; raises ValueError for a value that is not a number."""
+        return self.encode_counting(values)[0]
+
+    def out_of_range(self, values: np.ndarray) -> float:
+        """Share of rows outside what the normal run showed."""
+        return self.encode_counting(values)[1] / len(values)
+
+
 @dataclass(frozen=True, eq=False)
-class Codebook:
+class Codebook(GroupCoder):
     """One joint code for a group of units: the nearest of a few centroids.
 
     Information about the code is a lower bound of information about the group (data processing).
@@ -42,24 +68,8 @@ class Codebook:
         norms = (self.centroids**2).sum(1)
         return (scaled**2).sum(1, keepdims=True) - 2 * scaled @ self.centroids.T + norms
 
-    def encode(self, values: np.ndarray) -> np.ndarray:
-        """Codes `(rows, 1)`.
-
-        Raises:
-            ValueError: A value that is not a number.
-        """
-        return self.encode_counting(values)[0]
-
-    def out_of_range(self, values: np.ndarray) -> float:
-        """Share of rows further from every centroid than any row of the normal run."""
-        return self.encode_counting(values)[1] / len(values)
-
     def encode_counting(self, values: np.ndarray) -> tuple[np.ndarray, int]:
-        """Codes `(rows, 1)`, and how many rows are out of range.
-
-        Raises:
-            ValueError: A value that is not a number.
-        """
+        """Out of range is further from every centroid than any row of the normal run."""
         check_numbers(values)
         distances = self._distances(values)
         codes = distances.argmin(1)[:, None]
@@ -69,7 +79,7 @@ class Codebook:
 
 
 @dataclass(frozen=True, eq=False)
-class Projection:
+class Projection(GroupCoder):
     """One joint code for a group of units: on which sides of a few random planes it lies.
 
     Blunter than a codebook, but drawn without looking for structure.
@@ -92,33 +102,14 @@ class Projection:
         """Two to the number of planes."""
         return 2 ** len(self.medians)
 
-    def encode(self, values: np.ndarray) -> np.ndarray:
-        """Codes `(rows, 1)`.
-
-        Raises:
-            ValueError: A value that is not a number.
-        """
-        return self.encode_counting(values)[0]
-
-    def out_of_range(self, values: np.ndarray) -> float:
-        """Share of rows with a projection beyond those of the normal run."""
-        return self.encode_counting(values)[1] / len(values)
-
     def encode_counting(self, values: np.ndarray) -> tuple[np.ndarray, int]:
-        """Codes `(rows, 1)`, and how many rows are out of range.
-
-        Raises:
-            ValueError: A value that is not a number.
-        """
+        """Out of range is a projection beyond those of the normal run."""
         check_numbers(values)
         projected = (values.astype(np.float64, copy=False) * self.scale) @ self.directions
         slack = ROUNDING * np.maximum(np.abs(self.low), np.abs(self.high))
         beyond = (projected < self.low - slack) | (projected > self.high + slack)
         codes = (projected > self.medians) @ 2 ** np.arange(len(self.medians))
         return codes[:, None], int(beyond.any(1).sum())
-
-
-GroupCoder = Codebook | Projection
 
 
 def fit_codebook(

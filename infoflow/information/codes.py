@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
 # Single precision has steps of 1.2e-7; a sum of a few hundred terms is off by some of them.
 ROUNDING = 1e-5
-
-
-class Coder(Protocol):
-    """Turns activations `(rows, n)` into codes `(rows, columns)`."""
-
-    @property
-    def n_codes(self) -> int:
-        """Symbols are 0 ... n_codes - 1."""
-        ...
-
-    def encode(self, values: np.ndarray) -> np.ndarray:
-        """Codes `(rows, columns)`, int64, of activations `(rows, n)`."""
-        ...
-
-    def out_of_range(self, values: np.ndarray) -> float:
-        """Share of the values that lie outside what the normal run showed."""
-        ...
 
 
 NOT_A_NUMBER = (

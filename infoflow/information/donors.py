@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from infoflow.information.codes import check_codes, code_dtype
-from infoflow.information.entropy import ENTROPIES, LN2, entropy_bits, log2_counts
-from infoflow.information.mutual import (
-    FEW_CELLS,
-    Correction,
-    check_correction,
-    quadratic_limit,
+from infoflow.information.entropy import (
+    ENTROPIES,
+    LN2,
+    entropy_bits,
+    log2_counts,
+    panzeri_treves_bits,
 )
+from infoflow.information.mutual import FEW_CELLS, quadratic_limit
+from infoflow.measured import Correction, Estimator, check_correction
 
 _MOST_CELLS = 200_000_000
 _QUANTITIES = ("bits", "given_context")
+Entropy = Literal["auto"] | Estimator
+"""Corrections that can be counted while an intervention runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +47,6 @@ def table_flow(
     codes: np.ndarray,
     n_codes: int,
     *,
-    correct: bool = True,
     estimator: Correction = "auto",
 ) -> TableFlow:
     """Interventional information from codes seen under every donor and context.
@@ -61,8 +65,8 @@ def table_flow(
     Args:
         codes: `(M, K, T)` integer codes; column t is summed over in `pointwise`.
         n_codes: Codes are 0 ... n_codes - 1.
-        correct: False gives the plug-in values.
-        estimator: Of the entropy of a row, H(P_m), and of H(code | context x). "auto" is
+        estimator: Of the entropy of a row, H(P_m), and of H(code | context x). "none" gives the
+            plug-in values. "auto" is
             Miller-Madow (codes seen) up to 0.05 codes seen per sample, else Panzeri-Treves (codes
             possible): over a calibration on trained networks their mean bias at 200 x 100 was
             .006 and .003 bits. "quadratic" extrapolates from halves and quarters of donors and
@@ -77,31 +81,70 @@ def table_flow(
 
     Examples:
         >>> xor = np.array([[[0], [1]], [[1], [0]]])
-        >>> flow = table_flow(xor, 2, correct=False)
+        >>> flow = table_flow(xor, 2, estimator="none")
         >>> float(flow.bits[0]), float(flow.given_context[0])
         (0.0, 1.0)
     """
-    m, k, _ = codes.shape
+    m, k, t = codes.shape
     if m < 2 or k < 2:
         raise ValueError(f"expected at least 2 donors and 2 contexts, got {m} donors, {k} contexts")
     check_correction(estimator)
     codes = _checked(codes, n_codes)
-    from infoflow.information._histograms import table_counts
-
-    by_donor, by_context, unchanged = table_counts(codes, n_codes)  # (M, T, C), (K, T, C), (T,)
-    mixture = by_donor.sum(0)  # (T, C)
-    if not correct or estimator == "none":
-        bits = entropy_bits(mixture) - entropy_bits(by_donor).mean(0)
-        given_context = entropy_bits(by_context).mean(0)
-    elif estimator == "quadratic":
+    counts = Counts.empty(m, k, t, n_codes)
+    counts.add(codes.reshape(m * k, t))
+    if estimator == "quadratic":
         bits, given_context = _extrapolated(codes, n_codes)
+        bits[~counts.changed], given_context[~counts.changed] = 0.0, 0.0
     else:
-        bits, given_context = _corrected(by_donor, by_context, estimator)
-    bits[unchanged] = 0.0
-    given_context[unchanged] = 0.0
-    pointwise, pointwise_context = _pointwise(codes, by_donor, by_context, mixture, unchanged)
-    cells = float(np.count_nonzero(by_donor, axis=-1).mean() / k)
+        bits, given_context = counts.bits(estimator)
+    pointwise, pointwise_context = _pointwise(codes, counts)
+    cells = float(np.count_nonzero(counts.by_donor, axis=-1).mean() / k)
     return TableFlow(bits, given_context, pointwise, pointwise_context, cells)
+
+
+@dataclass(eq=False)
+class Counts:
+    """How often each code was seen: all that a flow rests on but its standard error.
+
+    Attributes:
+        by_donor: `(M, T, C)` counts over contexts.
+        by_context: `(K, T, C)` counts over donors.
+        changed: `(T,)` bool; a code differed from donor to donor.
+        rows: Runs counted so far, donor by donor with K contexts each.
+    """
+
+    by_donor: np.ndarray
+    by_context: np.ndarray
+    changed: np.ndarray
+    rows: int = 0
+
+    @classmethod
+    def empty(cls, m: int, k: int, columns: int, n_codes: int) -> Counts:
+        """No counts yet of M donors, K contexts and so many columns of codes."""
+        by_donor, by_context = (np.zeros((size, columns, n_codes), np.int32) for size in (m, k))
+        return cls(by_donor, by_context, np.zeros(columns, dtype=bool))
+
+    def add(self, codes: np.ndarray) -> None:
+        """Count the codes `(rows, T)` of the next runs."""
+        from infoflow.information._histograms import count_codes
+
+        count_codes(codes, self.rows, self.by_donor, self.by_context, self.changed)
+        self.rows += len(codes)
+
+    def bits(self, estimator: Entropy) -> tuple[np.ndarray, np.ndarray]:
+        """`(T,)` plain flow and `(T,)` flow given the context, the first-order bias removed.
+
+        Exactly 0 where do(S) changed no code.
+        """
+        m, k = len(self.by_donor), len(self.by_context)
+        mixture = self.by_donor.sum(0)
+        rows, columns = _Histograms.of(self.by_donor, k), _Histograms.of(self.by_context, m)
+        bits = entropy_bits(mixture) - rows.mean_entropy(estimator)
+        if estimator != "none":
+            bits += _mixture_bias(mixture / (m * k), rows.squares / k, columns.squares / m, m, k)
+        given_context = columns.mean_entropy(estimator)
+        bits[~self.changed], given_context[~self.changed] = 0.0, 0.0
+        return bits, given_context
 
 
 def _checked(codes: np.ndarray, n_codes: int) -> np.ndarray:
@@ -115,38 +158,46 @@ def _checked(codes: np.ndarray, n_codes: int) -> np.ndarray:
     return np.ascontiguousarray(codes, dtype=code_dtype(n_codes))
 
 
-def _corrected(
-    by_donor: np.ndarray, by_context: np.ndarray, estimator: Correction
-) -> tuple[np.ndarray, np.ndarray]:
-    """Plain flow and flow given the context, `(T,)` each, the first-order bias removed."""
-    mixture = entropy_bits(by_donor.sum(0)) + _mixture_bias(by_donor, by_context)
-    return mixture - _mean_entropy(by_donor, estimator), _mean_entropy(by_context, estimator)
+@dataclass(frozen=True, eq=False)
+class _Histograms:
+    """Histograms `(A, T, C)` of n codes each, and sums over A: `(T, C)` squares of the counts,
+    `(T,)` mean plug-in entropy and mean number of codes seen."""
 
+    counts: np.ndarray
+    n: int
+    squares: np.ndarray
+    entropy: np.ndarray
+    seen: np.ndarray
 
-def _mean_entropy(counts: np.ndarray, estimator: Correction) -> np.ndarray:
-    """Mean over A of the corrected entropies of counts `(A, T, C)`, `(T,)`."""
-    if estimator == "auto":
-        n = int(counts[0, 0].sum())
-        many = np.count_nonzero(counts, axis=-1).mean(0) > FEW_CELLS * n
-        found = np.empty(counts.shape[1])
-        found[~many] = _mean_entropy(counts[:, ~many], "miller_madow")
-        found[many] = _mean_entropy(counts[:, many], "panzeri_treves")
+    @classmethod
+    def of(cls, counts: np.ndarray, n: int) -> _Histograms:
+        from infoflow.information._histograms import summed_up
+
+        weights = np.arange(n + 1) * np.log2(np.maximum(np.arange(n + 1), 1))
+        return cls(counts, n, *summed_up(counts, weights, n))
+
+    def mean_entropy(self, estimator: Entropy) -> np.ndarray:
+        """Mean over A of the corrected entropies, `(T,)` bits."""
+        if estimator == "none":
+            return self.entropy
+        if estimator not in ("auto", "miller_madow"):
+            return ENTROPIES[estimator](self.counts).mean(0)
+        # with N - 1, as P(1-P) in the formula is an estimate, too
+        found = self.entropy + (self.seen - 1) / (2 * (self.n - 1)) / LN2
+        many = self.seen > FEW_CELLS * self.n
+        if estimator == "auto" and many.any():
+            found[many] = panzeri_treves_bits(self.counts[:, many]).mean(0)
         return found
-    if not counts.shape[1]:
-        return np.zeros(0)
-    if estimator == "miller_madow":
-        n = int(counts[0, 0].sum())  # with N - 1, as P(1-P) in the formula is an estimate, too
-        bias = (np.count_nonzero(counts, axis=-1) - 1) / (2 * (n - 1))
-        return (entropy_bits(counts) + bias / LN2).mean(0)
-    return ENTROPIES[estimator](counts).mean(0)
 
 
-def _mixture_bias(by_donor: np.ndarray, by_context: np.ndarray) -> np.ndarray:
-    """By how much the plug-in entropy of the mixture is too small, `(T,)`: Σ_c V(P̄) / 2 P̄."""
-    m, k = len(by_donor), len(by_context)
-    p = by_donor.sum(0) / (m * k)
-    ss_donor = _sum_of_squares(by_donor) / k - m * k * p**2
-    ss_context = _sum_of_squares(by_context) / m - m * k * p**2
+def _mixture_bias(
+    p: np.ndarray, donors: np.ndarray, contexts: np.ndarray, m: int, k: int
+) -> np.ndarray:
+    """By how much the plug-in entropy of the mixture p is too small, `(T,)`: Σ_c V(P̄) / 2 P̄.
+
+    `donors` and `contexts`: uncentred sums of squares `(T, C)` of the two-way layout.
+    """
+    ss_donor, ss_context = donors - m * k * p**2, contexts - m * k * p**2
     ss_total = m * k * p * (1 - p)
     ms_donor, ms_context = ss_donor / (m - 1), ss_context / (k - 1)
     ms_inter = (ss_total - ss_donor - ss_context) / ((m - 1) * (k - 1))
@@ -162,7 +213,7 @@ def _extrapolated(codes: np.ndarray, n_codes: int) -> tuple[np.ndarray, np.ndarr
     values = []
     for parts in (1, 2, 4):
         blocks = [
-            table_flow(block, n_codes, correct=False)
+            table_flow(block, n_codes, estimator="none")
             for rows in np.array_split(codes, parts, axis=0)
             for block in np.array_split(rows, parts, axis=1)
         ]
@@ -172,24 +223,15 @@ def _extrapolated(codes: np.ndarray, n_codes: int) -> tuple[np.ndarray, np.ndarr
     return plain, given
 
 
-def _sum_of_squares(counts: np.ndarray) -> np.ndarray:
-    return np.einsum("atc,atc->tc", counts, counts, dtype=np.float64)
-
-
-def _pointwise(
-    codes: np.ndarray,
-    by_donor: np.ndarray,
-    by_context: np.ndarray,
-    mixture: np.ndarray,
-    unchanged: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+def _pointwise(codes: np.ndarray, counts: Counts) -> tuple[np.ndarray, np.ndarray]:
     from infoflow.information._histograms import pointwise_sums
 
     m, k, _ = codes.shape
-    log_mixture = log2_counts(mixture) - np.log2(m * k)
-    donor_terms = log2_counts(by_donor) - np.log2(k) - log_mixture
-    context_terms = np.log2(m) - log2_counts(by_context)
-    donor_terms[:, unchanged], context_terms[:, unchanged] = 0.0, 0.0  # no rounding in a true zero
+    log_mixture = log2_counts(counts.by_donor.sum(0)) - np.log2(m * k)
+    donor_terms = log2_counts(counts.by_donor) - np.log2(k) - log_mixture
+    context_terms = np.log2(m) - log2_counts(counts.by_context)
+    still = ~counts.changed
+    donor_terms[:, still], context_terms[:, still] = 0.0, 0.0  # no rounding in a true zero
     return pointwise_sums(codes, donor_terms, context_terms)
 
 
@@ -211,3 +253,9 @@ def two_way_se(pointwise: np.ndarray) -> float:
     ms_inter = ss_inter / ((m - 1) * (k - 1))
     variance = (ss_row / (m - 1) + ss_column / (k - 1) - ms_inter) / (m * k)
     return float(np.sqrt(max(variance, 0.0)))
+
+
+def by_context(pointwise: np.ndarray, contexts: int) -> np.ndarray:
+    """`(M, contexts)` of `(M, K)`: positions of one context, if each is a sample, averaged into
+    it, since they are not independent."""
+    return pointwise.reshape(len(pointwise), contexts, -1).mean(2)

@@ -6,27 +6,22 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
-from infoflow.information.donors import TableFlow, table_flow, two_way_se
-from infoflow.information.mutual import (
-    Correction,
-    check_correction,
-)
+from infoflow.information.donors import TableFlow, by_context, table_flow, two_way_se
 from infoflow.information.null import sign_flip_null
 from infoflow.information.observational import observed_information
 from infoflow.information.shuffle import Estimate, shuffled_flow
-from infoflow.information.tables import (
-    CodeTable,
-    Pool,
+from infoflow.information.tables import CodeTable, can_reach, code_tables
+from infoflow.information.targets import (
     Target,
-    can_reach,
-    code_tables,
-    draw_rows,
+    disjoint,
     fit_target,
     normal_codes,
+    normal_values,
+    rounding,
 )
-from infoflow.information.targets import disjoint, normal_values, rounding
-from infoflow.measured import FLOW, Budget, Coding, Resolution
+from infoflow.measured import FLOW, Budget, Coding, Correction, Draws, Pool, Resolution
 from infoflow.recording import Recording
 from infoflow.rounding import snapped
 from infoflow.units import UnitsLike
@@ -184,41 +179,34 @@ def flow(
         >>> ifl.flow(rec, {"0": [0]}, {"1": [0]}, **exact).bits
         1.0
     """
+    draws = Draws(donors, contexts, bins, coding, pool, correction, seed)
     sent, seen = disjoint(rec, source, target)
-    check_correction(correction)
-    correct = correction != "none"
     if n_null < 0 or n_null == 1:
         raise ValueError(f"expected n_null >= 2, or 0 for none, got {n_null}")
     rng = np.random.default_rng(seed)
-    rows = draw_rows(rec, donors, "donors", rng)
-    columns = draw_rows(rec, contexts, "contexts", rng)
-    aim = fit_target(rec, seen, bins=bins, coding=coding, pool=pool, seed=seed)
-    table = code_tables(rec, sent, [aim], rows, columns, pool=pool, progress=progress)[0]
+    drawn = draws.rows(len(rec), rng)
+    aim = fit_target(rec, seen, draws)
+    table = code_tables(rec, sent, [aim], *drawn, progress=progress)[0]
     aim = table.target
-    result = table_flow(table.codes, table.n_codes, correct=correct, estimator=correction)
-    few_runs = len(rows) * len(columns) <= RUNS_PER_SHUFFLED_SAMPLE * len(rec)
+    result = table_flow(table.codes, table.n_codes, estimator=correction)
+    k = len(drawn[1])
+    few_runs = len(drawn[0]) * k <= RUNS_PER_SHUFFLED_SAMPLE * len(rec)
     paired = pool != "positions" or _as_many_positions(rec, sent, seen)
     single = paired and len(sent) == 1 and donors != "all" and aim.coder is not None and few_runs
     if single:
-        plain = shuffled_flow(
-            rec, sent, aim, bins=bins, pool=pool, correction=correction, seed=seed, n_null=n_null
-        )
+        plain = shuffled_flow(rec, sent, aim, n_null=n_null)
     else:
-        plain = _from_table(table, result, len(columns), n_null=n_null, correct=correct, rng=rng)
+        plain = _from_table(table, result, k, n_null, rng)
     null = plain.null
     return Flow(
         bits=plain.bits,
         bits_given_context=float(result.given_context.sum()),
-        observational_bits=observed_information(
-            rec, sent, aim, bins=bins, pool=pool, correction=correction, seed=seed
-        )
-        if paired
-        else float("nan"),
+        observational_bits=observed_information(rec, sent, aim) if paired else float("nan"),
         se=plain.se,
-        se_given_context=two_way_se(_by_context(result.pointwise_given_context, len(columns))),
+        se_given_context=two_way_se(by_context(result.pointwise_given_context, k)),
         out_of_range=table.out_of_range,
-        n_donors=len(rows),
-        n_contexts=len(columns),
+        n_donors=len(drawn[0]),
+        n_contexts=k,
         n_codes=table.n_codes,
         cells_per_sample=result.cells_per_sample,
         coding=coding,
@@ -226,57 +214,51 @@ def flow(
         p_value=null and null.p_value,
         z=null and null.z,
         floor=null and null.floor,
-        flags=_flags(rec, sent, aim, (rows, columns), table, result, pool),
+        flags=_flags(rec, sent, drawn, table, result),
     )
 
 
 def _from_table(
-    table: CodeTable,
-    result: TableFlow,
-    contexts: int,
-    *,
-    n_null: int,
-    correct: bool,
-    rng: np.random.Generator,
+    table: CodeTable, result: TableFlow, contexts: int, n_null: int, rng: np.random.Generator
 ) -> Estimate:
     null = None
     if n_null:
+        correct = table.target.draws.correction != "none"
         null = sign_flip_null(
             table.codes, n_null=n_null, correct=correct, rng=rng, contexts=contexts
         )
-    se = two_way_se(_by_context(result.pointwise, contexts))
+    se = two_way_se(by_context(result.pointwise, contexts))
     return Estimate(float(result.bits.sum()), se, null)
-
-
-def _by_context(pointwise: np.ndarray, contexts: int) -> np.ndarray:
-    """`(M, contexts)`: positions of one context, if each is a sample, averaged into it."""
-    return pointwise.reshape(len(pointwise), contexts, -1).mean(2)
 
 
 def _flags(
     rec: Recording,
     sent: np.ndarray,
-    aim: Target,
     drawn: tuple[np.ndarray, np.ndarray],
     table: CodeTable,
     result: TableFlow,
-    pool: Pool,
 ) -> tuple[str, ...]:
-    rows = drawn[0]
-    put_in, slack = rec.units.by_layer(sent).items(), rounding(rec)
-    spreads = [np.ptp(rec[name][rows][:, inside].numpy(), axis=0) for name, inside in put_in]
-    still = [s.reshape(len(s), -1).max(1) <= slack[rec.units.indices(name)[inside]]
-             for s, (name, inside) in zip(spreads, put_in, strict=True)]  # fmt: skip
+    aim = table.target
+    slack = rounding(rec)
+    still = [
+        _spread(rec[name][drawn[0]][:, inside]) <= slack[rec.units.indices(name)[inside]]
+        for name, inside in rec.units.by_layer(sent).items()
+    ]
     found = {
         "constant source": all(bool(s.all()) for s in still),
         "constant target": bool((table.codes == table.codes[:1, :1]).all())
-        and bool((np.ptp(normal_codes(rec, aim, pool), axis=0) == 0).all()),
+        and bool((np.ptp(normal_codes(rec, aim), axis=0) == 0).all()),
         "too many codes": result.cells_per_sample >= TOO_MANY_CELLS,
-        "saturated code": _saturated(rec, aim, result, pool),
-        "out of reach": not result.given_context.any()
-        and not can_reach(rec, sent, aim, drawn, pool),
+        "saturated code": _saturated(rec, aim, result),
+        "out of reach": not result.given_context.any() and not can_reach(rec, sent, aim, *drawn),
     }
     return tuple(name for name, is_so in found.items() if is_so)
+
+
+def _spread(values: Tensor) -> np.ndarray:
+    """`(units,)` how far apart rows are, at the position where they are farthest."""
+    apart = values.amax(0).double() - values.amin(0).double()
+    return apart.flatten(1).amax(1).numpy() if apart.ndim > 1 else apart.numpy()
 
 
 def _as_many_positions(rec: Recording, sent: np.ndarray, seen: np.ndarray) -> bool:
@@ -285,7 +267,7 @@ def _as_many_positions(rec: Recording, sent: np.ndarray, seen: np.ndarray) -> bo
     return len({rec[rec.units.layers[i]].shape[2:] for i in layers}) == 1
 
 
-def _saturated(rec: Recording, aim: Target, result: TableFlow, pool: Pool) -> bool:
+def _saturated(rec: Recording, aim: Target, result: TableFlow) -> bool:
     """Whether a column's bits are about all that its code can hold, and less than the target can:
     it has more levels than there are codes."""
     if aim.coder is None:
@@ -293,9 +275,9 @@ def _saturated(rec: Recording, aim: Target, result: TableFlow, pool: Pool) -> bo
     full = result.given_context >= SATURATED * np.log2(aim.coder.n_codes)
     if not full.any():
         return False
-    values = normal_values(rec, aim.units, pool)
+    values = normal_values(rec, aim.units, aim.draws.pool)
     if aim.columns > 1:
         values = values[:, full]
-    distinct = snapped(values, rounding(rec)[aim.units if aim.columns == 1 else aim.units[full]])
+    distinct = snapped(values, aim.error if aim.columns == 1 else aim.error[full])
     each = [distinct] if aim.columns == 1 else [column[:, None] for column in distinct.T]
     return any(len(np.unique(rows, axis=0)) > aim.coder.n_codes for rows in each)

@@ -11,22 +11,12 @@ from infoflow.information.entropy import (
     miller_madow_bits,
     panzeri_treves_bits,
 )
-from infoflow.measured import CORRECTIONS, Correction, Estimator
+from infoflow.measured import Correction, Estimator, check_correction
 
 _Value = TypeVar("_Value", float, np.ndarray)
 
 # Joint cells seen, over samples, up to which the first-order correction needs no help.
 FEW_CELLS = 0.05
-
-
-def check_correction(correction: str) -> None:
-    """Refuse an unknown correction.
-
-    Raises:
-        ValueError: None of those of `Correction`.
-    """
-    if correction not in CORRECTIONS:
-        raise ValueError(f"unknown correction {correction!r}: expected one of {list(CORRECTIONS)}")
 
 
 def joint_counts(a: np.ndarray, b: np.ndarray) -> np.ndarray:

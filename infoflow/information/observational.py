@@ -6,42 +6,32 @@ from dataclasses import replace
 
 import numpy as np
 
-from infoflow.information.binning import Binning
 from infoflow.information.mutual import (
-    Correction,
-    check_correction,
     conditional_information_bits,
     information_bits,
     joint_counts,
 )
-from infoflow.information.targets import Pool, Target, fit_target, normal_codes
-from infoflow.measured import Coding, Resolution
+from infoflow.information.targets import Target, fit_target, normal_codes
+from infoflow.measured import Binning, Coding, Correction, Draws, Pool, Resolution
 from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 
 
-def observed_information(
-    rec: Recording,
-    source: np.ndarray,
-    target: Target,
-    *,
-    bins: Resolution = 10,
-    pool: Pool = "mean",
-    correction: Correction = "auto",
-    seed: int = 0,
-) -> float:
+def observed_information(rec: Recording, source: np.ndarray, target: Target) -> float:
     """I(S; T) in the normal run, the target's code columns summed, in bits.
 
     Raises:
         ValueError: Positions as samples where source and target differ in their number.
     """
-    if isinstance(bins, Binning) and len(source) > 1:
-        bins = replace(bins, edges=None)  # edges cut single units; the group is one code
-    put_in = _codes(rec, source, bins, "joint", pool, seed)[:, 0]
-    seen = normal_codes(rec, target, pool)
+    draws = target.draws
+    if isinstance(draws.bins, Binning) and len(source) > 1:  # edges cut single units
+        draws = replace(draws, bins=replace(draws.bins, edges=None))
+    put_in = _joint_code(rec, source, draws)
+    seen = normal_codes(rec, target)
     if len(put_in) != len(seen):
         raise ValueError("pool='positions' needs source and target with as many positions")
-    return sum(information_bits(joint_counts(put_in, c), correction, seed) for c in seen.T)
+    tables = (joint_counts(put_in, column) for column in seen.T)
+    return sum(information_bits(table, draws.correction, draws.seed) for table in tables)
 
 
 def conditional_information(
@@ -83,23 +73,21 @@ def conditional_information(
         >>> conditional_information(rec, {"0": [0]}, {"1": [0]})
         0.0
     """
-    check_correction(correction)
+    draws = Draws(bins=bins, coding=coding, pool=pool, correction=correction, seed=seed)
     sent, seen = rec.units.flat(source), rec.units.flat(target)
-    put_in = _codes(rec, sent, bins, "joint", pool, seed)[:, 0]
-    answers = _codes(rec, seen, bins, coding, pool, seed)
+    put_in = _joint_code(rec, sent, draws)
+    answers = normal_codes(rec, fit_target(rec, seen, draws))
     if given is None:
-        inputs = np.concatenate([x.flatten(1).double().numpy() for x in rec.inputs], axis=1)
+        inputs = np.concatenate([x.reshape(len(x), -1).double().numpy() for x in rec.inputs], 1)
         context = np.unique(inputs, axis=0, return_inverse=True)[1].ravel()
         context = np.repeat(context, len(put_in) // len(rec))
     else:
-        context = _codes(rec, rec.units.flat(given), bins, "joint", pool, seed)[:, 0]
+        context = _joint_code(rec, rec.units.flat(given), draws)
     if not len(put_in) == len(answers) == len(context):
         raise ValueError("pool='positions' needs groups with as many positions")
     return sum(conditional_information_bits(put_in, c, context, correction) for c in answers.T)
 
 
-def _codes(
-    rec: Recording, units: np.ndarray, bins: Resolution, coding: Coding, pool: Pool, seed: int
-) -> np.ndarray:
-    target = fit_target(rec, units, bins=bins, coding=coding, pool=pool, seed=seed)
-    return normal_codes(rec, target, pool)
+def _joint_code(rec: Recording, units: np.ndarray, draws: Draws) -> np.ndarray:
+    """One code `(K,)` for a group, in the normal run."""
+    return normal_codes(rec, fit_target(rec, units, replace(draws, coding="joint")))[:, 0]

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infoflow.information.binning import Binning
 from infoflow.information.donors import table_flow, two_way_se
 from infoflow.information.entropy import miller_madow_bits
-from infoflow.information.mutual import Correction, check_correction
-from infoflow.information.tables import Pool, code_tables, draw_rows, fit_target, normal_codes
-from infoflow.information.targets import disjoint
-from infoflow.measured import FLOW, Budget, Coding
+from infoflow.information.tables import code_tables
+from infoflow.information.targets import disjoint, fit_target, normal_codes
+from infoflow.measured import FLOW, Binning, Budget, Coding, Correction, Draws, Pool
 from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 
@@ -66,23 +64,17 @@ def resolution_sweep(
     """
     import pandas as pd
 
-    check_correction(correction)
     sent, seen = disjoint(rec, source, target)
-    rng = np.random.default_rng(seed)
-    rows = draw_rows(rec, donors, "donors", rng)
-    columns = draw_rows(rec, contexts, "contexts", rng)
     base = binning or Binning()
+    draws = Draws(donors, contexts, base, coding, pool, correction, seed)
     targets = [
-        fit_target(rec, seen, bins=replace(base, count=count), coding=coding, pool=pool, seed=seed)
-        for count in counts
+        fit_target(rec, seen, replace(draws, bins=replace(base, count=count))) for count in counts
     ]
-    tables = code_tables(rec, sent, targets, rows, columns, pool=pool)
+    tables = code_tables(rec, sent, targets, *draws.rows(len(rec)))
     found = []
     for count, table in zip(counts, tables, strict=True):
-        result = table_flow(
-            table.codes, table.n_codes, correct=correction != "none", estimator=correction
-        )
-        normal = normal_codes(rec, table.target, pool)
+        result = table_flow(table.codes, table.n_codes, estimator=correction)
+        normal = normal_codes(rec, table.target)
         found.append(
             {
                 "count": count,

@@ -6,18 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infoflow.information.mutual import Correction, information_bits, joint_counts
-from infoflow.information.null import Null
-from infoflow.information.tables import (
-    Pool,
-    Target,
-    fit_target,
-    normal_codes,
-    normal_values,
-    read_codes,
-)
+from infoflow.information.mutual import information_bits, joint_counts
+from infoflow.information.tables import read_codes
+from infoflow.information.targets import Target, fit_target, normal_codes, normal_values
 from infoflow.interventions import resample
-from infoflow.measured import Resolution
+from infoflow.measured import Null
 from infoflow.recording import Recording
 
 
@@ -37,15 +30,7 @@ class Estimate:
 
 
 def shuffled_flow(
-    rec: Recording,
-    source: np.ndarray,
-    target: Target,
-    *,
-    bins: Resolution = 10,
-    pool: Pool = "mean",
-    correction: Correction = "auto",
-    seed: int = 0,
-    n_null: int = 0,
+    rec: Recording, source: np.ndarray, target: Target, *, n_null: int = 0
 ) -> Estimate:
     """Flow from one unit by one shuffled pass over the data set.
 
@@ -56,15 +41,13 @@ def shuffled_flow(
     Args:
         rec: A recording.
         source: `(1,)` flat index of the unit.
-        target: A target with a fitted coder.
-        bins: Bins of the source unit.
-        pool: What to do with positions.
-        correction: As for `information_bits`.
-        seed: Seed of the permutation of samples.
+        target: A target with a fitted coder; its draws have the correction, and the seed of the
+            permutation of samples.
         n_null: Permutations for the null.
     """
-    codes, seen = shuffled_codes(rec, source, target, bins=bins, pool=pool, seed=seed)
-    moved = (seen != normal_codes(rec, target, pool)).any(0)  # else do(S) changed nothing: no flow
+    correction, seed = target.draws.correction, target.draws.seed
+    codes, seen = shuffled_codes(rec, source, target)
+    moved = (seen != normal_codes(rec, target)).any(0)  # else do(S) changed nothing: no flow
     seen = seen[:, moved]
     bits, pointwise = 0.0, np.zeros(len(codes))
     for column in seen.T:
@@ -88,25 +71,21 @@ def shuffled_flow(
 
 
 def shuffled_codes(
-    rec: Recording,
-    source: np.ndarray,
-    target: Target,
-    *,
-    bins: Resolution,
-    pool: Pool,
-    seed: int,
+    rec: Recording, source: np.ndarray, target: Target
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of the value put in, `(K,)`, and of the target that answered, `(K, T)`."""
-    if target.coder is None:
+    """Codes of the value put in, `(K,)`, and of the target that answered, `(K, T)`.
+
+    Raises:
+        ValueError: A target that tells all activations apart.
+    """
+    sender = fit_target(rec, source, target.draws)
+    if target.coder is None or sender.coder is None:
         raise ValueError("bins='unique' is for enumeration: use donors='all', contexts='all'")
-    donors = np.random.default_rng(seed).permutation(len(rec))
-    sender = fit_target(rec, source, bins=bins, coding="joint", pool=pool, seed=seed)
-    if sender.coder is None:
-        raise ValueError("bins='unique' is for enumeration: use donors='all', contexts='all'")
-    put_in = sender.coder.encode(normal_values(rec, source, pool))[:, 0]
+    donors = np.random.default_rng(target.draws.seed).permutation(len(rec))
+    put_in = sender.coder.encode(normal_values(rec, source, target.draws.pool))[:, 0]
     layers = [rec.units.layers[i] for i in np.unique(rec.units.layer_index[target.units])]
     runs = resample(rec, source, donors, np.arange(len(rec)), layers)
-    answers = read_codes(rec, runs, [target], 1, pool)[0].codes[0]
+    answers = read_codes(rec, runs, [target], 1)[0].codes[0]
     per_sample = len(put_in) // len(rec)
     order = donors if per_sample == 1 else _position_rows(donors, per_sample)
     return put_in[order], answers

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.information.binning import (
-    Binning,
-    Coder,
-    UnitBins,
-    fit_codebook,
-    fit_projection,
-    fit_unit_bins,
-    unique_codes,
-)
-from infoflow.measured import Coding, Pool, Resolution
+from infoflow.information.binning import UnitBins, fit_unit_bins
+from infoflow.information.codebook import GroupCoder, fit_codebook, fit_projection, unique_codes
+from infoflow.measured import FLOW, Binning, Draws, Pool
 from infoflow.recording import Recording
 from infoflow.rounding import rounding_error
 from infoflow.units import UnitsLike
@@ -31,33 +24,42 @@ class Target:
     Attributes:
         units: `(n,)` flat unit indices.
         coder: Fitted on the normal run; None tells all distinct activations apart.
+        draws: What the coder was fitted with, and how positions are pooled.
         columns: Number of code columns: 1 for a joint code, n for codes unit by unit.
-        bins, seed: What the coder was fitted with.
         error: `(n,)` differences of the units that mean nothing.
     """
 
     units: np.ndarray
-    coder: Coder | None
+    coder: UnitBins | GroupCoder | None
+    draws: Draws
     columns: int
-    bins: Resolution = 10
-    seed: int = 0
+    error: np.ndarray
+
+
+@dataclass(eq=False)
+class _Normal:
+    """What is fitted on the normal run, once for a recording."""
+
     error: np.ndarray | None = None
+    blocks: dict[Pool, dict[str, Tensor]] = field(default_factory=dict)
+    bins: dict[tuple[Binning, Pool], UnitBins] = field(default_factory=dict)
+    books: dict[tuple[bytes, Binning, Pool, int], GroupCoder] = field(default_factory=dict)
 
 
 def normal_values(rec: Recording, units: np.ndarray, pool: Pool) -> np.ndarray:
     """Activations `(rows, n)` of flat `units` in the normal run, positions pooled."""
-    return gather(_normal_blocks(rec, pool), rec, units)
-
-
-def _normal_blocks(rec: Recording, pool: Pool) -> dict[str, Tensor]:
-    key = ("pooled", pool)
-    if key not in rec.cache:
-        rec.cache[key] = {name: pooled(rec[name], pool) for name in rec.units.layers}
-    return rec.cache[key]
+    blocks = rec.kept(_Normal).blocks
+    if pool not in blocks:
+        blocks[pool] = {name: pooled(rec[name], pool) for name in rec.units.layers}
+    return gather(blocks[pool], rec, units)
 
 
 def pooled(block: Tensor, pool: Pool) -> Tensor:
-    """`(rows, units)` of activations `(rows, units[, positions])`; a position may be a row."""
+    """`(rows, units)` of activations `(rows, units[, positions])`; a position may be a row.
+
+    bfloat16, which NumPy has not got, becomes float32.
+    """
+    block = block.float() if block.dtype == torch.bfloat16 else block
     if block.ndim == 2:
         return block
     if pool == "positions":
@@ -96,73 +98,64 @@ def check_positions(name: str, rows: int, expected: int) -> None:
         )
 
 
-def fit_target(
-    rec: Recording,
-    units: np.ndarray,
-    *,
-    bins: Resolution = 10,
-    coding: Coding = "joint",
-    pool: Pool = "mean",
-    seed: int = 0,
-) -> Target:
+def fit_target(rec: Recording, units: np.ndarray, draws: Draws = FLOW) -> Target:
     """A target whose code is fixed on the normal run.
 
     Args:
         rec: A recording.
         units: `(n,)` flat unit indices.
-        bins: Bins per unit, size of the codebook of a group, a `Binning`, or "unique".
-        coding: "joint": one code for the group; "units": one per unit.
-        pool: What to do with positions.
-        seed: Seed of the codebook.
+        draws: Their bins, coding, pool and, for a codebook, seed.
 
     Raises:
-        ValueError: Unknown coding, pooling or bins.
+        ValueError: Edges of one's own for a joint code.
     """
-    if coding not in ("joint", "units"):
-        raise ValueError(f"unknown coding {coding!r}: expected 'joint' or 'units'")
-    if pool not in ("mean", "max", "positions"):
-        raise ValueError(f"unknown pool {pool!r}: expected 'mean', 'max' or 'positions'")
-    if bins == "unique":
-        columns = 1 if coding == "joint" else len(units)
-        return Target(units, None, columns, bins, error=rounding(rec)[units])
-    how = bins if isinstance(bins, Binning) else Binning(bins)
-    if coding == "units" or len(units) == 1:
-        return Target(units, _network_bins(rec, how, pool).take(units), len(units), bins)
-    if how.edges is not None:
-        raise ValueError("edges cut single units: use coding='units', or a number of codes")
-    key = ("codebook", units.tobytes(), how, pool, seed)
-    if key not in rec.cache:
-        fit = fit_codebook if how.group == "kmeans" else fit_projection
-        values = normal_values(rec, units, pool)
-        rec.cache[key] = fit(
-            values, rec.units.layer_index[units], how.count, seed, rounding(rec)[units]
-        )
-    return Target(units, rec.cache[key], 1, bins, seed)
+    error = rounding(rec)[units]
+    if draws.bins == "unique":
+        return Target(units, None, draws, 1 if draws.coding == "joint" else len(units), error)
+    if draws.coding == "units" or len(units) == 1:
+        bins = _network_bins(rec, draws.binning, draws.pool).take(units)
+        return Target(units, bins, draws, len(units), error)
+    return Target(units, _group_coder(rec, units, draws), draws, 1, error)
 
 
 def rounding(rec: Recording) -> np.ndarray:
     """`(n,)` by how much each unit's values may differ without meaning anything."""
-    if "rounding" not in rec.cache:
+    kept = rec.kept(_Normal)
+    if kept.error is None:
         sites = rec.units.sites
         each = [rounding_error(rec[s.name], rotated=s.basis is not None) for s in sites]
-        rec.cache["rounding"] = np.concatenate(each)
-    return rec.cache["rounding"]
+        kept.error = np.concatenate(each)
+    return kept.error
 
 
 def _network_bins(rec: Recording, bins: Binning, pool: Pool) -> UnitBins:
     """Bins of every recorded unit, fitted once per recording."""
-    key = ("unit bins", bins, pool)
-    if key not in rec.cache:
+    kept = rec.kept(_Normal).bins
+    if (bins, pool) not in kept:
         layers = (rec.units.indices(name) for name in rec.units.layers)
-        rec.cache[key] = UnitBins.joined(
+        kept[bins, pool] = UnitBins.joined(
             [fit_unit_bins(normal_values(rec, u, pool), bins, rounding(rec)[u]) for u in layers]
         )
-    return rec.cache[key]
+    return kept[bins, pool]
 
 
-def normal_codes(rec: Recording, target: Target, pool: Pool = "mean") -> np.ndarray:
+def _group_coder(rec: Recording, units: np.ndarray, draws: Draws) -> GroupCoder:
+    """The joint code of a group, fitted once per recording."""
+    how, kept = draws.binning, rec.kept(_Normal).books
+    if how.edges is not None:
+        raise ValueError("edges cut single units: use coding='units', or a number of codes")
+    key = (units.tobytes(), how, draws.pool, draws.seed)
+    if key not in kept:
+        fit = fit_codebook if how.group == "kmeans" else fit_projection
+        values = normal_values(rec, units, draws.pool)
+        layers = rec.units.layer_index[units]
+        kept[key] = fit(values, layers, how.count, draws.seed, rounding(rec)[units])
+    return kept[key]
+
+
+def normal_codes(rec: Recording, target: Target) -> np.ndarray:
     """Codes `(K, T)` of a target in the normal run."""
-    return encode(target, normal_values(rec, target.units, pool))[0]
+    return encode(target, normal_values(rec, target.units, target.draws.pool))[0]
 
 
 def encode(target: Target, values: np.ndarray) -> tuple[np.ndarray, int]:
@@ -172,8 +165,8 @@ def encode(target: Target, values: np.ndarray) -> tuple[np.ndarray, int]:
     if target.columns == 1:
         codes = unique_codes(values, target.error)
     else:
-        error = rounding_error(torch.from_numpy(values)) if target.error is None else target.error
-        each = [unique_codes(values[:, [i]], error[[i]]) for i in range(values.shape[1])]
+        columns = range(values.shape[1])
+        each = [unique_codes(values[:, [i]], target.error[[i]]) for i in columns]
         codes = np.concatenate(each, 1)
     return codes, int(codes.max()) + 1
 

@@ -5,16 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from infoflow.information.codes import code_dtype
-from infoflow.information.donors import table_flow
 from infoflow.information.mutual import information_of_each
+from infoflow.information.sent import Sender
 from infoflow.information.shuffle import shuffled_codes
-from infoflow.information.tables import (
-    Pool,
-    code_tables,
-    draw_rows,
-    fit_target,
-    normal_codes,
-)
+from infoflow.information.targets import fit_target, normal_codes
+from infoflow.measured import Draws, Pool
 from infoflow.recording import Recording, show_progress
 
 
@@ -61,23 +56,28 @@ def unit_flow(
         >>> F.shape, bool((F[3:] == 0).all())  # the last layer sends nothing back
         ((5, 5), True)
     """
-    n = len(rec.units)
-    everyone = fit_target(rec, np.arange(n), bins=bins, coding="units", pool=pool)
-    normal = normal_codes(rec, everyone, pool)
-    rng = np.random.default_rng(seed)
-    rows = draw_rows(rec, donors, "donors", rng)
-    columns = draw_rows(rec, contexts, "contexts", rng)
+    draws = Draws(donors, contexts, bins, "units", pool, "auto", seed)
+    return single_flows(rec, draws, given_context=given_context, progress=progress)
+
+
+def single_flows(
+    rec: Recording, draws: Draws, *, given_context: bool, progress: bool = False
+) -> np.ndarray:
+    """`(n, n)` what `unit_flow` measures; plain flows are all corrected with "auto"."""
+    n, used = len(rec.units), ~rec.units.unused
     flows = np.zeros((n, n))
-    for i in show_progress(np.flatnonzero(~rec.units.unused), progress, "unit flow"):
-        source = np.array([i])
-        if given_context:
-            table = code_tables(rec, source, [everyone], rows, columns, pool=pool)[0]
-            flows[i] = table_flow(table.codes, table.n_codes).given_context
-        else:
-            put_in, seen = shuffled_codes(rec, source, everyone, bins=bins, pool=pool, seed=seed)
-            moved = (seen != normal).any(0)
-            flows[i, moved] = information_with_each(put_in, seen[:, moved], bins)
-        flows[i, i] = 0.0
+    singles = [np.array([i]) for i in np.flatnonzero(used)]
+    if given_context:
+        for source, sent in zip(singles, Sender(rec, draws)(singles, progress), strict=True):
+            flows[source] = sent.given_context
+        return flows
+    everyone = fit_target(rec, np.arange(n), draws)
+    normal = normal_codes(rec, everyone)
+    for source in show_progress(singles, progress, "unit flow"):
+        put_in, seen = shuffled_codes(rec, source, everyone)
+        moved = (seen != normal).any(0) & used
+        moved[source] = False
+        flows[source, moved] = information_with_each(put_in, seen[:, moved], draws.binning.n_codes)
     return flows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -55,8 +55,10 @@ class Call:
             above = above.parent
 
 
-def trace_calls(model: nn.Module, args: Sequence[Any]) -> list[Call]:
-    """The calls of one pass `model(*args)`, in the order in which they begin."""
+def trace_calls(
+    model: nn.Module, args: Sequence[Any], run: Callable[[Sequence[Any]], Any]
+) -> list[Call]:
+    """The calls of one pass `run(args)` of the model, in the order in which they begin."""
     open_calls: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
     counts: dict[int, int] = {}
@@ -79,7 +81,7 @@ def trace_calls(model: nn.Module, args: Sequence[Any]) -> list[Call]:
 
     memory.note([*args, *model.parameters(), *model.buffers()])
     with _on_every_layer(model, begin, finish), torch.no_grad(), memory:
-        model(*args)
+        run(args)
     made: dict[int, Call] = {}
     for facts in calls:
         parent, shared = facts["parent"], facts.pop("shared")

@@ -61,7 +61,7 @@ class PutDonors:
 
     def _swap(self, site: Site, source: Gather, rows: slice) -> Tensor | None:
         table = source.table
-        plain = site.basis is None and site.heads is None
+        plain = site.basis is None and site.heads is None and site.positions is None
         if not plain or table.dim or table.per > 1 or site.unit_dim is None or site.call == "all":
             return None
         if self._parts is None:

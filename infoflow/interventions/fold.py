@@ -113,7 +113,7 @@ class Fold:
     _open: dict[int, Edit] = field(default_factory=dict)
 
     def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
-        size = len(self.pairs.donors)
+        size = len(self.pairs.donor_rows)
         new = []
         for number, own, part in segments(rows, size):
             edited = self._edit(number)(site, _piece(site, value, part), call, own)
@@ -124,10 +124,13 @@ class Fold:
         return site.with_tensor(value, new[0] if len(new) == 1 else torch.cat(new))
 
     def _edit(self, number: int) -> Edit:
-        if number not in self._open:
-            index = torch.as_tensor(self.units[number], device=self.rec.device)
-            self._open[number] = donor_edit(self.rec, self.name, index, self.pairs)
-        return self._open[number]
+        if number in self._open:
+            return self._open[number]
+        index = torch.as_tensor(self.units[number], device=self.rec.device)
+        edit = donor_edit(self.rec, self.name, index, self.pairs)
+        if number >= min(self._open, default=0):  # a look back at a finished source is not kept
+            self._open[number] = edit
+        return edit
 
     def _close_before(self, number: int) -> None:
         """What finished sources had computed is let go: memory stays flat in their number."""

@@ -18,7 +18,7 @@ from infoflow.interventions.calls import Call, finished_calls, moments, trace_ca
 from infoflow.interventions.replay import Key, Replay, ReplayError
 from infoflow.interventions.rows import materialised
 from infoflow.interventions.tables import Answer, Table, fill_tables, small_answer, watch
-from infoflow.recording import Recording, joined_calls, output_tensor
+from infoflow.recording import Recording, joined_calls
 from infoflow.site import Site
 
 Leaf = tuple[Key, int]
@@ -76,7 +76,8 @@ def _first_of(rec: Recording, kept: Replays, sites: Sequence[Site], hooks: Any) 
     """The replay from the first of `sites` on; shared by all that begin there."""
     if hooks not in kept.calls:
         try:
-            kept.calls[hooks] = trace_calls(rec.model, rec.rows(torch.tensor([0, 1, 0])))
+            few = rec.rows(torch.tensor([0, 1, 0]))
+            kept.calls[hooks] = trace_calls(rec.model, few, rec.call)
         except Exception as error:
             raise ReplayError(f"its calls cannot be traced: {error}") from error
     calls = kept.calls[hooks]
@@ -172,7 +173,7 @@ def _returned(rec: Recording, rows: Tensor, calls: Mapping[Key, Call]) -> dict[K
     def keep(key: Key, value: Any) -> None:
         seen[key] = tree_map_only(Tensor, lambda t: t.detach().clone(), value)
 
-    watch(rec.model, rec.rows(rows), calls, _names(rec), keep)
+    watch(rec.model, lambda: rec.call(rec.rows(rows)), calls, _names(rec), keep)
     if len(seen) < len(calls):
         raise ReplayError("the model calls other layers for other samples")
     return seen
@@ -192,7 +193,7 @@ def _recorded_leaves(
         layer = next(iter(at), None)
         if layer is None or site.io != "output" or site.output is not None or site.call == "all":
             continue
-        if site.basis is not None or site.heads is not None or site.unit_dim is None:
+        if (site.basis, site.heads, site.positions) != (None,) * 3 or site.unit_dim is None:
             continue
         call = next(c for c in calls if c.end == at[layer])
         answer = small.get(call.key)
@@ -223,7 +224,7 @@ def _filled(
     wanted = {call.key: call for call in calls if call.key in keys}
 
     def run(rows: slice, keep: Any) -> None:
-        watch(rec.model, rec.rows(rows), wanted, _names(rec), keep)
+        watch(rec.model, lambda: rec.call(rec.rows(rows)), wanted, _names(rec), keep)
 
     return fill_tables(missing, constants, run, list(rec.batches()), rec.device)
 
@@ -248,8 +249,9 @@ def differing_sites(replay: Replay, n_samples: int = 32) -> list[str]:
     live = {site.name: replay.live_moments(site) for site in rec.units.sites}
     sites = [site for site in rec.units.sites if live[site.name]]
     index = torch.as_tensor(rows, device=rec.device)
-    output = output_tensor(replay.attempt(index, [watch_site(site) for site in sites])).cpu()
-    wrong = [] if alike(output.flatten(1), rec.outputs[rows].flatten(1)) else ["the model's output"]
+    output = rec.output(replay.attempt(index, [watch_site(site) for site in sites])).cpu()
+    output, kept = (x.reshape(len(rows), -1) for x in (output, rec.outputs[rows]))
+    wrong = [] if alike(output, kept) else ["the model's output"]
     for site in sites:
         if len(seen.get(site.name, [])) < len(live[site.name]):
             raise ReplayError(f"layer {site.name!r} was not reached")
@@ -271,15 +273,18 @@ def alike(found: Tensor, right: Tensor, scale: Tensor | None = None) -> bool:
         return False
     if not right.is_floating_point() or not right.numel():
         return bool((found == right).all())
-    size = unit_sizes(right) if scale is None else torch.maximum(scale, unit_sizes(right))
     eps = min(1e3 * torch.finfo(right.dtype).eps, 0.25)
-    most = eps * size.clamp(min=max(float(size.median()) / 100, 1e-30))
+    if scale is not None and bool(((found - right).abs() <= eps * scale).all()):
+        return True
+    size = unit_sizes(right) if scale is None else torch.maximum(scale, unit_sizes(right))
     found, right = found.double(), right.double()
     same = (found == right) | (found.isnan() & right.isnan())
-    return bool((((found - right).abs() <= most) | same).all())
+    return bool((((found - right).abs() <= eps * size) | same).all())
 
 
 def unit_sizes(values: Tensor) -> Tensor:
-    """The largest finite magnitude of every unit of `(rows, units[, positions])`."""
+    """The largest finite magnitude of every unit of `(rows, units[, positions])`, or a hundredth of
+    the median unit's where that is more."""
     largest = values.abs().nan_to_num(0.0, 0.0).amax((0, *range(2, values.ndim)), keepdim=True)
-    return largest.double()
+    largest = largest.double()
+    return largest.clamp(min=max(float(largest.median()) / 100, 1e-30))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -57,33 +58,30 @@ class _Inputs:
         return None
 
 
-GUARDED_ROWS = 4
-_GUARD_BYTES = 32 << 20  # layers return so much in 8 times what comparing a few rows takes
+GUARDED_ROWS = 2  # not one: models that squeeze their outputs fail on batches of one
 
 
 @dataclass(eq=False)
 class Guard:
-    """When to compare: the first rows of every kind of run, then as soon as it costs little
-    against what was run.
+    """Which rows of what was replayed are compared with a full pass.
 
-    Chunks that take longer than eight comparisons are compared each; others share one.
+    Attributes:
+        rng: A stream of its own, so that a program compares the same rows each time it runs.
+        kinds: Kinds of runs that were compared before.
     """
 
-    since: int = 0
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     kinds: set[Hashable] = field(default_factory=set)
 
-    def due(self, kind: Hashable, nbytes: int, nbytes_per_row: int) -> bool:
-        """Layers return `nbytes` in this chunk, and `nbytes_per_row` in a full pass: compare?
+    def sample(self, kind: Hashable, rows: slice) -> slice:
+        """Neighbouring rows at random; twice as many for the first of a kind.
 
         `kind` is what is intervened on and what is observed: a comparison says nothing of others.
         """
-        self.since += nbytes
-        enough = _GUARD_BYTES + 8 * GUARDED_ROWS * nbytes_per_row
-        if kind in self.kinds and self.since < enough:
-            return False
+        few = GUARDED_ROWS if kind in self.kinds else 2 * GUARDED_ROWS
         self.kinds.add(kind)
-        self.since = 0
-        return True
+        start = rows.start + int(self.rng.integers(max(rows.stop - rows.start - few, 0) + 1))
+        return slice(start, min(start + few, rows.stop))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,14 +93,16 @@ class Replay:
         calls: The calls of a normal pass.
         first: The moment of the first intervention.
         answers: What calls that are over by then return.
-        guard: Says when rows of a run are to be compared with a full pass.
+        guard: Says which rows of a run are compared with a full pass.
     """
 
     rec: Recording
     calls: Sequence[Call]
     first: int
     answers: Mapping[Key, Answer]
-    guard: Guard = field(default_factory=lambda: Guard())
+    guard: Guard = field(default_factory=Guard)
+    _moments: dict[str, dict[int, int]] = field(default_factory=dict)
+    _nbytes: dict[tuple[str, ...], int] = field(default_factory=dict)
 
     @cached_property
     def answered(self) -> dict[Key, Call]:
@@ -121,8 +121,18 @@ class Replay:
 
     def live_moments(self, site: Site) -> dict[int, int]:
         """Call number and moment of the site's activations that are computed, not answered."""
-        at = moments(self.rec.model, self.calls, site)
-        return {number: moment for number, moment in at.items() if moment >= self.first}
+        if site.name not in self._moments:
+            at = moments(self.rec.model, self.calls, site)
+            self._moments[site.name] = {n: when for n, when in at.items() if when >= self.first}
+        return self._moments[site.name]
+
+    def nbytes_until(self, observe: tuple[str, ...]) -> int:
+        """Bytes per sample that layers return from the first intervention to the last of these."""
+        if observe not in self._nbytes:
+            sites = [self.rec.units.site(name) for name in observe]
+            ends = [max(self.live_moments(site).values(), default=0) for site in sites]
+            self._nbytes[observe] = self.nbytes_per_row(max(ends, default=0))
+        return self._nbytes[observe]
 
     def nbytes_per_row(self, last: int | None = None, first: int | None = None) -> int:
         """Bytes per sample that layers return between two moments (None: the first intervention,
@@ -153,7 +163,7 @@ class Replay:
         output = None
         answering = self._intercepting(index, functions, left, used)
         with contextlib.suppress(Stop), answering, self._hooks(functions):
-            output = self.rec.model(*args)
+            output = self.rec.call(args)
         if any(call.key in self.answers for calls in left.values() for call in calls):
             raise ReplayError("a layer that was called in the normal run was not called")
         return output if output is None else materialised(output)

@@ -182,12 +182,12 @@ def as_table(values: Tensor, dim: int, per: int) -> Table:
 
 def watch(
     model: nn.Module,
-    args: Sequence[Any],
+    run: Callable[[], Any],
     calls: Mapping[tuple[int, int], Call],
     names: Mapping[int, str],
     see: Callable[[tuple[int, int], Any], None],
 ) -> None:
-    """Run `model(*args)` and hand over what each of `calls` returns; stop after the last."""
+    """Let `run` start a pass, hand over what each of `calls` returns; stop after the last."""
     from infoflow.site import Site
 
     last = max(calls.values(), key=lambda call: call.end).key
@@ -205,7 +205,7 @@ def watch(
     hooks = [hook(call.layer, call.number) for call in calls.values()]
     with call_hooks(model, hooks), torch.no_grad():
         try:
-            model(*args)
+            run()
         except Stop:
             return
 

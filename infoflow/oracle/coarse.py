@@ -11,8 +11,9 @@ import numpy as np
 from infoflow.information.binning import fit_unit_bins
 from infoflow.information.codebook import fit_codebook, unique_codes
 from infoflow.information.donors import table_flow
-from infoflow.information.tables import Target, code_tables, draw_rows, fit_target, normal_codes
-from infoflow.measured import Bins
+from infoflow.information.tables import code_tables
+from infoflow.information.targets import Target, fit_target, normal_codes
+from infoflow.measured import Bins, Correction, Draws
 from infoflow.oracle.exact import (
     interventional_information,
     observational_information,
@@ -197,7 +198,7 @@ def _checked(rec: Recording, partition: Partition | Iterable[int]) -> Partition:
 
 
 def _input_values(rec: Recording) -> np.ndarray:
-    return np.concatenate([x.flatten(1).double().numpy() for x in rec.inputs], axis=1)
+    return np.concatenate([x.reshape(len(x), -1).double().numpy() for x in rec.inputs], 1)
 
 
 def _codes_of(values: np.ndarray, codes: Bins, seed: int) -> np.ndarray:
@@ -213,8 +214,9 @@ def _layer_targets(
 ) -> dict[int, Target]:
     """The code of each module's units in one layer, for the modules that have any there."""
     here = rec.units.layer_index == position
+    draws = Draws(bins=codes, seed=seed)
     return {
-        module: fit_target(rec, np.intersect1d(units, np.flatnonzero(here)), bins=codes, seed=seed)
+        module: fit_target(rec, np.intersect1d(units, np.flatnonzero(here)), draws)
         for module, units in enumerate(partition.modules)
         if here[units].any()
     }
@@ -271,9 +273,7 @@ def _interventional(
     seed: int,
 ) -> dict[int, float]:
     """I(do(source); C) of every other module, coded layer by layer as in the network."""
-    rng = np.random.default_rng(seed)
-    rows = draw_rows(rec, donors, "donors", rng)
-    columns = draw_rows(rec, contexts, "contexts", rng)
+    rows, columns = Draws(donors, contexts, seed=seed).rows(len(rec))
     targets = [
         (module, target)
         for position in range(len(rec.units.layers))
@@ -286,12 +286,13 @@ def _interventional(
         before = joint.get(module, np.zeros_like(table.codes))
         joint[module] = before * table.n_codes + table.codes
     enumerated = len(rows) == len(columns) == len(rec)  # every case, each once: nothing to correct
-    return {a: _flow_bits(table, correct=not enumerated) for a, table in joint.items()}
+    estimator = "none" if enumerated else "auto"
+    return {a: _flow_bits(table, estimator) for a, table in joint.items()}
 
 
-def _flow_bits(codes: np.ndarray, *, correct: bool) -> float:
+def _flow_bits(codes: np.ndarray, estimator: Correction) -> float:
     dense = np.unique(codes, return_inverse=True)[1].reshape(codes.shape)
-    return float(table_flow(dense, int(dense.max()) + 1, correct=correct).bits[0])
+    return float(table_flow(dense, int(dense.max()) + 1, estimator=estimator).bits[0])
 
 
 def _unsupported(coarse: CoarseNetwork, source: Sequence[str]) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from infoflow._files import write_atomically
+from infoflow.exchanges import Values
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 
@@ -26,15 +27,15 @@ class Log:
 
     Attributes:
         labels: `(E, n)` partitions.
-        values: `(E, 2)` what is minimised, and bits.
+        values: What is minimised, and bits.
         state: State of the random generator after the last of them, as JSON.
     """
 
     labels: np.ndarray
-    values: np.ndarray
+    values: Values
     state: str
 
-    def replayed(self, partitions: Sequence[Partition], done: int) -> np.ndarray:
+    def replayed(self, partitions: Sequence[Partition], done: int) -> Values:
         """Values of the next partitions, as far as the log goes.
 
         Raises:
@@ -47,7 +48,8 @@ class Log:
                     f"the checkpoint does not belong to this search: its partition {number} is "
                     "another one than this version of infoflow or numpy asks for; start anew"
                 )
-        return self.values[done : done + len(partitions)]
+        part = slice(done, done + len(partitions))
+        return Values(self.values.weighted[part], self.values.bits[part])
 
     def check_state(self, state: str) -> None:
         """Raises:
@@ -77,14 +79,15 @@ class Checkpoint:
     def write(self, log: Log) -> None:
         """Write the file in one step: it is either whole or as it was."""
         content = io.BytesIO()
+        values = np.column_stack([log.values.weighted, log.values.bits])
         np.savez(
             content,
             format=_FORMAT,
             labels=log.labels,
-            values=log.values,
+            values=values,
             state=log.state,
             config=_as_json(self.config),
-            digest=_digest(log.labels, log.values, log.state, _as_json(self.config)),
+            digest=_digest(log.labels, values, log.state, _as_json(self.config)),
         )
         write_atomically(self.path, content.getvalue())
 
@@ -113,13 +116,14 @@ class Checkpoint:
 def _read(path: Path) -> tuple[Log, dict[str, Any]]:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
-            log = Log(found["labels"], found["values"], str(found["state"]))
+            labels, values, state = found["labels"], found["values"], str(found["state"])
             config, digest = str(found["config"]), str(found["digest"])
             if int(found["format"]) != _FORMAT:
                 raise ValueError(f"unknown format {int(found['format'])}")
-        if digest != _digest(log.labels, log.values, log.state, config):
+        if digest != _digest(labels, values, state, config):
             raise ValueError("its contents do not match their digest")
-        return log, json.loads(config)
+        weighted, bits = np.ascontiguousarray(values.T)
+        return Log(labels, Values(weighted, bits), state), json.loads(config)
     except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError) as error:
         raise ValueError(
             f"checkpoint {path} is damaged or no checkpoint of a search ({error}); delete it to "

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from infoflow.exchanges.traffic import Traffic
-from infoflow.exchanges.weighting import Weighting, weigh
+from infoflow.exchanges.weighting import Traffic, weigh
+from infoflow.measured import Weighting
 from infoflow.partition import Partition
 
 

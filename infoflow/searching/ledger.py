@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from infoflow.exchanges import Values
 from infoflow.partition import Partition
 from infoflow.searching.checkpoint import Checkpoint, Log
 
-Evaluate = Callable[[Sequence[Partition]], np.ndarray]
-"""Partitions -> `(P, 2)`: what is minimised and the bits behind it."""
+Evaluate = Callable[[Sequence[Partition]], Values]
+"""Partitions -> what is minimised and the bits behind it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +70,12 @@ class Ledger:
         self.known: dict[Partition, float] = {}
         self.bits: dict[Partition, float] = {}
         self.scales: dict[int, float] = {}
-        self.trail: list[tuple[float, float]] = []
         self.best: Partition | None = None
         self.left = budget
         self._evaluate = evaluate
         self._size = size
         self._order: list[Partition] = []
+        self._unscaled: list[float] = []
         self._checkpoint = checkpoint
         self._log: Log | None = checkpoint.read() if checkpoint else None
         self._callback = callback
@@ -86,6 +87,11 @@ class Ledger:
     def order(self) -> list[Partition]:
         """Partitions measured, in order."""
         return list(self._order)
+
+    @property
+    def trail(self) -> Values:
+        """What was measured, in order."""
+        return Values(np.array(self._unscaled), np.array([self.bits[p] for p in self._order]))
 
     @property
     def value(self) -> float:
@@ -130,20 +136,20 @@ class Ledger:
         if self.best is None or value < self.value or (value == self.value and finer):
             self.best = partition
 
-    def _measured(self, new: Sequence[Partition]) -> np.ndarray:
+    def _measured(self, new: Sequence[Partition]) -> Values:
         """From the log as far as it goes, then for real."""
-        done = len(self._order)
-        logged = self._log.replayed(new, done) if self._log else np.empty((0, 2))
+        if self._log is None:
+            return self._evaluate(new)
+        logged = self._log.replayed(new, len(self._order))
         rest = new[len(logged) :]
-        if not rest:
-            return logged
-        return np.concatenate([logged, np.asarray(self._evaluate(rest)).reshape(-1, 2)])
+        return logged.followed_by(self._evaluate(rest)) if rest else logged
 
-    def _enter(self, new: Sequence[Partition], values: np.ndarray, counted: bool) -> None:
-        for partition, (value, bits) in zip(new, values.tolist(), strict=True):
+    def _enter(self, new: Sequence[Partition], values: Values, counted: bool) -> None:
+        found = zip(new, values.weighted.tolist(), values.bits.tolist(), strict=True)
+        for partition, value, bits in found:
             self.known[partition] = value / self.scales.get(partition.n_modules, 1.0)
             self.bits[partition] = bits
-            self.trail.append((value, bits))
+            self._unscaled.append(value)
         self._order += new
         self.left -= len(new) if counted else 0
         if self._checkpoint:
@@ -165,7 +171,7 @@ class Ledger:
         """Write the checkpoint, if there is one and something is new."""
         if self._checkpoint and len(self._order) > self._saved:
             labels = np.array([p.labels for p in self._order], dtype=np.int32)
-            self._checkpoint.write(Log(labels, np.array(self.trail), self._state))
+            self._checkpoint.write(Log(labels, self.trail, self._state))
             self._saved = len(self._order)
 
     def _rng_state(self) -> str:

@@ -44,5 +44,5 @@ def shuffled_units(
             own = np.flatnonzero((layer == position) & ~cleaned.unused)
             shuffled = shuffled.shuffled(rng, own)
         drawn.append(shuffled)
-    values = meter.values([cleaned, *drawn], weighting)[:, 0]
+    values = meter.values([cleaned, *drawn], weighting).weighted
     return Null(float(values[0]), values[1:], True, f"{weighting}, units shuffled")

@@ -9,7 +9,7 @@ import numpy as np
 
 from infoflow.clustering import modularity
 from infoflow.exchanges import ExchangeMeter
-from infoflow.exchanges.weighting import Weighting
+from infoflow.measured import Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.interface import interface, mean_hessian, unit_jacobians

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from infoflow.exchanges import ExchangeMeter, PartitionLike
+from infoflow.exchanges import ExchangeMeter, PartitionLike, Values
 from infoflow.exchanges.meter import refuse_ignored
 from infoflow.measured import SEARCH, Bins, Budget, Coding, Draws, Objective, Pool, Weighting
 from infoflow.partition import Partition
@@ -161,12 +161,12 @@ def _look(
     plan: SearchPlan,
     meter: ExchangeMeter,
     given: Sequence[Partition],
-) -> dict[int, np.ndarray]:
+) -> dict[int, Values]:
     """Search; returns what random partitions into each number of modules exchange."""
 
-    def measure(some: Sequence[Partition]) -> np.ndarray:
+    def measure(some: Sequence[Partition]) -> Values:
         weighted = ledger.many(some, counted=False)
-        return np.column_stack([weighted, [ledger.bits[p] for p in some]])
+        return Values(np.array(weighted), np.array([ledger.bits[p] for p in some]))
 
     sampled = {
         k: chance(
@@ -179,7 +179,7 @@ def _look(
     }
     drawn = sorted(ledger.known, key=ledger.known.__getitem__)
     if len(sampled) > 1 and plan.weighting != "size_z":
-        means = {k: float(values[:, 0].mean()) for k, values in sampled.items()}
+        means = {k: float(values.weighted.mean()) for k, values in sampled.items()}
         ledger.rescale({k: m for k, m in means.items() if np.isfinite(m) and m > 0})
         drawn = sorted(ledger.known, key=ledger.known.__getitem__)
     starts = [p for p in map(space.fitted, given) if p is not None]
@@ -212,16 +212,16 @@ def _run(
 
 
 def _judged(
-    ledger: Ledger, plan: SearchPlan, meter: ExchangeMeter, sampled: dict[int, np.ndarray]
+    ledger: Ledger, plan: SearchPlan, meter: ExchangeMeter, sampled: dict[int, Values]
 ) -> SearchResult:
     if ledger.best is None:
         raise ValueError("the callback ended the search before it had measured any partition")
     best = ledger.best
     winner = meter.fresh()(best, plan.weighting)
-    random = sampled[best.n_modules]
-    score = score_against(random[:, 0], random[:, 1], winner, meter.resolution)
-    trail = np.array(ledger.trail)
-    steps = np.column_stack([trail, np.minimum.accumulate(trail[:, 0])])
+    score = score_against(sampled[best.n_modules], winner, meter.resolution)
+    trail = ledger.trail
+    best_so_far = np.minimum.accumulate(trail.weighted)
+    steps = np.column_stack([trail.weighted, trail.bits, best_so_far])
     visited = tuple(ledger.order)
     return SearchResult(
         best, winner, score, steps, visited, len(steps), plan.method, plan.weighting

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infoflow.exchanges import Exchange, ExchangeMeter, PartitionLike
+from infoflow.exchanges import Exchange, ExchangeMeter, PartitionLike, Values
 from infoflow.measured import SCORE, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
@@ -97,19 +97,16 @@ class ModuleScore:
         )
 
 
-def score_against(
-    sampled: np.ndarray, sampled_bits: np.ndarray, best: Exchange, resolution: float
-) -> ModuleScore:
+def score_against(sampled: Values, best: Exchange, resolution: float) -> ModuleScore:
     """The score of `best` against random partitions.
 
     Args:
-        sampled: `(samples,)` weighted exchange of random partitions.
-        sampled_bits: `(samples,)` the same in bits, unweighted.
-        best: The exchange of the partition to score, under the same weighting.
+        sampled: What random partitions exchange, under the same weighting.
+        best: The exchange of the partition to score.
         resolution: Bits that one changed code amounts to.
     """
-    mean, se = mean_and_se(sampled)
-    raw_mean = float(sampled_bits.mean())
+    mean, se = mean_and_se(sampled.weighted)
+    raw_mean = float(sampled.bits.mean())
     if best.weighting == "size_z":
         per_bit = 1.0
     elif best.amount > 0 and np.isfinite(best.weighted):
@@ -130,35 +127,32 @@ def score_against(
 
 
 def chance(
-    measure: Callable[[Sequence[Partition]], np.ndarray],
+    measure: Callable[[Sequence[Partition]], Values],
     drawn: Iterator[Partition],
     *,
     samples: int,
     tolerance: float | None,
     most: int = 2000,
-) -> np.ndarray:
+) -> Values:
     """What random partitions exchange: as many as the mean needs.
 
     Args:
-        measure: Partitions -> `(P, 2)` weighted value and bits.
+        measure: Measures partitions.
         drawn: Random partitions.
         samples: At least so many.
         tolerance: Draw on until the standard error of the mean weighted value is at most this
             share of the mean; None stops at `samples`.
         most: Give up here.
-
-    Returns:
-        `(S, 2)` weighted value and bits.
     """
     values = measure(list(islice(drawn, samples)))
     while tolerance is not None and len(values) < most:
-        mean, se = mean_and_se(values[:, 0])
+        mean, se = mean_and_se(values.weighted)
         if se <= tolerance * abs(mean):
             break
         # as many again, or the few that are missing if the spread stays as it is
         missing = len(values) * min((se / max(tolerance * abs(mean), 1e-100)) ** 2 - 1, 1.0)
         more = max(2, min(int(missing), most - len(values)))
-        values = np.concatenate([values, measure(list(islice(drawn, more)))])
+        values = values.followed_by(measure(list(islice(drawn, more))))
     return values
 
 
@@ -204,7 +198,7 @@ def module_score(
     values = chance(
         lambda some: meter.values(some, weighting), drawn, samples=samples, tolerance=tolerance
     )
-    return score_against(values[:, 0], values[:, 1], meter(cleaned, weighting), meter.resolution)
+    return score_against(values, meter(cleaned, weighting), meter.resolution)
 
 
 def check_sampling(samples: int, tolerance: float | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from infoflow.clustering import find_modules
-from infoflow.exchanges.traffic import Traffic
+from infoflow.exchanges.weighting import Traffic
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.space import Space

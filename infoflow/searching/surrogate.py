@@ -7,8 +7,8 @@ from itertools import islice
 
 import numpy as np
 
-from infoflow.exchanges.traffic import Traffic
-from infoflow.exchanges.weighting import Weighting
+from infoflow.exchanges.weighting import Traffic
+from infoflow.measured import Weighting
 from infoflow.partition import Partition
 from infoflow.searching.annealing import COLD, HOT, anneal, finish
 from infoflow.searching.flow_cut import FlowCut

@@ -70,7 +70,10 @@ def _products(parts: list[tuple[Tensor, ...]], way_in: Entrance | None, across: 
         return torch.block_diag(*[_products([rows], way_in, True) for rows in parts])
     if way_in is not None:
         return way_in.products(torch.cat([part for (part,) in parts]))
-    flat = [torch.cat([part.flatten(2) for part in rows], 2).flatten(1) for rows in parts]
+    flat = [
+        torch.cat([part.reshape(*part.shape[:2], -1) for part in rows], 2).flatten(1)
+        for rows in parts
+    ]
     matrix = wide(torch.cat(flat))
     return long_product(matrix, matrix)
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infoflow.unit_similarity.graph import depending
 from infoflow.unit_similarity.locality import groups_by_curvature, groups_by_input
 from infoflow.unit_similarity.per_sample_loss import per_sample_loss
 from infoflow.unit_similarity.perturbed import PerturbedBatch
@@ -37,7 +38,9 @@ def check_batch(batch: PerturbedBatch, request: Request, index: slice, holds: St
     """Raises:
     NotAsRecordedError: The model does not give the outputs or activations that were recorded, each
         by its own scale; or what it does to some samples depends on others of the batch.
+    ValueError: An operation on the way has no derivative.
     """
+    _refuse_missing_derivatives(batch)
     wrong = None
     if not _same(torch.cat(batch.units, 1), request.activations(index).mT.flatten(1)):
         wrong = (
@@ -66,6 +69,18 @@ def _same(found: Tensor, recorded: Tensor) -> bool:
     # what cancels to nearly nothing rounds as the largest numbers on the way do
     most = close * scale + 1e-6 * scale.max() + 1e-12
     return bool(((found - recorded).abs().amax(0) <= most).all())
+
+
+def _refuse_missing_derivatives(batch: PerturbedBatch) -> None:
+    """Of an operation without one torch only warns, and lets no gradient through."""
+    ends, starts = [batch.outputs, *batch.units], [*batch.inputs, *batch.deltas]
+    for node in depending(ends, starts):
+        if node.name().endswith("WarnNotImplemented"):
+            raise ValueError(
+                "an operation of the model has no derivative in torch, so i_sens, o_sens and hess "
+                "would leave out what passes through it: give it one (torch.library's "
+                "register_autograd), replace it, or ask for 'cov' only"
+            )
 
 
 def _acts_across(batch: PerturbedBatch, request: Request, holds: Structure, seed: int) -> bool:

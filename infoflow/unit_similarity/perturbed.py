@@ -15,7 +15,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from infoflow._hooks import CallFunction, call_hooks
-from infoflow.recording import output_tensor
 from infoflow.site import Site
 from infoflow.unit_similarity.graph import depending, shape_of
 from infoflow.unit_similarity.request import Request
@@ -100,7 +99,7 @@ class PerturbedBatch:
             place
             if place is not None
             and len(place.shape) == 4
-            and (site.unit_dim, site.heads, site.basis) == (1, None, None)
+            and (site.unit_dim, site.heads, site.basis, site.positions) == (1, None, None, None)
             else None
             for site, place in zip(self.sites, self.found, strict=True)
         ]
@@ -158,7 +157,7 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     slopes = _OneSlope() if "hess" in request.bases else nullcontext()
     with torch.enable_grad(), simple, slopes, hooks as check:
         # copies, as autograd lets no model work in place on a leaf
-        outputs = output_tensor(rec.model(*(x.clone() for x in rows)))
+        outputs = rec.output(rec.call([x.clone() for x in rows]))
         check()
     wholes = tuple(_whole(seen[site]) for site in request.sites)
     return PerturbedBatch(

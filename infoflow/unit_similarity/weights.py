@@ -125,10 +125,10 @@ class _WeightRun:
         self.sizes = [len(rec.units.indices(name)) for name in names]
         self.sites = [rec.units.site(name) for name in names]
         for site in self.sites:
-            if site.basis is not None or site.heads is not None:
+            if (site.basis, site.heads, site.positions) != (None,) * 3:
                 raise ValueError(
-                    f"units of layer {site.name!r} are directions or heads, which have no weights "
-                    "of their own: record the layer's own axes"
+                    f"units of layer {site.name!r} are directions, heads or at chosen positions, "
+                    "which have no weights of their own: record the layer's own axes"
                 )
             if site.call == "all":
                 raise ValueError(f"layer {site.name!r} is taken over all its calls: record one")

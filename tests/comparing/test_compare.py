@@ -148,7 +148,7 @@ def test_same_size_chance_has_the_same_sizes_and_its_p_value_is_counted(rec, com
         partition = comparison.labels[name]
         drawn = chance.sized(partition)
         assert {tuple(sorted(p.sizes)) for p in drawn} == {tuple(sorted(partition.sizes))}
-        values = meter.values(drawn, weighting)[:, 0]
+        values = meter.values(drawn, weighting).weighted
         expected = (1 + (values <= meter(partition, weighting).weighted).sum()) / 40
         assert comparison.partitions.loc[name, "p_same_size"] == pytest.approx(expected)
 

@@ -11,9 +11,8 @@ from torch import nn
 import infoflow as ifl
 from infoflow import toys
 from infoflow.exchanges import ExchangeMeter
-from infoflow.exchanges.traffic import Traffic
-from infoflow.exchanges.weighting import WEIGHTINGS, weigh
-from infoflow.measured import SCORE, Objective
+from infoflow.exchanges.weighting import Traffic, weigh
+from infoflow.measured import SCORE, WEIGHTINGS, Objective
 from infoflow.searching import module_score
 
 EXACT = {"donors": "all", "contexts": "all", "bins": "unique"}
@@ -47,8 +46,9 @@ def test_exchange_search_and_score_correct_alike(rec):
     measured = meter(HALVES, ex.weighting)
     assert ex.flow.tolist() == measured.flow.tolist()
     assert (ex.bits, ex.se, ex.weighted) == (measured.bits, measured.se, measured.weighted)
-    counted = meter.values([HALVES], ex.weighting)[0]
-    assert counted == pytest.approx([ex.weighted, ex.amount], rel=1e-12)
+    counted = meter.values([HALVES], ex.weighting)
+    assert counted.weighted == pytest.approx(ex.weighted, rel=1e-12)
+    assert counted.bits == pytest.approx(ex.amount, rel=1e-12)
     assert module_score(rec, HALVES, samples=2, meter=meter).minimum == ex.weighted
     found = ifl.search(rec, budget=5, samples=2, **options)
     again = ifl.exchange(rec, found.partition, **{**options, "seed": meter.fresh().draws.seed})
@@ -160,8 +160,9 @@ def test_many_partitions_at_once_are_what_they_are_one_by_one(rec, weighting):
     partitions = [ifl.Partition(rng.integers(-1, k, 9)) for k in (2, 2, 3, 4)] + [HALVES] * 2
     values = many.values(partitions, weighting)
     measured = [one(p, weighting) for p in partitions]
-    expected = [(m.weighted, m.amount) for m in measured]
-    assert values == pytest.approx(np.array(expected), rel=1e-9, abs=1e-9)
+    amounts = [m.amount for m in measured]
+    assert values.weighted == pytest.approx([m.weighted for m in measured], rel=1e-9, abs=1e-9)
+    assert values.bits == pytest.approx(amounts, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("given_context", [True, False])
@@ -185,7 +186,8 @@ def test_modules_measured_by_themselves_give_the_tables_of_all_architectures(bui
     rng = np.random.default_rng(1)
     for _ in range(6):
         partition = ifl.Partition(rng.integers(0, 3, len(rec.units)))
-        assert meter.values([partition])[0, 0] == pytest.approx(meter(partition).amount, abs=1e-9)
+        counted = meter.values([partition]).weighted
+        assert counted == pytest.approx(meter(partition).amount, abs=1e-9)
 
 
 class Branches(nn.Module):
@@ -207,11 +209,34 @@ def test_a_moved_unit_costs_two_interventions_however_many_modules(rec):
     assert meter._sender.interventions - before == 2
 
 
+@pytest.mark.parametrize("pool", ["mean", "positions"])
+@pytest.mark.parametrize("correction", ["auto", "grassberger", "none"])
+def test_what_is_counted_is_what_tables_give_under_every_correction(pool, correction):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU(), nn.Conv1d(3, 2, 1), nn.Tanh())
+    rec = ifl.record(net, ["1", "3"], torch.randn(40, 2, 6))
+    options = {"donors": 9, "contexts": 8, "pool": pool, "correction": correction}
+    meter, halves = ExchangeMeter(rec, replace(SCORE, **options)), [0, 1, 1, 0, 1]
+    assert meter.values([halves]).bits[0] == pytest.approx(meter(halves).amount, abs=1e-12)
+    a, b = meter(halves).partition.modules
+    alone = ifl.flow(rec, a, b, coding="units", **options)
+    assert meter(halves).flow[0, 1] == pytest.approx(alone.bits, abs=1e-12)
+    assert meter(halves).flow_se[0, 1] == pytest.approx(alone.se, abs=1e-12)
+
+
+def test_chance_of_a_size_is_that_of_the_units_that_are_divided(rec):
+    first, second = [0, 0, 0, 1, 1, 1, 1, 1, -1], [-1, 0, 0, 1, 1, 1, 1, 1, 0]
+    meter, other = (ExchangeMeter(rec, replace(SCORE, donors=10, contexts=10)) for _ in range(2))
+    meter.values([first], "size_null")
+    ratios = [m.values([second], "size_null").weighted[0] for m in (meter, other)]
+    assert ratios[0] == ratios[1]
+
+
 def test_chance_of_a_size_does_not_depend_on_which_partition_asked(rec):
     meter, other = (ExchangeMeter(rec, replace(SCORE, donors=10, contexts=10)) for _ in range(2))
     first, second = [0, 0, 0, 1, 1, 1, 1, 1, 1], [1, 0, 1, 1, 0, 1, 0, 1, 1]
     meter.values([first], "size_null")
-    ratios = [m.values([second], "size_null")[0, 0] for m in (meter, other)]
+    ratios = [m.values([second], "size_null").weighted[0] for m in (meter, other)]
     assert ratios[0] == ratios[1]
 
 
@@ -224,7 +249,7 @@ def test_differences_on_common_draws_are_sharper_than_values():
     drawn = [
         ExchangeMeter(wide, replace(SCORE, donors=12, contexts=12, seed=seed)) for seed in range(20)
     ]
-    values = np.array([meter.values([np.arange(24) % 2, moved])[:, 0] for meter in drawn])
+    values = np.array([meter.values([np.arange(24) % 2, moved]).weighted for meter in drawn])
     assert np.diff(values).std() < 0.5 * values.std(0).min()
 
 

@@ -144,8 +144,20 @@ def test_agreement_is_that_of_the_saved_partitions(tiny: Path) -> None:
     row = table[(table["seed"] == 0) & (table["layer"] == "fc2") & (table["dropout"] == 0.3)]
     some = rows[(rows["seed"] == 0) & (rows["layer"] == "fc2") & (rows["dropout"] == 0.3)]
     text = some.set_index("measure")["partition"]
-    expected = agreement(decode(text["cov"]), decode(text["hess_norm"]))
-    assert row["cov|hess_norm"].item() == pytest.approx(expected)
+    both = decode(text["cov"]), decode(text["hess_norm"])
+    assert row["cov|hess_norm"].item() == pytest.approx(agreement(*both, unused="cluster"))
+
+
+def test_unused_units_are_a_cluster_unless_they_are_to_be_left_out() -> None:
+    about = {"family": "l1", "seed": 0, "dropout": 0.0, "l1": 1e-3, "l2": 1e-5, "percent": 67.0}
+    about |= {"trained": True, "kept": True, "layer": "fc1", "q_star": 0.1}
+    texts = dict.fromkeys(MEASURES, "0011..") | {"hess": "000111"}
+    rows = pd.DataFrame([{**about, "measure": m, "partition": p} for m, p in texts.items()])
+    found = study_agreement(rows).iloc[0]
+    assert found["cov|i_sens"] == 1.0
+    assert found["cov|hess"] == agreement([0, 0, 1, 1, 2, 2], [0, 0, 0, 1, 1, 1])
+    left_out = study_agreement(rows, unused="drop").iloc[0]
+    assert left_out["cov|hess"] == agreement([0, 0, 1, 1], [0, 0, 0, 1])
 
 
 def test_every_figure_is_drawn_from_saved_rows(tiny: Path, tmp_path: Path) -> None:

@@ -3,13 +3,9 @@
 import numpy as np
 import pytest
 
-from infoflow.information.binning import (
-    Binning,
-    fit_codebook,
-    fit_projection,
-    fit_unit_bins,
-    unique_codes,
-)
+from infoflow.information.binning import fit_unit_bins
+from infoflow.information.codebook import fit_codebook, fit_projection, unique_codes
+from infoflow.measured import Binning
 from tests import oracles_information as oracle
 
 

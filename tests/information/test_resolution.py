@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 import infoflow as ifl
-from infoflow.information.binning import Binning
 from infoflow.information.resolution import resolution_sweep
+from infoflow.measured import Binning
 
 
 @pytest.fixture(scope="module")

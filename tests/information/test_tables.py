@@ -1,5 +1,7 @@
 """Code tables: what each target's code is under every donor and context."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,11 @@ from torch import nn
 import infoflow as ifl
 from infoflow.information.binning import fit_unit_bins
 from infoflow.information.donors import table_flow
-from infoflow.information.tables import code_tables, fit_target, normal_codes
+from infoflow.information.tables import code_tables
+from infoflow.information.targets import fit_target, normal_codes
+from infoflow.measured import Draws
+
+UNITS = Draws(coding="units")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,7 @@ def run(rec, source, donor, context):
 def test_every_entry_is_the_code_of_that_donor_in_that_context(rec):
     source, units = np.array([0, 1, 2, 5]), np.array([28, 3, 13, 14, 20])
     donors, contexts = np.array([4, 50, 7]), np.array([9, 100])
-    table = code_tables(rec, source, [fit_target(rec, units, coding="units")], donors, contexts)[0]
+    table = code_tables(rec, source, [fit_target(rec, units, UNITS)], donors, contexts)[0]
     bins = fit_unit_bins(rec.matrix()[:, units])
     for m, donor in enumerate(donors):
         for k, context in enumerate(contexts):
@@ -49,11 +55,11 @@ def test_targets_read_together_are_coded_as_each_alone(rec):
     source, donors, contexts = np.arange(4), np.arange(20), np.arange(30, 50)
     groups = [np.array([25, 4, 17]), np.array([12, 13]), np.array([6]), np.arange(24, 29)]
     targets = [
-        fit_target(rec, groups[0], coding="units", bins=4),
-        fit_target(rec, groups[1], coding="joint"),
+        fit_target(rec, groups[0], replace(UNITS, bins=4)),
+        fit_target(rec, groups[1]),
         fit_target(rec, groups[2]),
-        fit_target(rec, groups[3], coding="units"),
-        fit_target(rec, groups[1], coding="units", bins="unique"),
+        fit_target(rec, groups[3], UNITS),
+        fit_target(rec, groups[1], replace(UNITS, bins="unique")),
     ]
     together = code_tables(rec, source, targets, donors, contexts)
     for target, table in zip(targets, together, strict=True):
@@ -75,7 +81,7 @@ def test_single_and_double_precision_give_the_same_codes():
 
 def test_bins_are_those_of_each_unit_by_itself_whatever_the_group(rec):
     units = np.array([3, 27, 14])
-    together = normal_codes(rec, fit_target(rec, units, coding="units"))
+    together = normal_codes(rec, fit_target(rec, units, UNITS))
     for column, unit in enumerate(units):
         alone = normal_codes(rec, fit_target(rec, np.array([unit])))
         assert (together[:, column] == alone[:, 0]).all()

@@ -39,6 +39,22 @@ def test_nothing_flows_upstream_sideways_to_itself_or_from_a_dead_unit(rec, give
     assert (flows[[0, 1, 3], 4:] != 0).any(1).all()
 
 
+@pytest.mark.parametrize("given_context", [False, True])
+def test_a_dead_unit_that_an_intervention_revives_still_receives_nothing(given_context):
+    """Off on every sample, since h0 is never on without h1; on where h0 alone is set."""
+    net = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU())
+    with torch.no_grad():
+        net[0].weight.fill_(1.0)
+        net[0].bias.zero_()
+        net[2].weight.copy_(torch.tensor([[1.0, -1.0], [1.0, 0.0]]))
+        net[2].bias.zero_()
+    rec = ifl.record(net, ["1", "3"], torch.linspace(-1, 1, 60)[:, None])
+    assert rec.units.unused.tolist() == [False, False, True, False]
+    found = ifl.unit_flow(rec, given_context=given_context, donors=10, contexts=10)
+    assert (found[:, 2] == 0).all()
+    assert found[0, 3] > 0
+
+
 def test_the_answer_does_not_depend_on_the_batch_size(rec):
     small = ifl.record(rec.model, ["1", "3"], rec.inputs[0], batch_size=11)
     assert (ifl.unit_flow(rec) == ifl.unit_flow(small)).all()

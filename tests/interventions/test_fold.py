@@ -8,6 +8,7 @@ import torch
 
 from infoflow.interventions import resample, resample_each
 from infoflow.interventions.fold import Fold
+from infoflow.interventions.replay import GUARDED_ROWS
 from tests.interventions.test_replay import recorded, rows
 
 
@@ -38,13 +39,13 @@ def test_folded_sources_are_what_they_are_alone(case, kind, replay):
 def test_several_sources_share_a_batch():
     rec, _, _ = recorded("mlp")
     passes = []
-    handle = rec.model[3].register_forward_hook(lambda *_: passes.append(1))
+    handle = rec.model[3].register_forward_hook(lambda _m, _x, out: passes.append(len(out)))
     sources = [[i] for i in range(8)]
     list(resample_each(rec, sources, *rows("table"), ["3"]))
     passes.clear()
     list(resample_each(rec, sources, *rows("table"), ["3"]))
     handle.remove()
-    assert len(passes) == 1
+    assert passes == [len(sources) * len(rows("table")[0]), GUARDED_ROWS]
 
 
 def test_memory_is_flat_in_the_number_of_interventions(monkeypatch):

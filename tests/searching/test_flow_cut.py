@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import infoflow as ifl
-from infoflow.exchanges.traffic import Traffic
-from infoflow.exchanges.weighting import WEIGHTINGS
+from infoflow.exchanges.weighting import Traffic
+from infoflow.measured import WEIGHTINGS
 from infoflow.searching.flow_cut import FlowCut
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import infoflow as ifl
+from infoflow.exchanges import Values
 from infoflow.searching.annealing import annealing, climb, climbing
 from infoflow.searching.genetic import genetic
 from infoflow.searching.ledger import Ledger
@@ -38,7 +39,7 @@ def hamming(target):
 
     def evaluate(partitions):
         values = np.array([distance(p, target) for p in partitions], dtype=float)
-        return np.column_stack([values, values])
+        return Values(values, values)
 
     return evaluate
 
@@ -99,13 +100,13 @@ def test_climbing_ends_where_no_neighbour_is_better():
 
     def evaluate(partitions):
         cut = [weights[p.labels[:, None] != p.labels].sum() for p in partitions]
-        return np.column_stack([cut, cut])
+        return Values(*np.array([cut, cut]))
 
     space = space_of(10, 2, 3)
     ledger = Ledger(evaluate, budget=5000, seed=0)
     climb(ledger, space, space.random(rng))
     around = list(neighbours(ledger.best, space, rng))
-    assert evaluate(around)[:, 0].min() >= ledger.value
+    assert evaluate(around).weighted.min() >= ledger.value
 
 
 def test_distance_is_the_fewest_units_to_move():
@@ -168,7 +169,7 @@ def test_exchanged_pairs_are_found_where_single_moves_are_stuck():
 
     def even_only(partitions):
         values = [distance(p, target) + 10 * abs(p.sizes[0] - p.sizes[1]) for p in partitions]
-        return np.column_stack([values, values]).astype(float)
+        return Values(*np.array([values, values], dtype=float))
 
     start = ifl.Partition([0] * 5 + [1] * 5)
     stuck, ledger = (Ledger(even_only, budget=500, seed=0) for _ in range(2))
@@ -179,7 +180,7 @@ def test_exchanged_pairs_are_found_where_single_moves_are_stuck():
 
 
 def test_of_equal_values_the_finer_partition_is_best():
-    ledger = Ledger(lambda some: np.zeros((len(some), 2)), budget=10, seed=0)
+    ledger = Ledger(lambda some: Values(*np.zeros((2, len(some)))), budget=10, seed=0)
     ledger.many([ifl.Partition([0, 1, 1]), ifl.Partition([0, 1, 2]), ifl.Partition([0, 0, 1])])
     assert ledger.best == ifl.Partition([0, 1, 2])
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import infoflow as ifl
-from infoflow.exchanges import ExchangeMeter
+from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import SCORE
 from infoflow.searching import ModuleScore, module_score
 from infoflow.searching.sampling import mean_and_se
@@ -49,11 +49,11 @@ def test_sampling_stops_once_the_mean_is_known_well_enough():
     rng = np.random.default_rng(0)
 
     def measure(some):
-        return np.column_stack([10 + rng.normal(size=len(some))] * 2)
+        return Values(*[10 + rng.normal(size=len(some))] * 2)
 
     few = chance(measure, iter(range(10**6)), samples=10, tolerance=None)
     many = chance(measure, iter(range(10**6)), samples=10, tolerance=0.01)
-    mean, se = mean_and_se(many[:, 0])
+    mean, se = mean_and_se(many.weighted)
     assert len(few) == 10
     assert se <= 0.01 * mean
     assert 60 <= len(many) <= 160  # (1 / (10 · 0.01))² = 100 for a spread of 1
@@ -63,7 +63,7 @@ def test_sampling_gives_up_at_its_limit_where_the_mean_is_zero():
     values = np.resize([1.0, -1.0], 10**4)
 
     def measure(some):
-        return np.column_stack([values[: len(some)]] * 2)
+        return Values(*[values[: len(some)]] * 2)
 
     found = chance(measure, iter(range(10**6)), samples=10, tolerance=0.01, most=300)
     assert len(found) == 300

@@ -11,7 +11,7 @@ from torch import nn
 import infoflow as ifl
 from infoflow import plot, toys
 from infoflow.exchanges import ExchangeMeter
-from infoflow.exchanges.traffic import Traffic
+from infoflow.exchanges.weighting import Traffic
 from infoflow.measured import SCORE
 from infoflow.searching import module_score
 from infoflow.searching.space import divided_units
@@ -138,8 +138,8 @@ def test_a_nearly_dead_unit_is_not_the_best_module(weighting):
     assert not meter.traffic.silent[6]
     tracks = [0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1]
     compared = [tracks, *np.eye(13, dtype=int)]
-    values = meter.values(compared, weighting)[:, 0]
-    by_pairs = meter.values(compared, "pairs")[:, 0]
+    values = meter.values(compared, weighting).weighted
+    by_pairs = meter.values(compared, "pairs").weighted
     assert values.argmin() == 0
     assert by_pairs.argmin() == 1 + 6
 

@@ -12,9 +12,9 @@ import infoflow as ifl
 from infoflow.unit_similarity import (
     allowed_measures,
     guard,
-    shared,
     similarities,
     similarity,
+    sums,
     vjp,
 )
 
@@ -278,7 +278,7 @@ def test_a_batch_in_which_the_guard_fails_is_done_again_exactly(act, monkeypatch
         net[0].bias[2] = 1.0
     rec = ifl.record(net, ["1"], x, y, loss=F.cross_entropy, batch_size=20)
     expected = similarities(rec, fast=False)
-    right, calls = shared.batch_sums, []
+    right, calls = sums.batch_sums, []
 
     def wrong(batch, request, index, *args):
         found = right(batch, request, index, *args)
@@ -288,7 +288,7 @@ def test_a_batch_in_which_the_guard_fails_is_done_again_exactly(act, monkeypatch
             found["i_sens"][2, 2] *= 1.5
         return found
 
-    monkeypatch.setattr(shared, "batch_sums", wrong)
+    monkeypatch.setattr(sums, "batch_sums", wrong)
     with pytest.warns(RuntimeWarning, match=r"do not hold .* rows 20 to 40: 'i_sens' gave") as seen:
         found = similarities(rec)
     assert len(seen) == 1 and calls == [0, 20, 20, 40]
@@ -326,9 +326,9 @@ def test_a_measure_by_itself_runs_no_more_than_it_needs(monkeypatch):
     net, (x, y) = made(nn.Sequential, nn.Linear(6, 5), nn.GELU(), nn.Linear(5, 3)), data()
     rec = ifl.record(net, ["1"], x, y, loss=F.cross_entropy)
     asked = []
-    right = shared.batch_sums
+    right = sums.batch_sums
     monkeypatch.setattr(
-        shared, "batch_sums", lambda *args: asked.append(found := right(*args)) or found
+        sums, "batch_sums", lambda *args: asked.append(found := right(*args)) or found
     )
     similarity(rec, "cov")
     assert not asked

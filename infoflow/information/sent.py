@@ -1,4 +1,4 @@
-"""What one module sends to every unit outside it: the piece that exchanges are summed from."""
+"""What a source sends to every unit outside it, unit by unit, counted while it is forced."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from infoflow.exchanges._counter import Counter
 from infoflow.information.binning import UnitBins
-from infoflow.information.tables import Pool, fit_target
-from infoflow.information.targets import pooled
+from infoflow.information.codes import code_dtype
+from infoflow.information.donors import Counts, Entropy
+from infoflow.information.targets import fit_target, pooled
 from infoflow.interventions.fold import resample_each
 from infoflow.interventions.prepare import replay_for
+from infoflow.measured import Draws
 from infoflow.recording import Recording
 
 _MOST_KEPT = 1 << 23  # numbers in the cache, twice 64 MB
@@ -33,7 +34,7 @@ class Sent:
 
 
 @dataclass(frozen=True, eq=False)
-class Reach:
+class Reached:
     """What an intervention on some layers can move.
 
     Attributes:
@@ -45,8 +46,22 @@ class Reach:
     sources: tuple[str, ...]
 
 
+@dataclass(eq=False)
+class _Counter:
+    """Codes and counts what some units of a layer do; the table of codes is never built."""
+
+    bins: UnitBins
+    inside: np.ndarray
+    counts: Counts
+
+    def add(self, values: np.ndarray) -> None:
+        codes = np.empty((len(values), len(self.inside)), code_dtype(self.bins.n_codes))
+        self.bins.encode_into(values, codes, inside=self.inside)
+        self.counts.add(codes)
+
+
 class Sender:
-    """Measures what modules send, unit by unit, many modules in one batch.
+    """Measures what sources send, unit by unit, many sources in one batch.
 
     Where targets are coded unit by unit, the flow to a module is the sum over its units, so a
     module is measured once for all the partitions it occurs in: a partition that differs from
@@ -54,36 +69,35 @@ class Sender:
 
     Args:
         rec: A recording.
-        donors, contexts: Rows of the data set, the same for all.
-        bins: Bins per unit.
-        pool: "mean" or "max" over positions.
+        draws: Donors and contexts, the same for all sources, and how targets are coded.
+
+    Raises:
+        ValueError: Draws that cannot be counted while an intervention runs (see `countable`).
     """
 
-    def __init__(
-        self, rec: Recording, donors: np.ndarray, contexts: np.ndarray, bins: int, pool: Pool
-    ) -> None:
+    def __init__(self, rec: Recording, draws: Draws) -> None:
+        everyone = fit_target(rec, np.arange(len(rec.units)), draws).coder
+        if not isinstance(everyone, UnitBins) or draws.correction == "quadratic":
+            raise ValueError("expected bins unit by unit and a correction other than 'quadratic'")
+        donors, contexts = draws.rows(len(rec))
         self.rec = rec
         self.rows = np.repeat(donors, len(contexts)), np.tile(contexts, len(donors))
         self.shape = len(donors), len(contexts)
-        self.pool: Pool = pool
-        everyone = fit_target(
-            rec, np.arange(len(rec.units)), bins=bins, coding="units", pool=pool
-        ).coder
-        if not isinstance(everyone, UnitBins):
-            raise TypeError(f"expected bins unit by unit, got {type(everyone).__name__}")
+        self.draws = draws
+        self.estimator: Entropy = draws.correction
         self.bins = everyone
         self.interventions = 0
         self._kept: dict[bytes, Sent] = {}
-        self._reach: dict[tuple[str, ...], Reach] = {}
+        self._reach: dict[tuple[str, ...], Reached] = {}
 
-    def __call__(self, sources: Sequence[np.ndarray]) -> list[Sent]:
+    def __call__(self, sources: Sequence[np.ndarray], progress: bool = False) -> list[Sent]:
         """What each source sends; those measured before come from a cache."""
         missing = {s.tobytes(): s for s in sources if s.tobytes() not in self._kept}
         groups: dict[tuple[str, ...], list[np.ndarray]] = {}
         for source in missing.values():
             groups.setdefault(tuple(self.rec.units.by_layer(source)), []).append(source)
         for names, members in groups.items():
-            for source, sent in zip(members, self._measure(names, members), strict=True):
+            for source, sent in zip(members, self._measure(names, members, progress), strict=True):
                 self._kept[source.tobytes()] = sent
         self.interventions += len(missing)
         found = [self._kept[s.tobytes()] for s in sources]
@@ -104,7 +118,9 @@ class Sender:
         live = self.rec.units.indices(list(reach.layers))
         return np.intersect1d(source, put_in), [np.intersect1d(t, live) for t in targets]
 
-    def _measure(self, names: tuple[str, ...], sources: list[np.ndarray]) -> list[Sent]:
+    def _measure(
+        self, names: tuple[str, ...], sources: list[np.ndarray], progress: bool
+    ) -> list[Sent]:
         """Sources that lie in the same layers, run together."""
         n = len(self.rec.units)
         found = [Sent(np.zeros(n), np.zeros(n)) for _ in sources]
@@ -113,9 +129,8 @@ class Sender:
             return found
         put_in = self.rec.units.indices(list(reach.sources))
         counting, counters = -1, {}
-        runs = resample_each(
-            self.rec, [np.intersect1d(s, put_in) for s in sources], *self.rows, reach.layers
-        )
+        live = [np.intersect1d(source, put_in) for source in sources]
+        runs = resample_each(self.rec, live, *self.rows, reach.layers, progress=progress)
         for number, _, seen in runs:
             if number != counting:
                 self._close(counters, found[counting])
@@ -124,40 +139,48 @@ class Sender:
         self._close(counters, found[counting])
         return found
 
-    def _counters(self, source: np.ndarray, reach: Reach) -> dict[str, Counter]:
+    def _counters(self, source: np.ndarray, reach: Reached) -> dict[str, _Counter]:
         counters = {}
+        m, k = self.shape
         for name in reach.layers:
             units = np.setdiff1d(self.rec.units.indices(name), source)
             units = units[~self.rec.units.unused[units]]
             if len(units):
-                inside = units - self.rec.units.offsets[name]
-                counters[name] = Counter(self.bins.take(units), inside, *self.shape)
+                bins = self.bins.take(units)
+                samples = self.rec[name][0, 0].numel() if self.draws.pool == "positions" else 1
+                counts = Counts.empty(m, k * samples, len(units), bins.n_codes)
+                counters[name] = _Counter(bins, units - self.rec.units.offsets[name], counts)
         return counters
 
-    def _count(self, counters: Mapping[str, Counter], seen: Mapping[str, Tensor]) -> None:
+    def _count(self, counters: Mapping[str, _Counter], seen: Mapping[str, Tensor]) -> None:
         for name, counter in counters.items():
-            counter.add(pooled(seen[name], self.pool).numpy())
+            counter.add(pooled(seen[name], self.draws.pool).numpy())
 
-    def _close(self, counters: Mapping[str, Counter], sent: Sent) -> None:
+    def _close(self, counters: Mapping[str, _Counter], sent: Sent) -> None:
         for name, counter in counters.items():
             units = counter.inside + self.rec.units.offsets[name]
-            sent.bits[units], sent.given_context[units] = counter.bits()
+            sent.bits[units], sent.given_context[units] = counter.counts.bits(self.estimator)
 
-    def _reached(self, names: tuple[str, ...]) -> Reach:
+    def _reached(self, names: tuple[str, ...]) -> Reached:
         if names not in self._reach:
             self._reach[names] = self._new_reach(names)
         return self._reach[names]
 
-    def _new_reach(self, names: tuple[str, ...]) -> Reach:
+    def _new_reach(self, names: tuple[str, ...]) -> Reached:
         """Layers that are computed after the intervention begins. The other units of the layer it
         begins in stay what they were, and units of the last layer move no other, unless they are
         directions of a basis."""
         plan = replay_for(self.rec, names)
         sites = self.rec.units.sites
         if plan is None or any(site.basis is not None for site in sites):
-            return Reach(self.rec.units.layers, names)
+            return Reached(self.rec.units.layers, names)
         at = {site.name: list(plan.live_moments(site).values()) for site in sites}
         layers = tuple(n for n, live in at.items() if live and (max(live) > plan.first))
         last = max((max(at[n]) for n in layers), default=-1)
         sources = tuple(n for n in names if min(at[n]) < last)
-        return Reach(layers if sources else (), sources)
+        return Reached(layers if sources else (), sources)
+
+
+def countable(draws: Draws) -> bool:
+    """Whether flows with these draws can be counted unit by unit while an intervention runs."""
+    return draws.coding == "units" and draws.bins != "unique" and draws.correction != "quadratic"

@@ -1,0 +1,144 @@
+"""Passes of a model over a data set, and what its sites gave in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infoflow._hooks import CallFunction, call_hooks, layer_at
+from infoflow._outputs import Output
+from infoflow.site import Site
+
+
+def batches_of(count: int, size: int) -> list[slice]:
+    """Consecutive row ranges that cover so many samples."""
+    return [slice(k, min(k + size, count)) for k in range(0, count, size)]
+
+
+def dry_run(
+    model: nn.Module, sites: tuple[Site, ...], run: Callable[[], Any]
+) -> tuple[tuple[Site, ...], Any]:
+    """A pass over few samples, to learn each site's shape, and what the model returned."""
+    found: dict[Site, Site] = {}
+    taken: dict[Site, tuple[int, ...]] = {}
+
+    def look_at(site: Site) -> tuple[Site, CallFunction]:
+        layer = layer_at(model, site.path)
+
+        def look(value: Any, _call: int) -> None:
+            found[site] = site.resolved(layer, value)
+            taken[site] = found[site].places(site.tensor(value))
+
+        return site, look
+
+    with call_hooks(model, [look_at(site) for site in sites]) as check:
+        raw = run()
+        check()
+    _check_apart(taken)
+    return tuple(found[site] for site in sites), raw
+
+
+def _check_apart(taken: Mapping[Site, tuple[int, ...]]) -> None:
+    for one, two in combinations(taken, 2):
+        same = (one.path, one.io, one.output, one.call) == (two.path, two.io, two.output, two.call)
+        if same and set(taken[one]) & set(taken[two]):
+            raise ValueError(
+                f"{one.name!r} and {two.name!r} are the same units at the same positions: record "
+                "each once"
+            )
+
+
+def run_all(
+    model: nn.Module,
+    sites: tuple[Site, ...],
+    run: Callable[[slice], Any],
+    batches: Sequence[slice],
+    output: Output,
+    progress: bool,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Every site's activations, and the outputs, on the CPU; `run` makes a pass over some rows."""
+    kept: dict[str, list[Tensor]] = {site.name: [] for site in sites}
+    calls: dict[str, list[Tensor]] = {}
+    outputs = []
+
+    def keep(site: Site) -> tuple[Site, CallFunction]:
+        def see(value: Any, _call: int) -> None:
+            # cloned at once: a later in-place operation would change the tensor behind our back
+            seen = site.read(value).detach().cpu().clone()
+            _check_rows(site, len(seen), rows.stop - rows.start)
+            calls.setdefault(site.name, []).append(seen)
+
+        return site, see
+
+    rows = batches[0]
+    with call_hooks(model, [keep(site) for site in sites]) as check:
+        for rows in show_progress(batches, progress, "record"):
+            value = run(rows)
+            check()
+            outputs.append(_with_rows(output(value)).detach().cpu().clone())
+            for site in sites:
+                joined = joined_calls(calls.pop(site.name))
+                _check_same_calls(site, joined, kept[site.name])
+                kept[site.name].append(joined)
+    return {name: torch.cat(parts) for name, parts in kept.items()}, torch.cat(outputs)
+
+
+def _with_rows(output: Tensor) -> Tensor:
+    if output.ndim == 0:
+        raise ValueError(
+            "the model's output is a single number for a whole batch, so that no sample has an "
+            "output of its own: let it return one for each sample (a loss belongs into "
+            "record(..., loss=...)), or name another with output="
+        )
+    return output
+
+
+def joined_calls(calls: Sequence[Tensor]) -> Tensor:
+    """Activations of one or several calls of a layer as `(batch, units[, positions])`.
+
+    Several calls are positions: call 0's positions first, then call 1's.
+    """
+    if len(calls) == 1:
+        return calls[0]
+    return torch.stack(tuple(calls), 2).flatten(2) if calls[0].ndim == 2 else torch.cat([*calls], 2)
+
+
+def _check_rows(site: Site, got: int, expected: int) -> None:
+    if got != expected:
+        raise ValueError(
+            f"layer {site.path!r} returned {got} rows along dimension 0 for a batch of {expected}: "
+            "dimension 0 of a site must be the batch (set batch_first=True, or move the batch "
+            "dimension in front)"
+        )
+
+
+def _check_same_calls(site: Site, seen: Tensor, before: list[Tensor]) -> None:
+    if before and seen.shape[1:] != before[0].shape[1:]:
+        raise ValueError(
+            f"layer {site.path!r} gave {tuple(before[0].shape[1:])} (units, positions) in one "
+            f"batch and {tuple(seen.shape[1:])} in another: inputs must all have the same length"
+        )
+
+
+def check_finite(name: str, values: Tensor) -> None:
+    bad = ~torch.isfinite(values)
+    if bad.any():
+        units = bad.transpose(0, 1).flatten(1).any(1).nonzero().ravel().tolist()
+        raise ValueError(
+            f"layer {name!r} has NaN or infinite activations in units {units[:10]}"
+            f"{'...' if len(units) > 10 else ''} on {int(bad.flatten(1).any(1).sum())} samples; "
+            "check the inputs' scale and the trained weights"
+        )
+
+
+def show_progress(items: Iterable[Any], progress: bool, label: str) -> Iterable[Any]:
+    """`items` behind a progress bar, or as they are."""
+    if not progress:
+        return items
+    from tqdm.auto import tqdm
+
+    return tqdm(items, desc=label, leave=False)
