@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from infoflow._safety import evaluating
@@ -36,11 +37,15 @@ def layer_at(model: nn.Module, path: str) -> nn.Module:
     Raises:
         KeyError: No such layer; near misses are named.
     """
-    layers = dict(model.named_modules(remove_duplicate=False))
+    found: nn.Module | None = model
+    for name in path.split("."):
+        found = found._modules[name] if found is not None and name in found._modules else None
+    if found is not None:
+        return found
     plain = plain_names(model)
-    if path == "" or path not in plain | layers:
+    if path == "" or path not in plain:
         raise KeyError(unknown_name("layer", path, list(plain)))
-    return layers[path] if path in layers else plain[path]
+    return plain[path]
 
 
 def plain_names(model: nn.Module) -> dict[str, nn.Module]:
@@ -113,6 +118,11 @@ def call_hooks(
 def _register(
     layer: nn.Module, site: Site, function: CallFunction, calls: list[int], place: int
 ) -> Any:
+    if isinstance(layer, torch.jit.ScriptModule):
+        raise ValueError(
+            f"layer {site.path!r} is compiled by torch.jit and takes no hooks: record layers "
+            "before and after it, or the model as it was before"
+        )
     only = site.call if isinstance(site.call, int) else None
 
     def see(value: Any) -> Any:

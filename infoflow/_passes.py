@@ -79,12 +79,22 @@ def run_all(
         for rows in show_progress(batches, progress, "record"):
             value = run(rows)
             check()
-            outputs.append(output(value).detach().cpu().clone())
+            outputs.append(_with_rows(output(value)).detach().cpu().clone())
             for site in sites:
                 joined = joined_calls(calls.pop(site.name))
                 _check_same_calls(site, joined, kept[site.name])
                 kept[site.name].append(joined)
     return {name: torch.cat(parts) for name, parts in kept.items()}, torch.cat(outputs)
+
+
+def _with_rows(output: Tensor) -> Tensor:
+    if output.ndim == 0:
+        raise ValueError(
+            "the model's output is a single number for a whole batch, so that no sample has an "
+            "output of its own: let it return one for each sample (a loss belongs into "
+            "record(..., loss=...)), or name another with output="
+        )
+    return output
 
 
 def joined_calls(calls: Sequence[Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from operator import is_
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 _one_pass = threading.RLock()
 _held: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()  # (thread, depth)
 _self_writing: WeakSet[nn.Module] = WeakSet()
+_drawing: WeakSet[nn.Module] = WeakSet()  # from the generators of Python or NumPy
 _eager_depth = 0
 _eager_stances = ExitStack()
 
@@ -32,20 +34,22 @@ class Snapshot:
     """Modes, buffers, registrations and attributes of every submodule, to be put back.
 
     Attributes are compared by identity: a list that the model appends to stays appended. Tensors
-    are compared by content, since a write through `.data` leaves no other trace; parameters only
-    of a model that was seen to write its own.
+    are compared by content, since a write through `.data` leaves no other trace. Parameters, and
+    the random state of Python and NumPy, are put back only of a model that was seen to touch them.
 
     Args:
         model: The model.
-        parameters: Look whether it writes its own parameters.
+        everything: Look whether it touches its parameters and that random state.
     """
 
-    def __init__(self, model: nn.Module, *, parameters: bool = False) -> None:
+    def __init__(self, model: nn.Module, *, everything: bool = False) -> None:
         self.modules = list(model.modules())
-        self.gpus = sorted({p.device.index or 0 for p in model.parameters() if p.is_cuda})
+        own = _tensors(self.modules, "_parameters")
+        self.gpus = sorted({p.device.index or 0 for p in own if p.is_cuda})
         self._model = model
-        kept = [*model.buffers()]
-        kept += model.parameters() if parameters or writes_itself(model) else []
+        kept = _tensors(self.modules, "_buffers")
+        kept += own if everything or writes_itself(model) else []
+        self.everything = everything
         self._tensors = [(tensor, tensor.detach().clone()) for tensor in kept]
 
     def take(self) -> None:
@@ -79,7 +83,20 @@ def writes_itself(model: nn.Module) -> bool:
     return model in _self_writing
 
 
+def _tensors(layers: Iterable[nn.Module], kind: str) -> list[Tensor]:
+    """The layers' "_parameters" or "_buffers", each once."""
+    every = (t for layer in layers for t in getattr(layer, kind).values() if t is not None)
+    return list({id(tensor): tensor for tensor in every}.values())
+
+
+def _identical(now: dict[str, Any], before: dict[str, Any]) -> bool:
+    """The same names, in order, for the same objects."""
+    return list(now) == list(before) and all(map(is_, now.values(), before.values()))
+
+
 def _restore(now: dict[str, Any], before: dict[str, Any]) -> None:
+    if _identical(now, before):
+        return
     for name in [name for name in now if name not in before]:
         del now[name]
     for name, value in before.items():
@@ -101,20 +118,33 @@ def evaluating(model: nn.Module, snapshot: Snapshot | None = None) -> Iterator[N
         RuntimeError: Another thread is inside `do()` on this model.
     """
     with _one_pass:
+        look = snapshot is None or snapshot.everything or model in _drawing
         snapshot = Snapshot(model) if snapshot is None else snapshot
         refuse_if_held(snapshot.modules)
         snapshot.take()
-        generators = random.getstate(), np.random.get_state()  # noqa: NPY002
+        generators = _generators() if look else None
         try:
-            with torch.random.fork_rng(devices=snapshot.gpus), eagerly():
+            forked = torch.random.fork_rng(devices=snapshot.gpus)
+            # inside inference_mode nothing can be differentiated, even under enable_grad
+            with torch.inference_mode(False), forked, eagerly():
                 for module in snapshot.modules:
                     if module.training:
                         module.training = False
                 yield
         finally:
             snapshot.restore()
-            random.setstate(generators[0])
-            np.random.set_state(generators[1])  # noqa: NPY002
+            if generators is not None and _differ(generators, _generators()):
+                _drawing.add(model)
+                random.setstate(generators[0])
+                np.random.set_state(generators[1])  # noqa: NPY002
+
+
+def _generators() -> tuple[Any, Any]:
+    return random.getstate(), np.random.get_state()  # noqa: NPY002
+
+
+def _differ(before: tuple[Any, Any], after: tuple[Any, Any]) -> bool:
+    return before[0] != after[0] or any(map(np.any, map(np.not_equal, before[1], after[1])))
 
 
 @contextmanager
@@ -142,21 +172,6 @@ def _stances() -> ExitStack:
     if "torch._dynamo" in sys.modules:  # else nothing can have been compiled; its import is slow
         stack.enter_context(torch.compiler.set_stance("force_eager"))
     return stack
-
-
-def refuse_quantised(model: nn.Module) -> None:
-    """Raises:
-    ValueError: A layer computes in integers: it has no derivative, and a dynamic one is scaled by
-        the largest value of its batch, so that samples act on each other.
-    """
-    for name, layer in model.named_modules():
-        parts = type(layer).__module__.split(".")
-        if parts[:3] == ["torch", "ao", "nn"] and "quantized" in parts and "reference" not in parts:
-            raise ValueError(
-                f"layer {name!r} ({type(layer).__name__}) is quantised: it has no derivatives, and "
-                "scales by the largest value of its batch if it is quantised dynamically; record "
-                "the model that it was made from"
-            )
 
 
 def refuse_if_held(modules: Iterable[nn.Module]) -> None:
@@ -219,11 +234,78 @@ def state(model: nn.Module) -> dict[tuple[Any, ...], Any]:
     return {k: v for k, v in fingerprint(model, ()).items() if k[0] in ("attribute", "buffer")}
 
 
+class Unchanged:
+    """Model and data as they are now: tells in microseconds whether they still are.
+
+    It looks at all that `fingerprint` looks at, and more: every attribute, by identity. So a no
+    says little (a call may have been counted), and a yes that the fingerprint is the same.
+    """
+
+    def __init__(self, model: nn.Module, data: Sequence[Tensor]) -> None:
+        self._model = model
+        self._layers = list(model.modules())
+        self._known = not any(isinstance(m, torch.jit.ScriptModule) for m in self._layers)
+        self._registered = [dict(r) for r in self._registries()] if self._known else []
+        weights = [*_tensors(self._layers, "_parameters"), *_tensors(self._layers, "_buffers")]
+        self._edits = [(t, _edits(t)) for t in (*data, *weights)]
+        self._contents = [_Content(t) for t in weights] if self._known else []
+
+    def _registries(self) -> Iterator[dict[str, Any]]:
+        for layer in self._layers:
+            own = vars(layer)
+            yield from (own, own["_parameters"], own["_buffers"])
+
+    def __bool__(self) -> bool:
+        layers = list(self._model.modules())
+        return (
+            self._known
+            and len(layers) == len(self._layers)
+            and all(map(is_, layers, self._layers))
+            and all(map(_identical, self._registries(), self._registered))
+            and all(_edits(tensor) == edits for tensor, edits in self._edits)
+            and all(content.same for content in self._contents)
+        )
+
+
+_WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class _Content:
+    """What a tensor holds, of every n-th entry as in `fingerprint`, byte by byte."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+        self._place = self._where()
+        self._bytes, view = _bytes(tensor), _some(tensor)
+        shares = view.is_cpu and view.data_ptr() == self._place[0] and view.element_size() in _WHOLE
+        own = view.view(_WHOLE[view.element_size()]) if shares and not view.is_complex() else None
+        self._view = None if own is None else own.numpy()  # the tensor's memory itself
+
+    def _where(self) -> tuple[Any, ...]:
+        tensor = self._tensor
+        return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+
+    @property
+    def same(self) -> bool:
+        if self._where() != self._place:
+            return False
+        now = _bytes(self._tensor) if self._view is None else self._view.tobytes()
+        return now == self._bytes
+
+
 def _edits(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
-def _checksum(tensor: Tensor) -> int:
+def _some(tensor: Tensor) -> Tensor:
     flat = tensor.detach().reshape(-1)
-    some = flat[:: max(1, -(-len(flat) // (1 << 16)))].contiguous().cpu()
-    return zlib.crc32(some.view(torch.uint8).numpy().tobytes()) if len(some) else 0
+    return flat[:: max(1, -(-len(flat) // (1 << 16)))]
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    some = _some(tensor).contiguous().cpu()
+    return some.view(torch.uint8).numpy().tobytes() if len(some) else b""
+
+
+def _checksum(tensor: Tensor) -> int:
+    return zlib.crc32(_bytes(tensor))

@@ -1,8 +1,9 @@
-"""The command line: infoflow demo | analyze | toys."""
+"""The command line: infoflow demo | analyze | sites | toys."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from tyro.conf import Positional
 
 from infoflow._inputs import Inputs, check_data, collect
 from infoflow.comparing import Comparison, compare
+from infoflow.discovery import sites
 from infoflow.measured import Weighting
 from infoflow.recording import Recording, record
 from infoflow.results import prepare_folder, save_run
@@ -128,14 +130,7 @@ class Analyze:
     def run(self) -> Path:
         """Call the factory, record, compare, write the run folder; returns the report's path."""
         self.effort.check()
-        made = load_factory(self.factory)()
-        if not isinstance(made, tuple) or not 2 <= len(made) <= 4:
-            raise ValueError(
-                f"{self.factory} returned {type(made).__name__}; expected a tuple "
-                "(model, inputs, targets, loss)"
-            )
-        model, inputs = made[:2]
-        targets, loss = (*made[2:], None, None)[:2]
+        model, inputs, targets, loss = _made(self.factory)
         folder = prepare_folder(self.out, overwrite=self.overwrite)
         rec = record(
             model,
@@ -147,6 +142,25 @@ class Analyze:
         )
         title = f"Modules of {self.factory}"
         return _analysed(rec, self.effort, folder, _settings("analyze", self), title, {})
+
+
+@dataclass(frozen=True)
+class Sites:
+    """List what can be recorded in your own network, and the text to pass on for it."""
+
+    factory: Positional[str]
+    """module:function; the function returns model, inputs (and targets, loss, as for analyze)."""
+    json: bool = False
+    """Print a list of JSON objects, one a layer, instead of a table."""
+
+    def run(self) -> None:
+        """Call the factory, run two samples, print the table of `infoflow.sites`."""
+        model, inputs, *_ = _made(self.factory)
+        table = sites(model, inputs)
+        if self.json:
+            _say(json.dumps(table.to_dict("records")))
+        else:
+            _say(table.to_string(index=False))
 
 
 @dataclass(frozen=True)
@@ -180,6 +194,17 @@ def _first_rows(
     if len(given.tensors[0]) > most:
         _say(f"recording the first {most} of {len(given.tensors[0])} rows (--max-rows)")
     return given.first(most)
+
+
+def _made(factory: str) -> tuple[Any, ...]:
+    """What a factory returns: model, inputs, targets, loss; the last two None where left out."""
+    made = load_factory(factory)()
+    if not isinstance(made, tuple) or not 2 <= len(made) <= 4:
+        raise ValueError(
+            f"{factory} returned {type(made).__name__}; expected a tuple "
+            "(model, inputs, targets, loss)"
+        )
+    return (*made, None, None)[:4]
 
 
 def load_factory(name: str) -> Callable[[], Any]:
@@ -259,7 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
     import tyro
 
     command: Any = tyro.extras.subcommand_cli_from_dict(
-        {"demo": Demo, "analyze": Analyze, "toys": Toys},
+        {"demo": Demo, "analyze": Analyze, "sites": Sites, "toys": Toys},
         prog="infoflow",
         description="Find modules in trained networks and measure what they send each other.",
         args=arguments,

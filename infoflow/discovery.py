@@ -165,21 +165,28 @@ def named_sites(model: nn.Module, layers: str | Site | Sequence[str | Site]) -> 
     """The sites that `layers` names, patterns spelt out, in the model's order within a pattern.
 
     `*` and `?` stand for letters within one part of a dotted name: `"h.*.mlp.act"` is the
-    activation of every block.
+    activation of every block. Names of TransformerLens are known for some models (`hook_sites`).
 
     Raises:
         KeyError: A name or pattern that fits no layer; near misses are named.
         ValueError: No layer, or one named twice.
     """
     given = [layers] if isinstance(layers, (str, Site)) else list(layers)
+    hooks = hook_sites(model) if any("hook_" in _path(layer) for layer in given) else {}
     found: list[Site] = []
     for layer in given:
-        paths = [layer.path if isinstance(layer, Site) else layer]
+        paths = [_path(layer)]
+        known = list(hooks) if hooks and "hook_" in paths[0] else None
         if any(letter in paths[0] for letter in "*?"):
-            paths = _matching(model, paths[0])
+            paths = _matching(known or list(plain_names(model)), paths[0])
         for path in paths:
-            layer_at(model, path)
-            found.append(replace(layer, path=path) if isinstance(layer, Site) else Site(path))
+            if known is None:
+                layer_at(model, path)
+                found.append(replace(layer, path=path) if isinstance(layer, Site) else Site(path))
+            elif path in hooks:
+                found.append(_spelt_out(layer, hooks[path]))
+            else:
+                raise KeyError(unknown_name("layer", path, known))
     if not found:
         raise ValueError("expected at least one layer name, got none")
     names = [site.name for site in found]
@@ -188,9 +195,83 @@ def named_sites(model: nn.Module, layers: str | Site | Sequence[str | Site]) -> 
     return tuple(found)
 
 
-def _matching(model: nn.Module, pattern: str) -> list[str]:
+def _path(layer: str | Site) -> str:
+    return layer.path if isinstance(layer, Site) else layer
+
+
+def _spelt_out(given: str | Site, site: Site) -> Site:
+    """A hook's site, with what else was said of it."""
+    if isinstance(given, str):
+        return site
+    said = {"unit_dim": given.unit_dim, "heads": given.heads, "basis": given.basis}
+    return replace(site, **{name: value for name, value in said.items() if value is not None})
+
+
+# By model: the token embedding, the list of blocks, the last norm; and in a block the norm before
+# its MLP, and by TransformerLens's names what an output is, or ("<") what a layer is called with.
+_GPT2 = ("wte", "h", "ln_f", "ln_2", {
+    "hook_attn_out": "attn.c_proj", "hook_mlp_out": "mlp", "attn.hook_z": "<attn.c_proj",
+    "mlp.hook_pre": "mlp.c_fc", "mlp.hook_post": "<mlp.c_proj",
+})  # fmt: skip
+_LLAMA = ("embed_tokens", "layers", "norm", "post_attention_layernorm", {
+    "hook_attn_out": "self_attn.o_proj", "hook_mlp_out": "mlp", "attn.hook_z": "<self_attn.o_proj",
+    "attn.hook_q": "self_attn.q_proj", "attn.hook_k": "self_attn.k_proj",
+    "attn.hook_v": "self_attn.v_proj", "mlp.hook_pre": "mlp.gate_proj",
+    "mlp.hook_pre_linear": "mlp.up_proj", "mlp.hook_post": "<mlp.down_proj",
+})  # fmt: skip
+_TRUNKS = {"GPT2Model": _GPT2, "LlamaModel": _LLAMA, "MistralModel": _LLAMA, "Qwen2Model": _LLAMA}
+
+
+def hook_sites(model: nn.Module) -> dict[str, Site]:
+    """TransformerLens's names of what Hugging Face's GPT-2, Llama, Mistral and Qwen2 compute, each
+    with the site where it is; empty for other models.
+
+    `hook_q`, `hook_k` (before rotation) and `hook_v` of GPT-2 are parts of one output, and have no
+    site of their own.
+
+    Examples:
+        >>> hook_sites(nn.Linear(2, 2))
+        {}
+    """
+    for path, trunk in plain_names(model).items():
+        known = _TRUNKS.get(type(trunk).__name__)
+        if known is not None and type(trunk).__module__.startswith("transformers.models."):
+            return _hooks_of(trunk, f"{path}." if path else "", *known)
+    return {}
+
+
+def _hooks_of(
+    trunk: nn.Module,
+    at: str,
+    embed: str,
+    blocks: str,
+    last: str,
+    middle: str,
+    parts: dict[str, str],
+) -> dict[str, Site]:
+    config: Any = trunk.config
+    heads = config.num_attention_heads
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    by_hook = {"attn.hook_z": heads, "attn.hook_q": heads}
+    by_hook |= {"attn.hook_k": shared, "attn.hook_v": shared}
+    count = len(list(trunk.get_submodule(blocks).children()))
+    residual = [f"{at}{blocks}.{k}" for k in range(count)] + [f"{at}{last}"]
+    found = {"hook_embed": Site(f"{at}{embed}", unit_dim=-1)}
+    for k in range(count):
+        # what a block gives is what the next one is called with, whether or not in a tuple
+        places = {"pre": residual[k], "mid": f"{residual[k]}.{middle}", "post": residual[k + 1]}
+        for when, path in places.items():
+            found[f"blocks.{k}.hook_resid_{when}"] = Site(path, unit_dim=-1, io="input")
+        for name, path in parts.items():
+            io = "input" if path[0] == "<" else "output"
+            inside = f"{residual[k]}.{path.removeprefix('<')}"
+            found[f"blocks.{k}.{name}"] = Site(inside, unit_dim=-1, io=io, heads=by_hook.get(name))
+    return found
+
+
+def _matching(every: Sequence[str], pattern: str) -> list[str]:
     wanted = pattern.split(".")
-    names = [name for name in plain_names(model) if name]
+    names = [name for name in every if name]
     paths = []
     for name in names:
         parts = name.split(".")

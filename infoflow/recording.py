@@ -16,7 +16,8 @@ from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
 from infoflow._passes import batches_of, check_finite, dry_run, run_all
 from infoflow._passes import joined_calls as joined_calls
 from infoflow._passes import show_progress as show_progress
-from infoflow._safety import Snapshot, evaluating, fingerprint, refuse_quantised, state
+from infoflow._refusals import refuse_model, refuse_samples_as_steps
+from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -107,6 +108,8 @@ class Recording:
         """Raises:
         RuntimeError: The model or the data were changed since they were recorded.
         """
+        if self.cache.get(Unchanged):
+            return
         now = fingerprint(self.model, self.inputs) if self.versions else {}
         if any(key not in now or now[key] != value for key, value in self.versions.items()):
             raise RuntimeError(
@@ -114,6 +117,7 @@ class Recording:
                 "the inputs were changed after this recording was made, so its activations are no "
                 "longer the model's: record again"
             )
+        self.cache[Unchanged] = Unchanged(self.model, self.inputs)
 
     def batches(self) -> Iterator[slice]:
         """Consecutive row ranges that cover the data set."""
@@ -138,6 +142,7 @@ class Recording:
         return f"Recording({', '.join(facts)})"
 
 
+@torch.inference_mode(False)  # what is recorded is differentiated later
 def record(
     model: nn.Module,
     layers: str | Site | Sequence[str | Site],
@@ -190,12 +195,12 @@ def record(
 
     Raises:
         KeyError: Unknown layer (near misses are named).
-        TypeError: Inputs that cannot be made into tensors, or that the model does not take; an
-            output that is not there, or none that can be named.
+        TypeError: A model that is no module; inputs that cannot be made into tensors, or that the
+            model does not take; an output that is not there, or none that can be named.
         RuntimeError: A layer is never reached, or called several times.
         ValueError: Fewer than two samples, lengths that differ, integer inputs to a model without
             an embedding, NaN or infinite activations, a unit dimension that cannot be known, layers
-            that are quantised.
+            that are quantised, or that take samples for time steps; one output for a whole batch.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -205,13 +210,13 @@ def record(
         (torch.Size([10, 3]), 3)
     """
     check_batch_size(batch_size)
+    refuse_model(model)
     if loss_of not in ("output", "raw"):
         raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
-    refuse_quantised(model)
     sites = named_sites(model, layers)
     bases = _as_bases(basis, sites)
     where = device_of(model, device)
-    with evaluating(model, Snapshot(model, parameters=True)):
+    with evaluating(model, Snapshot(model, everything=True)):
         given = collect(model, inputs, targets)
         check_data(model, given)
 
@@ -222,6 +227,7 @@ def record(
 
         before = state(model)
         with torch.no_grad():
+            refuse_samples_as_steps(model, run)
             few = partial(run, slice(0, 2))
             resolved, raw = dry_run(model, with_known_axes(model, sites, few), few)
             chosen = chosen_output(raw, output)

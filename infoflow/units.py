@@ -39,7 +39,7 @@ class UnitSpace:
     def __len__(self) -> int:
         return sum(self.sizes)
 
-    @property
+    @cached_property
     def layers(self) -> tuple[str, ...]:
         """Names of the sites, in order."""
         return tuple(site.name for site in self.sites)
@@ -105,12 +105,11 @@ class UnitSpace:
     def by_layer(self, units: UnitsLike) -> dict[str, np.ndarray]:
         """`{layer: indices within the layer}` of flat `units`; layers in order, none empty."""
         index = self.flat(units)
-        found = {}
-        for position, name in enumerate(self.layers):
-            inside = index[self.layer_index[index] == position] - self.offsets[name]
-            if len(inside):
-                found[name] = inside
-        return found
+        place = self.layer_index[index]
+        return {
+            self.layers[position]: index[place == position] - self.offsets[self.layers[position]]
+            for position in sorted(set(place.tolist()))
+        }
 
     @property
     def table(self) -> pd.DataFrame:

@@ -27,7 +27,8 @@ class Case:
     Attributes:
         build: Makes it.
         layers: What is recorded; the first sends, the last receives.
-        inputs: `(K, ...)` arguments.
+        inputs: `(K, ...)` arguments, in a tuple or a mapping.
+        output: As for `record`.
         close: Relative tolerance of comparisons.
         refused: Measures or steps that must be refused, with a part of the message.
         warned: A part of the one warning that is expected, if one is.
@@ -35,7 +36,8 @@ class Case:
 
     build: Callable[[], nn.Module]
     layers: Sequence[str | Site]
-    inputs: Callable[[], tuple[Tensor, ...]]
+    inputs: Callable[[], Any]
+    output: str | None = None
     close: float = 1e-3
     refused: tuple[tuple[str, str], ...] = ()
     warned: str | None = None
@@ -49,6 +51,16 @@ class Case:
 
 def words() -> tuple[Tensor, ...]:
     return (torch.randint(WORDS, (K, TOKENS), generator=torch.Generator().manual_seed(0)),)
+
+
+def padded_words() -> dict[str, Tensor]:
+    lengths = torch.arange(K) % 3 + TOKENS - 2
+    mask = torch.arange(TOKENS)[None] < lengths[:, None]
+    return {"input_ids": words()[0], "attention_mask": mask.long()}
+
+
+def read_and_written() -> dict[str, Tensor]:
+    return {"input_ids": words()[0], "decoder_input_ids": words()[0].flip(1)}
 
 
 def some(*shape: int) -> Callable[[], tuple[Tensor, ...]]:
@@ -75,28 +87,6 @@ VIT = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "int
        "image_size": 8, "patch_size": 4, "num_channels": 1}  # fmt: skip
 T5 = {"vocab_size": WORDS, "d_model": 12, "d_kv": 4, "d_ff": 10, "num_layers": 2, "num_heads": 3,
       "decoder_start_token_id": 0}  # fmt: skip
-
-
-class Unpacked(nn.Module):
-    """What a model returns, taken out by a key."""
-
-    def __init__(self, model: nn.Module, key: str) -> None:
-        super().__init__()
-        self.model, self.key = model, key
-
-    def forward(self, *args: Tensor) -> Tensor:
-        return self.model(*args)[self.key]
-
-
-class Translator(nn.Module):
-    """An encoder-decoder called with both of its token sequences."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.model = hugging_face("T5ForConditionalGeneration", **T5)()
-
-    def forward(self, read: Tensor, written: Tensor) -> Tensor:
-        return self.model(input_ids=read, decoder_input_ids=written).logits
 
 
 class BasicBlock(nn.Module):
@@ -304,12 +294,13 @@ CASES: dict[str, Case] = {
         hugging_face("GPT2Model", **GPT2),
         [Site("h.0.attn.c_proj", io="input", heads=3), "h.1.mlp.c_fc"], words, refused=NO_I_SENS),
     "BERT": Case(
-        lambda: Unpacked(hugging_face("BertModel", **BERT)(), "last_hidden_state"),
-        ["model.encoder.layer.*.intermediate.dense"], words, refused=NO_I_SENS),
+        hugging_face("BertModel", **BERT),
+        ["encoder.layer.*.intermediate.dense"], padded_words, output="last_hidden_state",
+        refused=NO_I_SENS),
     "BERT classifier": Case(
         hugging_face("BertForSequenceClassification", **BERT, num_labels=3),
         [Site("bert.encoder.layer.0.attention.output.dense", io="input", heads=3),
-         "bert.pooler.dense"], words, refused=NO_I_SENS),
+         "bert.pooler.dense"], padded_words, refused=NO_I_SENS),
     "ViT": Case(
         hugging_face("ViTForImageClassification", **VIT),
         ["vit.layers.*.mlp.fc1"], some(1, 8, 8)),
@@ -324,9 +315,9 @@ CASES: dict[str, Case] = {
         ["model.layers.0.self_attn.o_proj", "model.layers.1.self_attn.q_proj"], words,
         refused=NO_I_SENS),
     "T5": Case(
-        Translator,
-        ["model.encoder.block.*.layer.1.DenseReluDense.wi", "model.lm_head"],
-        lambda: (*words(), words()[0].flip(1)), refused=NO_I_SENS),
+        hugging_face("T5ForConditionalGeneration", **T5),
+        ["encoder.block.*.layer.1.DenseReluDense.wi", "lm_head"], read_and_written,
+        refused=NO_I_SENS),
     "ResNet": Case(ResNet, [Site("layer1.relu", unit_dim=1, call=0), "layer2.bn2"], some(1, 8, 8)),
     "LSTM": Case(lambda: Recurrent(nn.LSTM), ["embed", Site("rnn", output=0, unit_dim=-1)],
                  some(TOKENS, 3)),

@@ -12,16 +12,21 @@ import torch
 from torch import Tensor, nn
 
 import infoflow as ifl
+from infoflow._inputs import call_model
 from infoflow.interventions import resample
-from infoflow.recording import output_tensor
 from tests.any_models import CASES, Case, K, mse
 
 FEW = 4
 
 
 def recorded(case: Case, rows: int = K, **options: Any) -> ifl.Recording:
-    inputs = tuple(x[:rows] for x in case.inputs())
-    return ifl.record(case.model(), case.layers, inputs, torch.zeros(rows), loss=mse, **options)
+    inputs = case.inputs()
+    if isinstance(inputs, dict):
+        inputs = {name: x[:rows] for name, x in inputs.items()}
+    else:
+        inputs = tuple(x[:rows] for x in inputs)
+    given = case.model(), case.layers, inputs, torch.zeros(rows)
+    return ifl.record(*given, loss=mse, output=case.output, **options)
 
 
 @contextmanager
@@ -89,7 +94,7 @@ def by_hand(rec: ifl.Recording, name: str) -> dict[str, np.ndarray]:
         delta = torch.zeros(n, dtype=rec[name].dtype, requires_grad=True)
         add = lambda h, d=delta: h + d.reshape(1, n, *(1,) * (h.ndim - 2))  # noqa: E731
         with watching(rec, name, add) as seen, torch.enable_grad(), as_written(rec) as model:
-            y = output_tensor(model(*(x.clone() for x in args)))
+            y = rec.output(call_model(model, [x.clone() for x in args], rec.keywords))
         h = seen[0].flatten(2).mean((0, 2)) if seen[0].ndim > 2 else seen[0][0]
         for measure, ends, starts in (("i_sens", h, leaves), ("o_sens", y.flatten(), [delta])):
             if starts and ends.requires_grad:
@@ -150,7 +155,7 @@ def test_forced_units_give_what_raw_hooks_give(name):
     donors = np.random.default_rng(0).permutation(K)
     with torch.no_grad(), as_written(rec) as model:
         with watching(rec, source, unchanged) as normal:
-            model(*rec.inputs)
+            call_model(model, rec.inputs, rec.keywords)
 
         def swap(h: Tensor) -> Tensor:
             h = h.clone()
@@ -158,7 +163,7 @@ def test_forced_units_give_what_raw_hooks_give(name):
             return h
 
         with watching(rec, source, swap), watching(rec, observe, unchanged) as seen:
-            model(*rec.inputs)
+            call_model(model, rec.inputs, rec.keywords)
     right = seen[0] if seen[0].ndim == 2 else seen[0].flatten(2)
     runs = resample(rec, {source: [0, 2]}, donors, np.arange(K), [observe])
     found = torch.cat([part[observe] for _, part in runs])
@@ -183,3 +188,16 @@ def test_bits_exchange_and_search(name):
     assert np.isfinite(ex.bits) and ex.bits_given_context >= 0
     best = ifl.search(rec, budget=3, samples=2, **few)
     assert best.partition.n_modules == 2
+
+
+def test_an_encoder_with_padding_is_intervened_on_by_hand():
+    case = CASES["TransformerEncoder, padded"]
+    net, (x, padded) = case.model(), case.inputs()
+    with torch.no_grad(), ifl.do(net, {"encoder.layers.0": ([0, 1], 0.0)}):
+        ours = net(x, padded)
+    hook = net.encoder.layers[0].register_forward_hook(
+        lambda m, a, out: torch.cat([0 * out[..., :2], out[..., 2:]], -1)
+    )
+    torch.testing.assert_close(ours, net(x, padded).detach())  # with gradients: no fast path
+    hook.remove()
+    assert torch.backends.mha.get_fastpath_enabled()

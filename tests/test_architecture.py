@@ -16,7 +16,7 @@ STAGES = (
     ("_files", "_provenance", "_pools", "sweep"),
     ("basis", "partition", "rounding"),
     ("site", "units", "module_tree", "measured"),
-    ("data", "models", "recurrent", "_hooks", "_inputs", "_outputs", "_safety"),
+    ("data", "models", "recurrent", "_hooks", "_inputs", "_outputs", "_safety", "_refusals"),
     ("discovery", "_passes"),
     ("train", "recording", "checkpoint"),
     ("interventions", "unit_similarity", "clustering", "agreements"),

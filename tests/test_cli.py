@@ -67,6 +67,19 @@ def test_an_effort_that_cannot_be_made_is_refused_before_training(tmp_path, caps
     assert not out.exists()
 
 
+def test_sites_lists_what_can_be_recorded(factory, capsys):
+    assert main(["sites", factory]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[:5] == ["layer", "kind", "shape", "units", "positions"]
+    assert len(rows) == 4 and rows[0].split()[:2] == ["0", "Conv2d"]
+    assert main(["sites", factory, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["units"] for row in found] == [4, 4, 144, 3]
+    assert found[3]["pass_on"] == '"3"'
+    assert main(["sites", "mine:nothing"]) == 1
+    assert "expected a tuple" in capsys.readouterr().err
+
+
 def test_analyze_records_as_many_rows_as_it_may(factory, tmp_path, capsys):
     out = tmp_path / "run"
     rows = ["--max-rows", "30", "--out", str(out)]

@@ -96,3 +96,77 @@ def test_the_model_leaves_as_it_came():
     hooks = [len(m._forward_hooks) for m in model.modules()]
     ifl.sites(model, WORDS)
     assert model.training and [len(m._forward_hooks) for m in model.modules()] == hooks
+
+
+def _seen_by_raw_hooks(model: nn.Module, path: str, *, given: bool) -> torch.Tensor:
+    seen = []
+    layer = model.get_submodule(path)
+    if given:
+        keep = layer.register_forward_pre_hook(
+            lambda _, args, kwargs: seen.append(args[0] if args else kwargs["hidden_states"]),
+            with_kwargs=True,
+        )
+    else:
+        keep = layer.register_forward_hook(
+            lambda _, __, out: seen.append(out[0] if isinstance(out, tuple) else out)
+        )
+    with torch.no_grad():
+        model.eval()(WORDS)
+    keep.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "path", "given", "shape"),
+    [
+        (_gpt2, "hook_embed", "transformer.wte", False, (6, 16, 5)),
+        (_gpt2, "blocks.1.hook_resid_pre", "transformer.h.0", False, (6, 16, 5)),
+        (_gpt2, "blocks.0.hook_resid_post", "transformer.h.0", False, (6, 16, 5)),
+        (_gpt2, "blocks.1.hook_resid_post", "transformer.h.1", False, (6, 16, 5)),
+        (_gpt2, "blocks.0.hook_attn_out", "transformer.h.0.attn", False, (6, 16, 5)),
+        (_gpt2, "blocks.1.hook_mlp_out", "transformer.h.1.mlp", False, (6, 16, 5)),
+        (_gpt2, "blocks.1.mlp.hook_pre", "transformer.h.1.mlp.act", True, (6, 64, 5)),
+        (_gpt2, "blocks.1.mlp.hook_post", "transformer.h.1.mlp.act", False, (6, 64, 5)),
+        (_llama, "hook_embed", "model.embed_tokens", False, (6, 16, 5)),
+        (_llama, "blocks.0.hook_resid_post", "model.layers.0", False, (6, 16, 5)),
+        (_llama, "blocks.1.hook_resid_post", "model.layers.1", False, (6, 16, 5)),
+        (_llama, "blocks.1.mlp.hook_pre", "model.layers.1.mlp.act_fn", True, (6, 24, 5)),
+        (_llama, "blocks.0.hook_attn_out", "model.layers.0.self_attn", False, (6, 16, 5)),
+    ],
+)
+def test_names_of_transformerlens_mean_what_raw_hooks_see(make, name, path, given, shape):
+    model = make()
+    rec = ifl.record(model, name, WORDS)
+    (layer,) = rec.units.layers
+    assert rec[layer].shape == shape
+    expected = _seen_by_raw_hooks(model, path, given=given).transpose(1, 2)
+    torch.testing.assert_close(rec[layer], expected)
+
+
+def test_the_residual_stream_in_the_middle_of_a_block_is_what_attention_added_to_it():
+    names = [f"blocks.0.{n}" for n in ("hook_resid_pre", "hook_attn_out", "hook_resid_mid")]
+    for make in (_gpt2, _llama):
+        rec = ifl.record(make(), names, WORDS)
+        before, attention, middle = (rec[name] for name in rec.units.layers)
+        torch.testing.assert_close(before + attention, middle)
+
+
+def test_the_heads_of_every_block_are_units_one_pattern_away():
+    rec = ifl.record(_gpt2(), "blocks.*.attn.hook_z", WORDS)
+    assert rec.units.sizes == (2, 2)
+    for k, name in enumerate(rec.units.layers):
+        path = f"transformer.h.{k}.attn.c_proj"
+        given = _seen_by_raw_hooks(rec.model, path, given=True)  # (batch, tokens, heads x 8)
+        expected = given.unflatten(2, (2, 8)).permute(0, 2, 1, 3).flatten(2).sort(2).values
+        torch.testing.assert_close(rec[name].sort(2).values, expected)
+    rec = ifl.record(_llama(), ["blocks.1.attn.hook_q", "blocks.1.attn.hook_k"], WORDS)
+    assert rec.units.sizes == (2, 2)
+
+
+def test_a_name_of_transformerlens_that_is_none_is_refused_with_near_misses():
+    with pytest.raises(KeyError, match=r"did you mean 'blocks\.1\.mlp\.hook_post'"):
+        ifl.record(_gpt2(), "blocks.1.mlp.hook_pst", WORDS)
+    with pytest.raises(KeyError, match=r"blocks\.1"):
+        ifl.record(_gpt2(), "blocks.7.hook_resid_post", WORDS)
+    with pytest.raises(KeyError, match="hook_z"):
+        ifl.record(nn.Sequential(nn.Linear(3, 2)), "blocks.0.attn.hook_z", torch.randn(4, 3))

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.interventions.bind import edit_for
+from infoflow.interventions.bind import donor_edit, edit_for
 from infoflow.interventions.edits import Edit
-from infoflow.interventions.kinds import Done, Intervention, Shuffle
+from infoflow.interventions.kinds import Done, Intervention
+from infoflow.interventions.pairs import make_pairs
 from infoflow.interventions.run import Run
 from infoflow.recording import Recording
 from infoflow.units import UnitsLike
@@ -59,22 +60,26 @@ def counterfactual(
         torch.Size([10, 2])
     """
     rec.units.site(observe)
+    asked, plain = _by_layer(rec, source)
     contexts = np.arange(len(rec))
     edits: dict[str, Edit] = {}
-    for name, done in _by_layer(rec, source, seed).items():
+    for name, done in asked.items():
         n = len(rec.units.indices(name))
         edits[name] = edit_for(
             done, name, n, rec.device, rec=rec, activations=rec[name], contexts=contexts
         )
-    run = Run(rec, edits, torch.as_tensor(contexts, device=rec.device), (observe,))
-    return torch.cat([seen[observe] for _, seen in run.chunks(replay=replay, progress=progress)])
+    pairs = make_pairs(rec, np.random.default_rng(seed).permutation(len(rec)), contexts)
+    for name, units in plain.items():
+        edits[name] = donor_edit(rec, name, torch.as_tensor(units, device=rec.device), pairs)
+    run = Run(rec, edits, pairs.contexts, (observe,))
+    found = [seen[observe] for _, seen in run.chunks(replay=replay, progress=progress)]
+    return found[0] if len(found) == 1 else torch.cat(found)
 
 
-def _by_layer(rec: Recording, source: Any, seed: int) -> dict[str, Any]:
-    """What is done at each layer; units without more are shuffled, all by one permutation."""
+def _by_layer(rec: Recording, source: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What is asked for at each layer, and the units of others, which are shuffled."""
     if not isinstance(source, Mapping):
-        return {n: Shuffle(u, seed=seed) for n, u in rec.units.by_layer(source).items()}
+        return {}, rec.units.by_layer(source)
     asked = {n: d for n, d in source.items() if isinstance(d, Intervention) or callable(d)}
     plain = {name: units for name, units in source.items() if name not in asked}
-    shuffled = rec.units.by_layer(plain) if plain or not asked else {}
-    return {**asked, **{n: Shuffle(u, seed=seed) for n, u in shuffled.items()}}
+    return asked, rec.units.by_layer(plain) if plain or not asked else {}

@@ -113,7 +113,7 @@ class Fold:
     _open: dict[int, Edit] = field(default_factory=dict)
 
     def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
-        size = len(self.pairs.donors)
+        size = len(self.pairs.donor_rows)
         new = []
         for number, own, part in segments(rows, size):
             edited = self._edit(number)(site, _piece(site, value, part), call, own)

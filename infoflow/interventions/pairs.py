@@ -17,36 +17,58 @@ class Pairs:
     """Which donor goes with which context, row by row.
 
     Attributes:
-        donors, contexts: `(R,)` rows of the data set, on the model's device.
+        donor_rows, context_rows: `(R,)` rows of the data set.
         grid: k, if the rows are every donor with the same k contexts, donor by donor; or 0.
         n_samples: K, rows of the data set.
+        device: The model's.
     """
 
-    donors: Tensor
-    contexts: Tensor
+    donor_rows: np.ndarray
+    context_rows: np.ndarray
     grid: int
     n_samples: int
+    device: torch.device
+
+    @cached_property
+    def donors(self) -> Tensor:
+        """`(R,)` on the device."""
+        return torch.as_tensor(self.donor_rows, device=self.device)
+
+    @cached_property
+    def contexts(self) -> Tensor:
+        """`(R,)` on the device."""
+        return torch.as_tensor(self.context_rows, device=self.device)
+
+    @cached_property
+    def _distinct(self) -> tuple[np.ndarray, np.ndarray]:
+        k = self.grid or 1
+        contexts = self.context_rows[: self.grid] if self.grid else self.context_rows
+        return _present(self.donor_rows[::k], self.n_samples), _present(contexts, self.n_samples)
+
+    @property
+    def n_distinct(self) -> int:
+        """Distinct donors and distinct contexts, counted together."""
+        return sum(int(np.count_nonzero(there)) for there in self._distinct)
 
     @cached_property
     def distinct(self) -> tuple[Tensor, Tensor]:
         """Distinct donors and distinct contexts."""
-        k = self.grid
-        few = (self.donors[::k], self.contexts[:k]) if k else (self.donors, self.contexts)
-        return _distinct(few[0], self.n_samples), _distinct(few[1], self.n_samples)
+        donors, contexts = map(np.flatnonzero, self._distinct)
+        return torch.from_numpy(donors).to(self.device), torch.from_numpy(contexts).to(self.device)
 
     @cached_property
     def places(self) -> tuple[Tensor, Tensor]:
         """Where each row finds its donor and its context among the distinct ones."""
-        donors, contexts = self.distinct
-        return (
-            _inverse(donors, self.n_samples)[self.donors],
-            _inverse(contexts, self.n_samples)[self.contexts],
+        donors, contexts = (np.cumsum(there) - 1 for there in self._distinct)
+        places = donors[self.donor_rows], contexts[self.context_rows]
+        return torch.from_numpy(places[0]).to(self.device), torch.from_numpy(places[1]).to(
+            self.device
         )
 
     @cached_property
     def in_order(self) -> bool:
         """Contexts are consecutive samples, so that a slice takes the place of a gather."""
-        return bool((self.contexts.diff() == 1).all())
+        return bool((np.diff(self.context_rows) == 1).all())
 
     def is_grid(self, rows: slice) -> bool:
         """`rows` are whole donors of a grid."""
@@ -59,31 +81,20 @@ class Pairs:
     def of_contexts(self, values: Tensor, rows: slice) -> Tensor:
         """`values` `(K, ...)` of the rows' contexts; perhaps a view."""
         if self.in_order:
-            first = int(self.contexts[0])
+            first = int(self.context_rows[0])
             return values[first + rows.start : first + rows.stop]
         return values.index_select(0, self.contexts[rows])
 
 
-def _distinct(rows: Tensor, n: int) -> Tensor:
-    there = torch.zeros(n, dtype=torch.bool, device=rows.device)
+def _present(rows: np.ndarray, n: int) -> np.ndarray:
+    there = np.zeros(n, bool)
     there[rows] = True
-    return there.nonzero().ravel()
-
-
-def _inverse(distinct: Tensor, n: int) -> Tensor:
-    place = torch.zeros(n, dtype=torch.long, device=distinct.device)
-    place[distinct] = torch.arange(len(distinct), device=distinct.device)
-    return place
+    return there
 
 
 def make_pairs(rec: Recording, donors: np.ndarray, contexts: np.ndarray) -> Pairs:
     """Those rows of the data set, on the recording's device."""
-    return Pairs(
-        torch.as_tensor(donors, device=rec.device),
-        torch.as_tensor(contexts, device=rec.device),
-        grid_of(donors, contexts),
-        len(rec),
-    )
+    return Pairs(donors, contexts, grid_of(donors, contexts), len(rec), rec.device)
 
 
 def grid_of(donors: np.ndarray, contexts: np.ndarray) -> int:

@@ -273,15 +273,18 @@ def alike(found: Tensor, right: Tensor, scale: Tensor | None = None) -> bool:
         return False
     if not right.is_floating_point() or not right.numel():
         return bool((found == right).all())
-    size = unit_sizes(right) if scale is None else torch.maximum(scale, unit_sizes(right))
     eps = min(1e3 * torch.finfo(right.dtype).eps, 0.25)
-    most = eps * size.clamp(min=max(float(size.median()) / 100, 1e-30))
+    if scale is not None and bool(((found - right).abs() <= eps * scale).all()):
+        return True
+    size = unit_sizes(right) if scale is None else torch.maximum(scale, unit_sizes(right))
     found, right = found.double(), right.double()
     same = (found == right) | (found.isnan() & right.isnan())
-    return bool((((found - right).abs() <= most) | same).all())
+    return bool((((found - right).abs() <= eps * size) | same).all())
 
 
 def unit_sizes(values: Tensor) -> Tensor:
-    """The largest finite magnitude of every unit of `(rows, units[, positions])`."""
+    """The largest finite magnitude of every unit of `(rows, units[, positions])`, or a hundredth of
+    the median unit's where that is more."""
     largest = values.abs().nan_to_num(0.0, 0.0).amax((0, *range(2, values.ndim)), keepdim=True)
-    return largest.double()
+    largest = largest.double()
+    return largest.clamp(min=max(float(largest.median()) / 100, 1e-30))

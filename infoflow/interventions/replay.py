@@ -101,6 +101,8 @@ class Replay:
     first: int
     answers: Mapping[Key, Answer]
     guard: Guard = field(default_factory=Guard)
+    _moments: dict[str, dict[int, int]] = field(default_factory=dict)
+    _nbytes: dict[tuple[str, ...], int] = field(default_factory=dict)
 
     @cached_property
     def answered(self) -> dict[Key, Call]:
@@ -119,8 +121,18 @@ class Replay:
 
     def live_moments(self, site: Site) -> dict[int, int]:
         """Call number and moment of the site's activations that are computed, not answered."""
-        at = moments(self.rec.model, self.calls, site)
-        return {number: moment for number, moment in at.items() if moment >= self.first}
+        if site.name not in self._moments:
+            at = moments(self.rec.model, self.calls, site)
+            self._moments[site.name] = {n: when for n, when in at.items() if when >= self.first}
+        return self._moments[site.name]
+
+    def nbytes_until(self, observe: tuple[str, ...]) -> int:
+        """Bytes per sample that layers return from the first intervention to the last of these."""
+        if observe not in self._nbytes:
+            sites = [self.rec.units.site(name) for name in observe]
+            ends = [max(self.live_moments(site).values(), default=0) for site in sites]
+            self._nbytes[observe] = self.nbytes_per_row(max(ends, default=0))
+        return self._nbytes[observe]
 
     def nbytes_per_row(self, last: int | None = None, first: int | None = None) -> int:
         """Bytes per sample that layers return between two moments (None: the first intervention,

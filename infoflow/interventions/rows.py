@@ -99,9 +99,13 @@ class Rows(Tensor):
 
 def looked_at(value: Any) -> Any:
     """`value` with every `Rows` in it replaced by what it is now."""
-    return tree_map_only(Rows, Rows.seen, value)
+    if type(value) is Tensor:
+        return value
+    return value.seen() if isinstance(value, Rows) else tree_map_only(Rows, Rows.seen, value)
 
 
 def materialised(value: Any) -> Any:
     """`value` with every `Rows` in it replaced by its values."""
-    return tree_map_only(Rows, Rows.value, value)
+    if type(value) is Tensor:
+        return value
+    return value.value() if isinstance(value, Rows) else tree_map_only(Rows, Rows.value, value)

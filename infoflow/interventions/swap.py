@@ -64,7 +64,7 @@ class Contributions:
     @cached_property
     def pays(self) -> bool:
         """Samples are so few against pairs that contributions sample by sample are cheaper."""
-        return 2 * sum(map(len, self.pairs.distinct)) <= len(self.pairs.donors)
+        return 2 * self.pairs.n_distinct <= len(self.pairs.donor_rows)
 
     def through(
         self, apply: AffineMap, weight: Tensor, bias: Tensor | None, rows: slice, key: Any

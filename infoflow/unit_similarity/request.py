@@ -86,6 +86,7 @@ class Request:
         return torch.cat(blocks, 1).transpose(1, 2)
 
 
+@torch.inference_mode(False)
 def make_request(
     rec: Recording,
     names: Sequence[str],
@@ -108,7 +109,7 @@ def make_request(
     _check_names(names)
     sites = tuple(rec.units.site(name) for name in names)
     for base, reason in _refused_bases(rec).items():
-        if base in bases:
+        if base in (bases or {"weights"}):
             raise ValueError(reason)
     if bases & {"i_sens", "o_sens", "hess"}:
         _check_outputs(rec)
@@ -155,6 +156,12 @@ def _refused_bases(rec: Recording) -> dict[str, str]:
             ("o_sens", "hess"),
             "the outputs are complex, and have no real derivative: let the model return "
             "torch.view_as_real(y), or leave out 'o_sens' and 'hess'",
+        )
+    if any(p.is_inference() for p in (*rec.model.parameters(), *rec.model.buffers())):
+        reasons |= dict.fromkeys(
+            ("i_sens", "o_sens", "hess", "weights"),
+            "the model was made inside torch.inference_mode(), and nothing can be differentiated "
+            "through its parameters: make or load it outside, or record copy.deepcopy(model)",
         )
     return reasons
 

@@ -233,6 +233,7 @@ def _finished(
     }
 
 
+@torch.inference_mode(False)  # where nothing can be differentiated, whoever asks for it inside
 def _signed(request: Request, *, fast: bool, progress: bool) -> dict[str, np.ndarray]:
     """Each base measure's matrix before the absolute value."""
     names = [site.name for site in request.sites]

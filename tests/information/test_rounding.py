@@ -42,6 +42,34 @@ def test_nothing_flows_to_a_branch_that_is_out_of_reach_however_rows_are_batched
         assert ex.flow_given_context[0, 1] == 0.0
 
 
+class Odd(nn.Module):
+    """The same with widths that no vector instruction divides, and a way on from a."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.a2 = nn.Linear(7, 33), nn.Linear(33, 33)
+        self.b, self.norm, self.c = nn.Linear(7, 33), nn.LayerNorm(33), nn.Linear(33, 8)
+
+    def forward(self, x):
+        a2, c = self.a2(torch.relu(self.a(x))), self.c(torch.tanh(self.norm(self.b(x))))
+        return torch.cat([a2, c], 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_nothing_flows_out_of_reach_in_any_precision_by_odd_numbers_of_rows(dtype):
+    torch.manual_seed(1)
+    net = Odd().to(dtype)
+    x = torch.randint(0, 2, (6, 7)).to(dtype)[torch.randint(0, 6, (300,))]
+    for batch_size, donors, contexts in ((512, 37, 61), (33, 23, 7), (7, 23, 7)):
+        rec = ifl.record(net, ["a", "a2", "c"], x, batch_size=batch_size)
+        few = {"donors": donors, "contexts": contexts}
+        for source in ({"a": [0]}, {"a2": range(5)}):
+            found = ifl.flow(rec, source, {"c": range(8)}, coding="units", **few)
+            assert (found.bits, found.bits_given_context) == (0.0, 0.0)
+        ex = ifl.exchange(rec, [0] * 66 + [1] * 8, **few)
+        assert not ex.flow.any() and not ex.flow_given_context.any()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_directions_without_variance_carry_no_bits(dtype):
     torch.manual_seed(0)

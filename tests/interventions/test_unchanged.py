@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import infoflow as ifl
+from infoflow._safety import Unchanged
 from tests.nets import normal, seeded
 
 K = 24
@@ -83,7 +84,20 @@ def train_on(net):
     net.eval()
 
 
+def swap_two_entries(net):
+    flat = net[0].weight.data.view(-1)
+    flat[[0, 5]] = flat[[5, 0]]
+
+
+def write_beneath(net):
+    net[3].bias.detach().numpy()[0] += 1.0  # neither torch's edit count nor autograd notices
+
+
 CHANGES = {
+    "two entries swapped": swap_two_entries,
+    "through NumPy": write_beneath,
+    "a buffer through .data": lambda net: net[1].running_mean.data.add_(1.0),
+    "another parameter": lambda net: setattr(net[3], "weight", nn.Parameter(torch.randn(6, 8))),
     "statistics of BatchNorm": train_on,
     "a weight through .data": lambda net: net[5].weight.data.mul_(2),
     "another tensor as .data": lambda net: setattr(net[3].weight, "data", torch.randn(6, 8)),
@@ -92,11 +106,42 @@ CHANGES = {
 }
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("shape", [(8, 4), (300, 400)])
+def test_a_write_that_leaves_no_trace_is_seen_by_content(kind, shape):
+    layer = nn.Linear(*shape, dtype=kind)
+    known = Unchanged(layer, ())
+    assert known
+    assert known
+    layer.weight.data[0, 0] += 1.0  # entries of more than 2^16 are sampled; the first is among them
+    assert not known
+    layer.weight.data[0, 0] -= 1.0
+    layer.extra = 1
+    assert not known
+
+
+def test_a_weight_turned_over_in_its_place_is_seen():
+    layer = nn.Linear(6, 6)
+    known = Unchanged(layer, ())
+    layer.weight.data = layer.weight.data.t()
+    assert not known
+
+
+def test_a_model_that_draws_from_numpy_leaves_its_state_also_in_short_runs():
+    rec = ifl.record(seeded(Leaky), ["a", "b"], normal(K, 4))
+    before = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+    for _ in range(3):
+        ifl.counterfactual(rec, {"a": [0]}, observe="b")
+    assert random.getstate() == before[0]
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_model_that_was_changed_since_is_refused(change):
     net = seeded(normalised)
     rec = ifl.record(net, ["2", "5"], normal(K, 4))
-    ifl.counterfactual(rec, {"2": [0, 3]}, observe="5")
+    for _ in range(2):
+        ifl.counterfactual(rec, {"2": [0, 3]}, observe="5")
     CHANGES[change](net)
     with pytest.raises(RuntimeError, match="record again"):
         ifl.counterfactual(rec, {"2": [0, 3]}, observe="5")

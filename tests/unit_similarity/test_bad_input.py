@@ -1,5 +1,7 @@
 """Errors at the door, and zeros where there is nothing to measure."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,20 @@ def test_positions_are_checked():
         similarity(rec, "cov", positions="each")
     with pytest.raises(ValueError, match="'mean', 'each' or a number"):
         similarity(rec, "cov", layers="0", positions=0)
+
+
+def test_a_model_made_in_inference_mode_is_refused_with_a_remedy_that_works():
+    with torch.inference_mode():
+        net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    rec = ifl.record(net, ["0", "1"], x)
+    for measure in ("i_sens", "o_sens", "weights"):
+        with pytest.raises(ValueError, match=r"inside torch.inference_mode\(\).*deepcopy"):
+            ifl.similarity(rec, measure)
+    assert np.isfinite(ifl.similarity(rec, "cov")).all()
+    copied = ifl.record(copy.deepcopy(net), ["0", "1"], x)
+    np.testing.assert_array_equal(copied.matrix(), rec.matrix())
+    assert ifl.similarity(copied, "o_sens").any()
 
 
 class WithoutDerivative(nn.Module):

@@ -1,0 +1,75 @@
+"""Models that no recording could be right of, refused at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def refuse_model(model: Any) -> None:
+    """Raises:
+    TypeError: Not a module.
+    ValueError: A layer computes in integers: it has no derivative, and a dynamic one is scaled by
+        the largest value of its batch, so that samples act on each other.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"expected a torch.nn.Module, got {type(model).__name__}: a function has no layers to "
+            "record; write it as the forward method of one"
+        )
+    for name, layer in model.named_modules():
+        parts = type(layer).__module__.split(".")
+        if parts[:3] == ["torch", "ao", "nn"] and "quantized" in parts and "reference" not in parts:
+            raise ValueError(
+                f"layer {name!r} ({type(layer).__name__}) is quantised: it has no derivatives, and "
+                "scales by the largest value of its batch if it is quantised dynamically; record "
+                "the model that it was made from"
+            )
+
+
+def refuse_samples_as_steps(model: nn.Module, run: Callable[[slice], Any]) -> None:
+    """Raises:
+    ValueError: A recurrent or attention layer with `batch_first=False` is given the samples first,
+        by passes (`run`) over two and three samples: it takes them for time steps.
+    """
+    kinds = (nn.RNNBase, nn.MultiheadAttention)
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, kinds)]
+    suspects = {name: layer for name, layer in layers if not layer.batch_first}
+    if not suspects:
+        return
+    for name, longer in _lengths(suspects, run, (2, 3)).items():
+        if longer and not any(longer):
+            kind = type(suspects[name]).__name__
+            raise ValueError(
+                f"layer {name!r} (nn.{kind}) has batch_first=False, and its dimension 0 holds the "
+                "samples: it takes them for time steps, so that they act on each other; build it "
+                "with batch_first=True"
+            )
+
+
+def _lengths(
+    layers: Mapping[str, nn.Module], run: Callable[[slice], Any], counts: tuple[int, ...]
+) -> dict[str, list[int]]:
+    """Per layer and call, how much longer its dimension 0 is than there are samples."""
+    seen: dict[str, list[int]] = {name: [] for name in layers}
+
+    def look(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        value = next(iter((*args, *kwargs.values())), None)
+        if isinstance(value, Tensor) and value.ndim == 3:
+            seen[name].append(len(value) - count)
+
+    handles = [
+        layer.register_forward_pre_hook(
+            lambda _, args, kwargs, name=name: look(name, args, kwargs), with_kwargs=True
+        )
+        for name, layer in layers.items()
+    ]
+    try:
+        for count in counts:
+            run(slice(0, count))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
