@@ -62,7 +62,7 @@ class Recording:
         padding: Which positions are no data; None: all are. `rec.padding.mask` is `(K, T)`.
         versions: Fingerprint of the model and the data, to notice a change since; without what the
             model's own passes change in evaluation mode, such as a count of calls.
-        cache: What later stages computed from the recording and keep with it.
+        cache: What later stages keep with it: one object of each type (see `kept`).
     """
 
     model: nn.Module
@@ -78,7 +78,7 @@ class Recording:
     device: torch.device
     padding: Padding | None = None
     versions: Mapping[tuple[Any, ...], Any] = field(default_factory=dict)
-    cache: dict[Any, Any] = field(default_factory=dict)
+    cache: dict[type, object] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         # a copy has tensors and layers of its own: what is known by identity does not hold there
@@ -135,7 +135,10 @@ class Recording:
 
     def kept(self, kind: type[Kept]) -> Kept:
         """What a later stage keeps with this recording: one object of each kind, made empty."""
-        return self.cache.setdefault(kind, kind())
+        found = self.cache.get(kind)
+        if not isinstance(found, kind):
+            found = self.cache[kind] = kind()
+        return found
 
     def check_current(self) -> None:
         """Raises:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from infoflow.information.codes import check_codes, code_dtype
+from infoflow.information.binning import check_codes, code_dtype
 from infoflow.information.entropy import (
     ENTROPIES,
     LN2,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from infoflow.information.codes import check_codes, code_dtype
+from infoflow.information.binning import check_codes, code_dtype
 from infoflow.information.entropy import entropy_bits
 
 
