@@ -18,6 +18,7 @@ from infoflow._passes import joined_calls as joined_calls
 from infoflow._passes import show_progress as show_progress
 from infoflow._refusals import refuse_model, refuse_samples_as_steps
 from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
+from infoflow._shapes import Float, shaped
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -77,7 +78,10 @@ class Recording:
         """Number of samples, K."""
         return len(self.inputs[0])
 
-    def matrix(self, layers: str | Sequence[str] | None = None) -> np.ndarray:
+    @shaped
+    def matrix(
+        self, layers: str | Sequence[str] | None = None
+    ) -> Float[np.ndarray, "samples units"]:
         """Activations `(K, n)` float64 of one layer, several, or all; positions averaged."""
         names = self.units.layers if layers is None else layers
         names = [names] if isinstance(names, str) else list(names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from infoflow._shapes import Float, shaped
 from infoflow.information.codes import code_dtype
 from infoflow.information.mutual import information_of_each
 from infoflow.information.sent import Sender
@@ -13,6 +14,7 @@ from infoflow.measured import Draws, Pool
 from infoflow.recording import Recording, show_progress
 
 
+@shaped
 def unit_flow(
     rec: Recording,
     *,
@@ -23,7 +25,7 @@ def unit_flow(
     seed: int = 0,
     pool: Pool = "mean",
     progress: bool = False,
-) -> np.ndarray:
+) -> Float[np.ndarray, "units units"]:
     """I(do(i); j) in bits for every ordered pair of recorded units.
 
     Plainly, unit by unit: one shuffled pass over the data set with unit i's values permuted, and

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoflow._shapes import Float, shaped
 from infoflow.interventions.bind import donor_edit, edit_for
 from infoflow.interventions.edits import Edit
 from infoflow.interventions.kinds import Done, Intervention
@@ -18,6 +19,7 @@ from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 
 
+@shaped
 def counterfactual(
     rec: Recording,
     source: UnitsLike | Mapping[str, Done],
@@ -26,7 +28,7 @@ def counterfactual(
     seed: int = 0,
     replay: bool = True,
     progress: bool = False,
-) -> Tensor:
+) -> Float[Tensor, "samples units *positions"]:
     """One pass over the data set with the source's tie to the input broken.
 
     Every sample runs with the source units set to what they were on another sample, drawn by one

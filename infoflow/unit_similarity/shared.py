@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from infoflow._hooks import evaluating
+from infoflow._shapes import Float, shaped
 from infoflow.recording import Recording, show_progress
 from infoflow.unit_similarity import spearman, weights
 from infoflow.unit_similarity.accumulate import CovarianceSum, KeptMatrices, MeanOfSamples
@@ -31,6 +32,7 @@ _OTHERS = {
 }
 
 
+@shaped
 def similarity(
     rec: Recording,
     measure: str,
@@ -41,7 +43,7 @@ def similarity(
     seed: int = 0,
     fast: bool = True,
     progress: bool = False,
-) -> np.ndarray:
+) -> Float[np.ndarray, "units units"]:
     """Similarity of hidden units by one measure; see `similarities`.
 
     Args:
