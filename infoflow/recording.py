@@ -31,6 +31,7 @@ from infoflow._refusals import (
     say_where_fast_path_differs,
 )
 from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
+from infoflow._shapes import Float, shaped
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -92,7 +93,10 @@ class Recording:
         """Number of samples, K."""
         return len(self.inputs[0])
 
-    def matrix(self, layers: str | Sequence[str] | None = None) -> np.ndarray:
+    @shaped
+    def matrix(
+        self, layers: str | Sequence[str] | None = None
+    ) -> Float[np.ndarray, "samples units"]:
         """Activations `(K, n)` float64 of one layer, several, or all; real positions averaged."""
         names = self.units.layers if layers is None else layers
         names = [names] if isinstance(names, str) else list(names)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from infoflow._safety import evaluating
+from infoflow._shapes import Float, shaped
 from infoflow.recording import Recording
 from infoflow.unit_similarity import spearman, weights
 from infoflow.unit_similarity.guard import NotAsRecordedError
@@ -26,6 +27,7 @@ _OTHERS = {
 }
 
 
+@shaped
 def similarity(
     rec: Recording,
     measure: str,
@@ -36,7 +38,7 @@ def similarity(
     seed: int = 0,
     fast: bool = True,
     progress: bool = False,
-) -> np.ndarray:
+) -> Float[np.ndarray, "units units"]:
     """Similarity of hidden units by one measure; see `similarities`.
 
     Args:
