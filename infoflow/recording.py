@@ -25,8 +25,13 @@ from infoflow._padding import MaskLike, Padding, find_padding
 from infoflow._passes import batches_of, check_finite, dry_run, run_all
 from infoflow._passes import joined_calls as joined_calls
 from infoflow._passes import show_progress as show_progress
-from infoflow._refusals import refuse_model, refuse_samples_as_steps
+from infoflow._refusals import (
+    refuse_model,
+    refuse_samples_as_steps,
+    say_where_fast_path_differs,
+)
 from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
+from infoflow._shapes import Float, shaped
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -62,7 +67,7 @@ class Recording:
         padding: Which positions are no data; None: all are. `rec.padding.mask` is `(K, T)`.
         versions: Fingerprint of the model and the data, to notice a change since; without what the
             model's own passes change in evaluation mode, such as a count of calls.
-        cache: What later stages computed from the recording and keep with it.
+        cache: What later stages keep with it: one object of each type (see `kept`).
     """
 
     model: nn.Module
@@ -78,7 +83,7 @@ class Recording:
     device: torch.device
     padding: Padding | None = None
     versions: Mapping[tuple[Any, ...], Any] = field(default_factory=dict)
-    cache: dict[Any, Any] = field(default_factory=dict)
+    cache: dict[type, object] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         # a copy has tensors and layers of its own: what is known by identity does not hold there
@@ -92,7 +97,10 @@ class Recording:
         """Number of samples, K."""
         return len(self.inputs[0])
 
-    def matrix(self, layers: str | Sequence[str] | None = None) -> np.ndarray:
+    @shaped
+    def matrix(
+        self, layers: str | Sequence[str] | None = None
+    ) -> Float[np.ndarray, "samples units"]:
         """Activations `(K, n)` float64 of one layer, several, or all; real positions averaged."""
         names = self.units.layers if layers is None else layers
         names = [names] if isinstance(names, str) else list(names)
@@ -135,7 +143,10 @@ class Recording:
 
     def kept(self, kind: type[Kept]) -> Kept:
         """What a later stage keeps with this recording: one object of each kind, made empty."""
-        return self.cache.setdefault(kind, kind())
+        found = self.cache.get(kind)
+        if not isinstance(found, kind):
+            found = self.cache[kind] = kind()
+        return found
 
     def check_current(self) -> None:
         """Raises:
@@ -274,6 +285,8 @@ def record(
             chosen = chosen_output(raw, output)
             batches = batches_of(len(given.tensors[0]), batch_size)
             kept, outputs = run_all(model, found, run, batches, chosen, progress)
+            first = batches[0]
+            say_where_fast_path_differs(model, lambda: chosen(run(first)), outputs[first])
         after = state(model)
     moving = {key for key, value in after.items() if before.get(key) != value}
     names = argument_names(model, given.keywords)

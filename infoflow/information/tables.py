@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from infoflow.information.binning import UnitBins
+from infoflow.information.binning import ROUNDING, UnitBins, code_dtype
 from infoflow.information.codebook import GroupCoder
-from infoflow.information.codes import ROUNDING, code_dtype
 from infoflow.information.targets import (
     Target,
     check_positions,

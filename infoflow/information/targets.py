@@ -107,9 +107,9 @@ def fit_target(rec: Recording, units: np.ndarray, draws: Draws = FLOW) -> Target
         draws: Their bins, coding, pool and, for a codebook, seed.
 
     Raises:
-        ValueError: Edges of one's own for a joint code, or positions that are padding for samples.
+        ValueError: Edges of one's own for a joint code.
     """
-    padded = [name for name in rec.units.by_layer(units) if rec.real(name) is not None]
+    padded = [n for n in rec.units.by_layer(units) if rec.real(n) is not None]
     if draws.pool == "positions" and padded:
         raise ValueError(
             f"pool='positions' takes every position for a sample, and some of layers {padded} are "

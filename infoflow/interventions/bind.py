@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.basis import Basis
-from infoflow.interventions.donors import donors_for
-from infoflow.interventions.edits import (
+from infoflow._replay.edits import (
     AddNoise,
     AlongBasis,
     Edit,
-    PutDonors,
     PutValues,
     Transform,
+    donor_edit,
 )
+from infoflow._replay.pairs import make_pairs
+from infoflow.basis import Basis
+from infoflow.interventions.donors import donors_for
 from infoflow.interventions.kinds import (
     Done,
     Intervention,
@@ -30,8 +31,6 @@ from infoflow.interventions.kinds import (
     Set,
     Zero,
 )
-from infoflow.interventions.pairs import Pairs, make_pairs
-from infoflow.interventions.prepare import Replays
 from infoflow.recording import Recording
 
 
@@ -127,16 +126,6 @@ def _mean(activations: Tensor, real: Tensor | None) -> Tensor:
     if real is None:
         return wide.mean(0)
     return (wide * real[:, None]).sum(0) / real.sum(0).clamp(min=1)
-
-
-def donor_edit(
-    rec: Recording, name: str, index: Tensor, pairs: Pairs, activations: Tensor | None = None
-) -> Edit:
-    """Units of a recorded site at their donors' values."""
-    kept = rec.kept(Replays).affine.setdefault(name, {})
-    values = rec.filled(name) if activations is None else activations
-    # replay's own tables hold what the model gave, at padded positions too
-    return PutDonors(values, index, pairs, kept if rec.real(name) is None else None)
 
 
 def index_of(units: Any, n: int, where: str, device: torch.device) -> Tensor:

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from infoflow._hooks import CallFunction, checked_passes, layer_at
+from infoflow._replay.edits import Edit
 from infoflow._safety import eagerly, holding
 from infoflow.interventions.bind import edit_for
-from infoflow.interventions.edits import Edit
 from infoflow.interventions.kinds import Done
 from infoflow.recording import Recording
 from infoflow.site import Site

@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.interventions.rows import Rows
-from infoflow.interventions.swap import Contributions, Pairs, Swap
-from infoflow.interventions.tables import Gather
+from infoflow._replay.lazy import LazyTensor
+from infoflow._replay.pairs import Pairs
+from infoflow._replay.prepare import Replays
+from infoflow._replay.swap import Contributions, Swap
+from infoflow._replay.tables import Gather
+from infoflow.recording import Recording
 from infoflow.site import Site
 
 
@@ -45,8 +48,8 @@ class PutDonors:
     _put: Tensor | None = None
 
     def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
-        if isinstance(value, Rows) and isinstance(value._source, Gather):
-            swapped = self._swap(site, value._source, rows)
+        if isinstance(value, LazyTensor) and isinstance(value._thunk, Gather):
+            swapped = self._swap(site, value._thunk, rows)
             if swapped is not None:
                 return swapped
         donors = self.pairs.donors[rows]
@@ -75,7 +78,17 @@ class PutDonors:
         if self._parts is None:
             self._parts = Contributions(table, site.unit_dim, self.inside, self.pairs, self.kept)
         swap = Swap(self._parts, rows)
-        return swap.compute() if self._parts.whole else Rows(swap)
+        return swap.compute() if self._parts.whole else LazyTensor(swap)
+
+
+def donor_edit(
+    rec: Recording, name: str, index: Tensor, pairs: Pairs, activations: Tensor | None = None
+) -> Edit:
+    """Units of a recorded site at their donors' values."""
+    kept = rec.kept(Replays).affine.setdefault(name, {})
+    values = rec.filled(name) if activations is None else activations
+    # replay's own tables hold what the model gave, at padded positions too
+    return PutDonors(values, index, pairs, kept if rec.real(name) is None else None)
 
 
 @dataclass(frozen=True, eq=False)
