@@ -45,7 +45,7 @@ Kept = TypeVar("Kept")
 
 
 class _Filled(dict[str, Tensor]):
-    """Activations by layer, with what is padding filled in."""
+    """Activations by layer, padded positions filled (see `Recording.filled`)."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
