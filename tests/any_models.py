@@ -54,6 +54,10 @@ def words() -> tuple[Tensor, ...]:
     return (torch.randint(WORDS, (K, TOKENS), generator=torch.Generator().manual_seed(0)),)
 
 
+def masked_words() -> dict[str, Tensor]:
+    return {"input_ids": words()[0], "attention_mask": torch.ones(K, TOKENS, dtype=torch.long)}
+
+
 def padded_words() -> dict[str, Tensor]:
     lengths = torch.arange(K) % 3 + TOKENS - 2
     mask = torch.arange(TOKENS)[None] < lengths[:, None]
@@ -371,7 +375,7 @@ CASES: dict[str, Case] = {
         [Site("h.0.attn.c_proj", io="input", heads=3), "h.1.mlp.c_fc"], words, refused=NO_I_SENS),
     "BERT": Case(
         hugging_face("BertModel", **BERT),
-        ["encoder.layer.*.intermediate.dense"], padded_words, output="last_hidden_state",
+        ["encoder.layer.*.intermediate.dense"], masked_words, output="last_hidden_state",
         refused=NO_I_SENS),
     "BERT classifier": Case(
         hugging_face("BertForSequenceClassification", **BERT, num_labels=3),
