@@ -36,13 +36,14 @@ class PutDonors:
         values: The site's activations on the whole data set, `(K, units[, positions])`.
         inside: Indices of units within the site.
         pairs: Donor and context of every row of the run.
-        kept: For results that outlive the run.
+        kept: For results that outlive the run; None: the values are not those that a normal run
+            gives, so nothing can be taken from it.
     """
 
     values: Tensor
     inside: Tensor
     pairs: Pairs
-    kept: dict[Any, Any]
+    kept: dict[Any, Any] | None
     _parts: Contributions | None = None
     _put: Tensor | None = None
 
@@ -65,7 +66,14 @@ class PutDonors:
     def _swap(self, site: Site, source: Gather, rows: slice) -> Tensor | None:
         table = source.table
         plain = site.basis is None and site.heads is None and site.positions is None
-        if not plain or table.dim or table.per > 1 or site.unit_dim is None or site.call == "all":
+        if (
+            self.kept is None
+            or not plain
+            or table.dim
+            or table.per > 1
+            or site.unit_dim is None
+            or site.call == "all"
+        ):
             return None
         if self._parts is None:
             self._parts = Contributions(table, site.unit_dim, self.inside, self.pairs, self.kept)
@@ -78,7 +86,9 @@ def donor_edit(
 ) -> Edit:
     """Units of a recorded site at their donors' values."""
     kept = rec.kept(Replays).affine.setdefault(name, {})
-    return PutDonors(rec[name] if activations is None else activations, index, pairs, kept)
+    values = rec.filled(name) if activations is None else activations
+    # replay's own tables hold what the model gave, at padded positions too
+    return PutDonors(values, index, pairs, kept if rec.real(name) is None else None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,7 +59,9 @@ class Run:
             if plan is not None and reason is not None:
                 self.rec.kept(Replays).give_up(plan, reason)
                 plan = None
-            yield from found
+            for part, seen in found:
+                index = self.contexts[part].cpu()
+                yield part, {name: self.rec.filled(name, h, index) for name, h in seen.items()}
 
     def _steps(self, plan: Replay | None) -> tuple[int, int]:
         """Rows of a chunk, and how many chunks are compared before they are handed out together.

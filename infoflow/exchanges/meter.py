@@ -11,10 +11,10 @@ import numpy as np
 from infoflow.exchanges.result import Exchange, Values
 from infoflow.exchanges.weighting import Traffic, measure_traffic, resolution_bits, weigh
 from infoflow.information.donors import TableFlow, by_context, table_flow, two_way_se
-from infoflow.information.sent import Sender, countable
 from infoflow.information.tables import code_tables
 from infoflow.information.targets import fit_target
-from infoflow.measured import SCORE, SEARCH, Draws, Objective, Weighting, check_weighting
+from infoflow.information.unit_flows import Sender, countable
+from infoflow.measured import SCORE, Draws, Objective, Weighting, check_weighting
 from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.recording import Recording
 
@@ -274,20 +274,3 @@ class ExchangeMeter:
             bits = self.values(drawn[1:], "none").bits
             self._chance[drawn[0]] = float(bits.mean()), float(bits.std(ddof=1))
         return self._chance[drawn[0]]
-
-
-def refuse_ignored(meter: ExchangeMeter, draws: Draws, objective: Objective) -> None:
-    """Refuse options that a search would ignore, since it measures with this meter.
-
-    Raises:
-        ValueError: An option that is neither the default of a search nor what the meter has.
-    """
-    asked = {**vars(draws), "given_context": objective.given_context}
-    own = {**vars(meter.draws), "given_context": meter.given_context}
-    default = {**vars(SEARCH), "given_context": Objective().given_context}
-    for name in ("donors", "contexts", "bins", "coding", "pool", "given_context"):
-        if asked[name] not in (default[name], own[name]):
-            raise ValueError(
-                f"meter= is given and has {name}={own[name]!r}: {name}={asked[name]!r} would be "
-                "ignored; leave it out, or give the meter these draws"
-            )

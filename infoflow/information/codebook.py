@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infoflow.information.codes import ROUNDING, check_numbers
+from infoflow.information.binning import ROUNDING, check_numbers
 from infoflow.rounding import snapped
 
 # More rows than this teach k-means nothing about ten centroids, and it takes most of the time.

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from infoflow.information.binning import UnitBins
+from infoflow.information.binning import ROUNDING, UnitBins, code_dtype
 from infoflow.information.codebook import GroupCoder
-from infoflow.information.codes import ROUNDING, code_dtype
 from infoflow.information.targets import (
     Target,
     check_positions,
@@ -196,7 +195,7 @@ def _answering(
     moved = np.zeros(len(rec.units), dtype=bool)
     for chunk, seen in resample(rec, source, np.repeat(donors, len(contexts)), rows, layers):
         for name in layers:
-            normal, new = pooled(rec[name][rows[chunk]], pool), pooled(seen[name], pool)
-            slack = ROUNDING * rec[name].abs().max()
+            normal, new = pooled(rec.filled(name)[rows[chunk]], pool), pooled(seen[name], pool)
+            slack = ROUNDING * rec.filled(name).abs().max()
             moved[rec.units.indices(name)] |= ((new - normal).abs() > slack).any(0).numpy()
     return moved

@@ -112,12 +112,20 @@ def _from_data(
     contexts: np.ndarray,
 ) -> Edit:
     if isinstance(done, Mean):
-        mean = activations.double().mean(0).index_select(0, index.cpu())
+        mean = _mean(activations, rec.real(where)).index_select(0, index.cpu())
         return PutValues(index, mean.to(device=index.device, dtype=activations.dtype))
     if isinstance(done, Resample):
         pairs = make_pairs(rec, donors_for(done, rec, contexts), contexts)
         return donor_edit(rec, where, index, pairs, activations)
     raise TypeError(f"no rule for {type(done).__name__}: pass a function of the activations")
+
+
+def _mean(activations: Tensor, real: Tensor | None) -> Tensor:
+    """`(units[, positions])` float64, over the samples where a position is real."""
+    wide = activations.double()
+    if real is None:
+        return wide.mean(0)
+    return (wide * real[:, None]).sum(0) / real.sum(0).clamp(min=1)
 
 
 def index_of(units: Any, n: int, where: str, device: torch.device) -> Tensor:

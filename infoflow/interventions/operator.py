@@ -138,7 +138,7 @@ class _Act:
             n,
             rec.device,
             rec=rec,
-            activations=rec[site.name],
+            activations=rec.filled(site.name),
             contexts=np.arange(len(rec)),
         )
         return recorded, edit

@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from infoflow.exchanges import ExchangeMeter, PartitionLike, Values
-from infoflow.exchanges.meter import refuse_ignored
 from infoflow.measured import SEARCH, Bins, Budget, Coding, Draws, Objective, Pool, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
@@ -115,7 +114,7 @@ def search(
     if meter is None:
         meter = ExchangeMeter(rec, draws, objective)
     else:
-        refuse_ignored(meter, draws, objective)
+        _refuse_ignored(meter, draws, objective)
     space = _space(rec, n_modules, meter)
     if method == "exhaustive":
         check_exhaustive(space)
@@ -268,6 +267,19 @@ def _check(
     for name in seeds:
         if name not in SEEDS:
             raise ValueError(unknown_name("seed", name, tuple(SEEDS)))
+
+
+def _refuse_ignored(meter: ExchangeMeter, draws: Draws, objective: Objective) -> None:
+    """Options that are neither a search's defaults nor what the meter has would be ignored."""
+    asked = {**vars(draws), "given_context": objective.given_context}
+    own = {**vars(meter.draws), "given_context": meter.given_context}
+    default = {**vars(SEARCH), "given_context": Objective().given_context}
+    for name in ("donors", "contexts", "bins", "coding", "pool", "given_context"):
+        if asked[name] not in (default[name], own[name]):
+            raise ValueError(
+                f"meter= is given and has {name}={own[name]!r}: {name}={asked[name]!r} would be "
+                "ignored; leave it out, or give the meter these draws"
+            )
 
 
 def _checkpoint(
