@@ -17,8 +17,7 @@ from torch import Tensor
 
 CHECKED = os.environ.get("INFOFLOW_CHECK_SHAPES") == "1"
 if TYPE_CHECKING or CHECKED:
-    from jaxtyping import Float, Real
-    from jaxtyping import Integer as Int  # codes are unsigned, too
+    from jaxtyping import Float, Int, Real
 else:
     Float = Int = Real = None
 
