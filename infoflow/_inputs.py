@@ -231,6 +231,13 @@ def _parameters(model: nn.Module) -> list[inspect.Parameter] | None:
         return None
 
 
+def argument_names(model: nn.Module, keywords: Sequence[str | None]) -> list[str | None]:
+    """What `model.forward` calls its arguments, those by their place included."""
+    own = [p.name for p in _parameters(model) or () if p.kind is p.POSITIONAL_OR_KEYWORD]
+    own += [""] * len(keywords)
+    return [name or own[place] or None for place, name in enumerate(keywords)]
+
+
 def _needs(model: nn.Module, name: str) -> bool:
     own = [p for p in _parameters(model) or () if p.name == name]
     return any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in own)

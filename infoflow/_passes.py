@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -21,17 +22,24 @@ def batches_of(count: int, size: int) -> list[slice]:
 
 def dry_run(
     model: nn.Module, sites: tuple[Site, ...], run: Callable[[], Any]
-) -> tuple[tuple[Site, ...], Any]:
-    """A pass over few samples, to learn each site's shape, and what the model returned."""
+) -> tuple[dict[Site, int], Any]:
+    """A pass over few samples: the sites with their unit dimensions, how many positions there are
+    at each, and what the model returned."""
     found: dict[Site, Site] = {}
     taken: dict[Site, tuple[int, ...]] = {}
+    counts: dict[Site, int] = {}
 
     def look_at(site: Site) -> tuple[Site, CallFunction]:
         layer = layer_at(model, site.path)
 
         def look(value: Any, _call: int) -> None:
             found[site] = site.resolved(layer, value)
-            taken[site] = found[site].places(site.tensor(value))
+            tensor = site.tensor(value)
+            taken[site] = found[site].places(tensor)
+            # of a layer that is taken over its calls, each is a position or several
+            per_call = len(replace(found[site], positions=None).places(tensor))
+            each = max(per_call, 1) if site.call == "all" else per_call
+            counts[site] = counts.get(site, 0) + each
 
         return site, look
 
@@ -39,7 +47,7 @@ def dry_run(
         raw = run()
         check()
     _check_apart(taken)
-    return tuple(found[site] for site in sites), raw
+    return {found[site]: counts[site] for site in sites}, raw
 
 
 def _check_apart(taken: Mapping[Site, tuple[int, ...]]) -> None:
@@ -54,13 +62,14 @@ def _check_apart(taken: Mapping[Site, tuple[int, ...]]) -> None:
 
 def run_all(
     model: nn.Module,
-    sites: tuple[Site, ...],
+    sites: Iterable[Site],
     run: Callable[[slice], Any],
     batches: Sequence[slice],
     output: Output,
     progress: bool,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Every site's activations, and the outputs, on the CPU; `run` makes a pass over some rows."""
+    sites = tuple(sites)
     kept: dict[str, list[Tensor]] = {site.name: [] for site in sites}
     calls: dict[str, list[Tensor]] = {}
     outputs = []

@@ -1,11 +1,15 @@
-"""Models that no recording could be right of, refused at the door."""
+"""Models that no recording could be right of, refused at the door, or that it must say more of."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from infoflow._safety import fast_path
 
 
 def refuse_model(model: Any) -> None:
@@ -73,3 +77,23 @@ def _lengths(
         for handle in handles:
             handle.remove()
     return seen
+
+
+def say_where_fast_path_differs(
+    model: nn.Module, run: Callable[[], Tensor], outputs: Tensor
+) -> None:
+    """Warn where `nn.TransformerEncoder` without its fast path gives other `outputs` than with it,
+    by a pass (`run`): that makes the results at padded positions 0."""
+    if not any(isinstance(m, nn.TransformerEncoder) for m in model.modules()):
+        return
+    with fast_path(True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nested tensors are a prototype, says torch
+        fast = run().detach().cpu()
+    if fast.shape != outputs.shape or not torch.allclose(fast, outputs, rtol=1e-3, atol=1e-5):
+        warnings.warn(
+            "the model's outputs depend on padded positions, which nn.TransformerEncoder sets to 0 "
+            "only in its fast path (in evaluation mode without gradients): recorded is what it "
+            "does without; let the model mask them",
+            RuntimeWarning,
+            stacklevel=3,
+        )

@@ -148,6 +148,17 @@ def _differ(before: tuple[Any, Any], after: tuple[Any, Any]) -> bool:
 
 
 @contextmanager
+def fast_path(on: bool) -> Iterator[None]:
+    """With or without what `nn.TransformerEncoder` does where no gradients are asked for."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(on)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
 def eagerly() -> Iterator[None]:
     """Compiled code runs as it was written, and `nn.TransformerEncoder` as in training, without its
     fast path: hooks are then seen, and activations are no nested tensors."""
@@ -166,9 +177,8 @@ def eagerly() -> Iterator[None]:
 
 
 def _stances() -> ExitStack:
-    stack, attention = ExitStack(), torch.backends.mha
-    stack.callback(attention.set_fastpath_enabled, attention.get_fastpath_enabled())
-    attention.set_fastpath_enabled(False)
+    stack = ExitStack()
+    stack.enter_context(fast_path(False))
     if "torch._dynamo" in sys.modules:  # else nothing can have been compiled; its import is slow
         stack.enter_context(torch.compiler.set_stance("force_eager"))
     return stack

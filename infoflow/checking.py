@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from infoflow._hooks import CallFunction, call_hooks
+from infoflow._replay.prepare import Replays, replay_for
 from infoflow._safety import evaluating
 from infoflow.interventions import counterfactual
-from infoflow.interventions.prepare import Replays, replay_for
 from infoflow.recording import Recording, joined_calls
 from infoflow.site import Site
 from infoflow.unit_similarity import refused_measures, similarity

@@ -28,6 +28,12 @@ _ELEMENTWISE = (
     nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout,
 )  # fmt: skip
 
+# The layers of Hugging Face models that project the joined results of attention heads.
+_PROJECTIONS = (
+    "attn.c_proj", "attention.output.dense", "self_attn.o_proj", "attention.o_proj",
+    "SelfAttention.o", "EncDecAttention.o",
+)  # fmt: skip
+
 
 def sites(model: nn.Module, inputs: Inputs) -> pd.DataFrame:
     """The candidate sites of a model: every layer that returns a tensor, and how to name it.
@@ -145,7 +151,16 @@ def _row(model: nn.Module, path: str, seen: _Calls) -> tuple[Any, ...]:
     positions = first[0, 0].numel()
     text = f'"{path}"' if call is None else f'Site("{path}", call=0)'
     note = f"called {count} times: call= says which, or call='all'" if count > 1 else ""
+    note = note or _heads(model, path)
     return (path, kind, shape, first.shape[1], positions, count, text, note)
+
+
+def _heads(model: nn.Module, path: str) -> str:
+    """Where the projection of a Hugging Face attention takes the heads' results, side by side."""
+    heads = getattr(getattr(model, "config", None), "num_attention_heads", None)
+    if not isinstance(heads, int) or not path.endswith(_PROJECTIONS):
+        return ""
+    return f'attention heads: Site("{path}", io="input", heads={heads})'
 
 
 def _inside(path: str, value: Any) -> str:

@@ -11,13 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoflow._inputs import Inputs, call_model, check_batch_size, check_data, collect, device_of
+from infoflow._inputs import (
+    Inputs,
+    argument_names,
+    call_model,
+    check_batch_size,
+    check_data,
+    collect,
+    device_of,
+)
 from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
+from infoflow._padding import MaskLike, Padding, find_padding
 from infoflow._passes import batches_of, check_finite, dry_run, run_all
 from infoflow._passes import joined_calls as joined_calls
 from infoflow._passes import show_progress as show_progress
-from infoflow._refusals import refuse_model, refuse_samples_as_steps
+from infoflow._refusals import (
+    refuse_model,
+    refuse_samples_as_steps,
+    say_where_fast_path_differs,
+)
 from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
+from infoflow._shapes import Float, shaped
 from infoflow.basis import BasisLike, make_basis
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.rounding import constant_units
@@ -46,6 +60,7 @@ class Recording:
         output: Which tensor of what the model returns that is: `rec.output(rec.call(args))`.
         batch_size: Rows per forward pass.
         device: Where forward passes run.
+        padding: Which positions are no data; None: all are. `rec.padding.mask` is `(K, T)`.
         versions: Fingerprint of the model and the data, to notice a change since; without what the
             model's own passes change in evaluation mode, such as a count of calls.
         cache: What later stages keep with it: one object of each type (see `kept`).
@@ -62,6 +77,7 @@ class Recording:
     output: Output
     batch_size: int
     device: torch.device
+    padding: Padding | None = None
     versions: Mapping[tuple[Any, ...], Any] = field(default_factory=dict)
     cache: dict[type, object] = field(default_factory=dict)
 
@@ -77,15 +93,39 @@ class Recording:
         """Number of samples, K."""
         return len(self.inputs[0])
 
-    def matrix(self, layers: str | Sequence[str] | None = None) -> np.ndarray:
-        """Activations `(K, n)` float64 of one layer, several, or all; positions averaged."""
+    @shaped
+    def matrix(
+        self, layers: str | Sequence[str] | None = None
+    ) -> Float[np.ndarray, "samples units"]:
+        """Activations `(K, n)` float64 of one layer, several, or all; real positions averaged."""
         names = self.units.layers if layers is None else layers
         names = [names] if isinstance(names, str) else list(names)
         blocks = []
         for name in names:
-            block = self[name].double()
+            block = self.filled(name).double()
             blocks.append(block if block.ndim == 2 else block.mean(2))
         return torch.cat(blocks, 1).numpy()
+
+    def filled(self, layer: str, values: Tensor | None = None, rows: Any = slice(None)) -> Tensor:
+        """Activations of a layer, as recorded or as found on some rows, with padded positions at
+        the mean of the sample's real ones, so that a mean over all is a mean over these."""
+        if self.padding is None or layer not in self.padding.of_sites:
+            return self[layer][rows] if values is None else values
+        if values is not None:
+            return self.padding.filled(layer, values, rows)
+        key = ("filled", layer)
+        if key not in self.cache:
+            self.cache[key] = self.padding.filled(layer, self[layer])
+        return self.cache[key][rows]
+
+    def real(self, layer: str, rows: Any = slice(None)) -> Tensor | None:
+        """`(rows, positions)` bool, False where a position is padding; None: none is."""
+        count = self[layer][0, 0].numel()
+        return None if self.padding is None else self.padding.real(layer, count, rows)
+
+    def real_outputs(self, values: Tensor, rows: Any) -> Tensor:
+        """Outputs of those rows, zero at padded positions."""
+        return values if self.padding is None else self.padding.outputs(values, rows)
 
     def rows(self, index: Tensor | np.ndarray | slice) -> tuple[Tensor, ...]:
         """The model's arguments for those samples, on the device: copies, since a model may work
@@ -137,6 +177,8 @@ class Recording:
             facts.append(f"output {self.output!r}")
         if self.loss is not None:
             facts.append(f"loss {name_of(self.loss)}")
+        if self.padding is not None:
+            facts.append(repr(self.padding))
         if self.device.type != "cpu":
             facts.append(f"on {self.device}")
         return f"Recording({', '.join(facts)})"
@@ -152,6 +194,7 @@ def record(
     loss: Loss | None = None,
     loss_of: Literal["output", "raw"] = "output",
     output: OutputLike = None,
+    mask: MaskLike = None,
     batch_size: int = 512,
     device: torch.device | str | None = None,
     basis: BasisLike | Mapping[str, BasisLike] | None = None,
@@ -182,6 +225,11 @@ def record(
             (`"pooler_output"`), an index, or a function from what it returns to a tensor
             (`lambda both: torch.cat(both, 1)` for two heads). None: the only tensor, or `logits`,
             else `last_hidden_state` or the first of a tuple, which is said.
+        mask: `(K, T)`, True or 1 where a position of the sites with T positions is real. Padded
+            ones contribute nothing, whatever stands there, if the model does not let real ones
+            see them. None: the model's argument `attention_mask`, if there is one and it fits;
+            False: every position counts. Of a donor that lacks a position of the context, the
+            mean over its real ones is put there.
         batch_size: Rows per forward pass. Results do not depend on it.
         device: Where to run; by default where the model's parameters are.
         basis: Directions as units: "pca" (principal directions of the activations), "random" (a
@@ -229,19 +277,26 @@ def record(
         with torch.no_grad():
             refuse_samples_as_steps(model, run)
             few = partial(run, slice(0, 2))
-            resolved, raw = dry_run(model, with_known_axes(model, sites, few), few)
+            found, raw = dry_run(model, with_known_axes(model, sites, few), few)
             chosen = chosen_output(raw, output)
             batches = batches_of(len(given.tensors[0]), batch_size)
-            kept, outputs = run_all(model, resolved, run, batches, chosen, progress)
+            kept, outputs = run_all(model, found, run, batches, chosen, progress)
+            first = batches[0]
+            say_where_fast_path_differs(model, lambda: chosen(run(first)), outputs[first])
         after = state(model)
     moving = {key for key, value in after.items() if before.get(key) != value}
-    for name, values in kept.items():
+    names = argument_names(model, given.keywords)
+    padding, resolved = find_padding(given, names, mask, found, outputs), tuple(found)
+    real = {n: v if padding is None else padding.filled(n, v) for n, v in kept.items()}
+    for name, values in real.items():
         check_finite(name, values)
     for name, kind in bases.items():
-        made = make_basis(kind, kept[name])
-        kept[name] = made.coordinates(kept[name])
+        only = None if padding is None else padding.real(name, kept[name][0, 0].numel())
+        samples = kept[name] if only is None else kept[name].movedim(1, -1)[only]
+        made = make_basis(kind, samples)
+        kept[name], real[name] = made.coordinates(kept[name]), made.coordinates(real[name])
         resolved = tuple(replace(s, basis=made) if s.name == name else s for s in resolved)
-    unused = [constant_units(kept[s.name], rotated=s.basis is not None) for s in resolved]
+    unused = [constant_units(real[s.name], rotated=s.basis is not None) for s in resolved]
     sizes = tuple(values.shape[1] for values in kept.values())
     return Recording(
         model=model,
@@ -255,6 +310,7 @@ def record(
         output=chosen,
         batch_size=batch_size,
         device=where,
+        padding=padding,
         versions={k: v for k, v in fingerprint(model, given.tensors).items() if k not in moving},
     )
 

@@ -293,12 +293,13 @@ class Site:
 
 
 def _units_last(layer: nn.Module) -> bool:
-    kind = type(layer)  # Hugging Face's Conv1D is a linear layer, its RMSNorms are LayerNorms
+    kind = type(layer)  # Hugging Face's Conv1D is a linear layer, its norms are LayerNorms
     return (
         isinstance(layer, _UNITS_LAST)
         or (kind.__module__, kind.__name__) == ("transformers.pytorch_utils", "Conv1D")
         or (
-            kind.__module__.startswith("transformers.models.") and kind.__name__.endswith("RMSNorm")
+            kind.__module__.startswith("transformers.models.")
+            and kind.__name__.endswith(("RMSNorm", "LayerNorm"))
         )
     )
 

@@ -303,7 +303,8 @@ CASES: dict[str, Case] = {
          "bert.pooler.dense"], padded_words, refused=NO_I_SENS),
     "ViT": Case(
         hugging_face("ViTForImageClassification", **VIT),
-        ["vit.layers.*.mlp.fc1"], some(1, 8, 8)),
+        [Site("vit.layers.0.attention.o_proj", io="input", heads=3), "vit.layers.1.mlp.fc1"],
+        some(1, 8, 8)),
     "Llama": Case(
         hugging_face("LlamaForCausalLM", **LLAMA),
         [Site("model.layers.0.self_attn.o_proj", io="input", heads=3),

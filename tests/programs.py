@@ -287,3 +287,26 @@ def similarity_references(program: Program, x: Tensor, site: str) -> dict[str, n
     o_sens = torch.einsum("koi,koj->ij", y_h, y_h) / len(x)
     i_sens = torch.einsum("kid,kjd->ij", h_x, h_x) / len(x)
     return {"o_sens": o_sens.abs().numpy(), "i_sens": i_sens.abs().numpy()}
+
+
+def hessian_reference(program: Program, x: Tensor, labels: Tensor, site: str) -> np.ndarray:
+    """`hess` of one site (eq. 4), by differentiating the summed cross-entropy twice."""
+    program, held = copy.deepcopy(program), []
+    for layer in program.layers.values():
+        if isinstance(layer, nn.PReLU):  # torch has another slope at 0 when differentiating twice
+            layer.forward = lambda t, w=layer.weight: torch.where(t > 0, t, w * t)
+
+    def shift(_layer: nn.Module, _args: object, out: Tensor) -> Tensor:
+        held.append(torch.zeros_like(out, requires_grad=True))
+        return out + held[0]
+
+    handle = program.get_submodule(site).register_forward_hook(shift)
+    try:
+        total = F.cross_entropy(program(x.clone()), labels, reduction="sum")
+    finally:
+        handle.remove()
+    (delta,) = held
+    if not total.requires_grad:
+        return np.zeros((WIDTH, WIDTH))
+    (slope,) = torch.autograd.grad(total, delta, create_graph=True, materialize_grads=True)
+    return _rows_of(slope, delta).sum(0).div(len(x)).abs().numpy()

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 import infoflow as ifl
 from infoflow._inputs import call_model
+from infoflow._safety import fast_path
 from infoflow.interventions import resample
-from tests.any_models import CASES, Case, K, mse
+from tests.any_models import CASES, Case, Encoder, K, mse, padded_tokens
 
 FEW = 4
 
@@ -73,11 +74,9 @@ def watching(rec: ifl.Recording, name: str, edit: Any) -> Iterator[list[Tensor]]
 @contextmanager
 def as_written(rec: ifl.Recording) -> Iterator[nn.Module]:
     """The model, not compiled and without torch's fast path of a transformer's encoder."""
-    was = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+    plain = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
+    with fast_path(False), plain:
         yield getattr(rec.model, "_orig_mod", rec.model)
-    torch.backends.mha.set_fastpath_enabled(was)
 
 
 def unchanged(h: Tensor) -> Tensor:
@@ -201,3 +200,18 @@ def test_an_encoder_with_padding_is_intervened_on_by_hand():
     torch.testing.assert_close(ours, net(x, padded).detach())  # with gradients: no fast path
     hook.remove()
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+class OverAll(Encoder):
+    """Takes the mean over padded positions, too."""
+
+    def forward(self, x: Tensor, padded: Tensor | None = None) -> Tensor:
+        return self.head(self.encoder(self.embed(x), src_key_padding_mask=padded).mean(1))
+
+
+def test_an_output_that_depends_on_padding_is_said():
+    x, padded = padded_tokens()
+    with pytest.warns(RuntimeWarning, match="depend on padded positions"):
+        ifl.record(OverAll(), "embed", (x, padded))
+    ifl.record(OverAll(), "embed", (x, torch.zeros_like(padded)))
+    ifl.record(OverAll(), "embed", x)

@@ -14,11 +14,12 @@ PACKAGE = Path(infoflow.__file__).parent
 # A file may import from its own stage and from those above it in this list, never from below.
 STAGES = (
     ("_files", "_provenance", "_pools", "sweep"),
-    ("basis", "partition", "rounding"),
+    ("_shapes", "basis", "partition", "rounding"),
     ("site", "units", "module_tree", "measured"),
     ("data", "models", "recurrent", "_hooks", "_inputs", "_outputs", "_safety", "_refusals"),
-    ("discovery", "_passes"),
+    ("discovery", "_passes", "_padding"),
     ("train", "recording", "checkpoint"),
+    ("_replay",),
     ("interventions", "unit_similarity", "clustering", "agreements"),
     ("information", "checking"),
     ("exchanges",),

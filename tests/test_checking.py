@@ -54,7 +54,7 @@ def test_a_measure_that_is_not_defined_says_why():
 def test_a_short_cut_that_does_not_hold_is_told(monkeypatch):
     """As if the graph had been misread: every curved output taken for piecewise linear."""
     monkeypatch.setattr("infoflow.unit_similarity.structure.is_piecewise_linear", lambda *_: True)
-    monkeypatch.setattr("infoflow.unit_similarity.shared.failure", lambda *_: None)
+    monkeypatch.setattr("infoflow.unit_similarity.sums.failure", lambda *_: None)
     x, y = torch.randn(40, 4), torch.arange(40) % 3
     rec = ifl.record(_residual(), ["a"], x, y, loss=nn.functional.cross_entropy)
     found = ifl.check(rec)

@@ -1,7 +1,10 @@
 """README and guide: examples and commands are real."""
 
+import ast
 import re
 from pathlib import Path
+
+import pytest
 
 import infoflow as ifl
 
@@ -25,6 +28,29 @@ def test_the_guide_s_blocks_run_in_order():
         exec(compile(block, "docs/guide.md", "exec"), names)
     assert names["H"].shape == (200, 12)
     assert names["cmp"].partitions.loc["causal search", "n_modules"] == 2
+
+
+def test_the_blocks_about_models_run_in_order():
+    pytest.importorskip("transformers")
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.S):
+        exec(compile(block, "docs/models.md", "exec"), names)
+    assert names["head_to_head"].shape == (6, 6) and names["head_to_head"].max() > 0
+    assert names["f"].reachable and names["f"].bits_given_context > 0
+
+
+def test_every_refusal_that_is_listed_is_one_of_the_package():
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([^`]+)` \|", page.split("## What is refused")[1], re.M)
+    assert len(listed) > 20
+    said = [
+        node.value
+        for path in (ROOT / "infoflow").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert [text for text in listed if not any(text in one for one in said)] == []
 
 
 def test_every_make_target_named_exists():

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 import infoflow as ifl
+from infoflow._replay.run import Run
 from infoflow.interventions import resample, resample_each
-from infoflow.interventions.run import Run
 from infoflow.models import isolated_rng, mlp
 
 sys.path.insert(0, str(Path(__file__).parent))

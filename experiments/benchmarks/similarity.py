@@ -32,7 +32,7 @@ from torch.nn import functional as F
 import infoflow as ifl
 from infoflow import data, models, train
 from infoflow._hooks import evaluating
-from infoflow.unit_similarity import MEASURES, shared, similarities_by_layer, structure
+from infoflow.unit_similarity import MEASURES, similarities_by_layer, structure, sums
 from infoflow.unit_similarity.perturbed import run_perturbed
 from infoflow.unit_similarity.request import make_request
 from infoflow.unit_similarity.structure import read_structure
@@ -117,8 +117,8 @@ def only_the_entrance() -> Iterator[None]:
 @contextmanager
 def without_the_guard() -> Iterator[None]:
     """Without the checks of every batch."""
-    no_check = patch.object(shared, "check_batch")
-    with no_check, patch.object(shared, "failure", return_value=None):
+    no_check = patch.object(sums, "check_batch")
+    with no_check, patch.object(sums, "failure", return_value=None):
         yield
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from infoflow._shapes import Real, shaped
+
 _DENSE = 1024  # above this the eigenvalue takes longer than the search it would judge
 
 
-def cheap_bound(B: np.ndarray) -> float:
+@shaped
+def cheap_bound(B: Real[np.ndarray, "units units"]) -> float:
     """An upper bound on Q over all partitions, in O(m²) to O(m³).
 
     The least of three: 1; the sum of all positive pairs, as if each could be inside a module and no

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from infoflow._shapes import Int, Real, shaped
+
 PROVEN = 1e-7
 """Partitions whose Q differs by less than this count as equally good."""
 
@@ -112,7 +114,10 @@ class _Relaxation:
             self.entries = np.delete(self.entries, slack)
 
 
-def certify(B: np.ndarray, labels: np.ndarray, *, seconds: float) -> tuple[np.ndarray, float]:
+@shaped
+def certify(
+    B: Real[np.ndarray, "units units"], labels: Int[np.ndarray, " units"], *, seconds: float
+) -> tuple[np.ndarray, float]:
     """The best labels known and an upper bound on Q over all partitions.
 
     Q is linear in x_ij = "i and j share a module", and x comes from a partition if and only if it

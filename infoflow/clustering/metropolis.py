@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from infoflow._shapes import Int, Real, shaped
 from infoflow.clustering.modules import Trace
 
 ENTROPY = 0.15  # nats; "strikes a good balance between exploration and greedy ascent" (Lange 2022)
 
 
+@shaped
 def monte_carlo(
-    B: np.ndarray,
-    labels: np.ndarray,
+    B: Real[np.ndarray, "units units"],
+    labels: Int[np.ndarray, " units"],
     *,
     n_steps: int = 5000,
     entropy: float = ENTROPY,

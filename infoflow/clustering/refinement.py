@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from infoflow._shapes import Int, Real, shaped
 
+
+@shaped
 def refine(
-    B: np.ndarray,
+    B: Real[np.ndarray, "units units"],
     starts: list[np.ndarray],
     *,
     restarts: int,
     perturbations: int,
     n_modules: int | None = None,
     rng: np.random.Generator,
-) -> np.ndarray:
+) -> Int[np.ndarray, " units"]:
     """The best labels found from the given starts and from `restarts` times every unit alone.
 
     Each start is settled: units move to their best module in random order, and modules merge,

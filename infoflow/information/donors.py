@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from infoflow._shapes import Float, Int, shaped
 from infoflow.information.binning import check_codes, code_dtype
 from infoflow.information.entropy import (
     ENTROPIES,
@@ -43,8 +44,9 @@ class TableFlow:
     cells_per_sample: float
 
 
+@shaped
 def table_flow(
-    codes: np.ndarray,
+    codes: Int[np.ndarray, "donors contexts targets"],
     n_codes: int,
     *,
     estimator: Correction = "auto",
@@ -235,7 +237,8 @@ def _pointwise(codes: np.ndarray, counts: Counts) -> tuple[np.ndarray, np.ndarra
     return pointwise_sums(codes, donor_terms, context_terms)
 
 
-def two_way_se(pointwise: np.ndarray) -> float:
+@shaped
+def two_way_se(pointwise: Float[np.ndarray, "donors contexts"]) -> float:
     """Standard error of the mean of `(M, K)` values whose rows and columns are both samples.
 
     The variance of a mean over crossed random rows and columns, (MS_row + MS_column - MS_inter) /

@@ -241,7 +241,7 @@ def _flags(
     aim = table.target
     slack = rounding(rec)
     still = [
-        _spread(rec[name][drawn[0]][:, inside]) <= slack[rec.units.indices(name)[inside]]
+        _spread(rec.filled(name)[drawn[0]][:, inside]) <= slack[rec.units.indices(name)[inside]]
         for name, inside in rec.units.by_layer(sent).items()
     ]
     found = {

@@ -6,6 +6,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from infoflow._shapes import Int, shaped
 from infoflow.information.entropy import (
     ENTROPIES,
     miller_madow_bits,
@@ -19,7 +20,10 @@ _Value = TypeVar("_Value", float, np.ndarray)
 FEW_CELLS = 0.05
 
 
-def joint_counts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+@shaped
+def joint_counts(
+    a: Int[np.ndarray, " samples"], b: Int[np.ndarray, " samples"]
+) -> Int[np.ndarray, "a b"]:
     """Contingency table of two code vectors `(N,)`.
 
     Examples:
@@ -31,7 +35,10 @@ def joint_counts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.bincount(a.astype(np.int64) * width + b, minlength=size).reshape(-1, width)
 
 
-def information_bits(table: np.ndarray, correction: Correction = "auto", seed: int = 0) -> float:
+@shaped
+def information_bits(
+    table: Int[np.ndarray, "a b"], correction: Correction = "auto", seed: int = 0
+) -> float:
     """Mutual information of a contingency table in bits, I = H(A) + H(B) - H(A, B).
 
     Args:

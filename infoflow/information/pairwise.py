@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from infoflow._shapes import Float, Int, shaped
 from infoflow.information.binning import check_codes, code_dtype
 from infoflow.information.entropy import entropy_bits
 
 
-def pairwise_information(codes: np.ndarray, n_codes: int, *, correct: bool = True) -> np.ndarray:
+@shaped
+def pairwise_information(
+    codes: Int[np.ndarray, "samples units"], n_codes: int, *, correct: bool = True
+) -> Float[np.ndarray, "units units"]:
     """Mutual information of every pair of columns, I = H(A) + H(B) - H(A, B), in bits.
 
     Args:

@@ -195,7 +195,7 @@ def _answering(
     moved = np.zeros(len(rec.units), dtype=bool)
     for chunk, seen in resample(rec, source, np.repeat(donors, len(contexts)), rows, layers):
         for name in layers:
-            normal, new = pooled(rec[name][rows[chunk]], pool), pooled(seen[name], pool)
-            slack = ROUNDING * rec[name].abs().max()
+            normal, new = pooled(rec.filled(name)[rows[chunk]], pool), pooled(seen[name], pool)
+            slack = ROUNDING * rec.filled(name).abs().max()
             moved[rec.units.indices(name)] |= ((new - normal).abs() > slack).any(0).numpy()
     return moved

@@ -50,7 +50,7 @@ def normal_values(rec: Recording, units: np.ndarray, pool: Pool) -> np.ndarray:
     """Activations `(rows, n)` of flat `units` in the normal run, positions pooled."""
     blocks = rec.kept(_Normal).blocks
     if pool not in blocks:
-        blocks[pool] = {name: pooled(rec[name], pool) for name in rec.units.layers}
+        blocks[pool] = {name: pooled(rec.filled(name), pool) for name in rec.units.layers}
     return gather(blocks[pool], rec, units)
 
 
@@ -109,6 +109,12 @@ def fit_target(rec: Recording, units: np.ndarray, draws: Draws = FLOW) -> Target
     Raises:
         ValueError: Edges of one's own for a joint code.
     """
+    padded = [n for n in rec.units.by_layer(units) if rec.real(n) is not None]
+    if draws.pool == "positions" and padded:
+        raise ValueError(
+            f"pool='positions' takes every position for a sample, and some of layers {padded} are "
+            "padding: use pool='mean' or 'max', or record(mask=False)"
+        )
     error = rounding(rec)[units]
     if draws.bins == "unique":
         return Target(units, None, draws, 1 if draws.coding == "joint" else len(units), error)
@@ -123,7 +129,7 @@ def rounding(rec: Recording) -> np.ndarray:
     kept = rec.kept(_Normal)
     if kept.error is None:
         sites = rec.units.sites
-        each = [rounding_error(rec[s.name], rotated=s.basis is not None) for s in sites]
+        each = [rounding_error(rec.filled(s.name), rotated=s.basis is not None) for s in sites]
         kept.error = np.concatenate(each)
     return kept.error
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from infoflow._replay.prepare import replay_for
+from infoflow._shapes import Float, shaped
 from infoflow.information.binning import UnitBins, code_dtype
 from infoflow.information.donors import Counts, Entropy
 from infoflow.information.mutual import information_of_each
 from infoflow.information.shuffle import shuffled_codes
 from infoflow.information.targets import fit_target, normal_codes, pooled
-from infoflow.interventions.fold import resample_each
-from infoflow.interventions.prepare import replay_for
+from infoflow.interventions import resample_each
 from infoflow.measured import Draws, Pool
 from infoflow.recording import Recording, show_progress
 
@@ -188,6 +189,7 @@ def countable(draws: Draws) -> bool:
     return draws.coding == "units" and draws.bins != "unique" and draws.correction != "quadratic"
 
 
+@shaped
 def unit_flow(
     rec: Recording,
     *,
@@ -198,7 +200,7 @@ def unit_flow(
     seed: int = 0,
     pool: Pool = "mean",
     progress: bool = False,
-) -> np.ndarray:
+) -> Float[np.ndarray, "units units"]:
     """I(do(i); j) in bits for every ordered pair of recorded units.
 
     Plainly, unit by unit: one shuffled pass over the data set with unit i's values permuted, and

@@ -1,7 +1,6 @@
 """do(): set units to chosen values while the model runs, and see what follows."""
 
 from infoflow.interventions.counterfactuals import counterfactual
-from infoflow.interventions.fold import resample_each
 from infoflow.interventions.kinds import (
     Intervention,
     Mean,
@@ -15,7 +14,7 @@ from infoflow.interventions.kinds import (
     intervention_from,
 )
 from infoflow.interventions.operator import do
-from infoflow.interventions.resampling import resample
+from infoflow.interventions.resampling import resample, resample_each
 
 __all__ = [
     "Intervention",

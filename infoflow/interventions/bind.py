@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.basis import Basis
-from infoflow.interventions.donors import donors_for
-from infoflow.interventions.edits import (
+from infoflow._replay.edits import (
     AddNoise,
     AlongBasis,
     Edit,
-    PutDonors,
     PutValues,
     Transform,
+    donor_edit,
 )
+from infoflow._replay.pairs import make_pairs
+from infoflow.basis import Basis
+from infoflow.interventions.donors import donors_for
 from infoflow.interventions.kinds import (
     Done,
     Intervention,
@@ -30,8 +31,6 @@ from infoflow.interventions.kinds import (
     Set,
     Zero,
 )
-from infoflow.interventions.pairs import Pairs, make_pairs
-from infoflow.interventions.prepare import Replays
 from infoflow.recording import Recording
 
 
@@ -113,7 +112,7 @@ def _from_data(
     contexts: np.ndarray,
 ) -> Edit:
     if isinstance(done, Mean):
-        mean = activations.double().mean(0).index_select(0, index.cpu())
+        mean = _mean(activations, rec.real(where)).index_select(0, index.cpu())
         return PutValues(index, mean.to(device=index.device, dtype=activations.dtype))
     if isinstance(done, Resample):
         pairs = make_pairs(rec, donors_for(done, rec, contexts), contexts)
@@ -121,12 +120,12 @@ def _from_data(
     raise TypeError(f"no rule for {type(done).__name__}: pass a function of the activations")
 
 
-def donor_edit(
-    rec: Recording, name: str, index: Tensor, pairs: Pairs, activations: Tensor | None = None
-) -> Edit:
-    """Units of a recorded site at their donors' values."""
-    kept = rec.kept(Replays).affine.setdefault(name, {})
-    return PutDonors(rec[name] if activations is None else activations, index, pairs, kept)
+def _mean(activations: Tensor, real: Tensor | None) -> Tensor:
+    """`(units[, positions])` float64, over the samples where a position is real."""
+    wide = activations.double()
+    if real is None:
+        return wide.mean(0)
+    return (wide * real[:, None]).sum(0) / real.sum(0).clamp(min=1)
 
 
 def index_of(units: Any, n: int, where: str, device: torch.device) -> Tensor:

@@ -9,15 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.interventions.bind import donor_edit, edit_for
-from infoflow.interventions.edits import Edit
+from infoflow._replay.edits import Edit, donor_edit
+from infoflow._replay.pairs import make_pairs
+from infoflow._replay.run import Run
+from infoflow._shapes import Float, shaped
+from infoflow.interventions.bind import edit_for
 from infoflow.interventions.kinds import Done, Intervention
-from infoflow.interventions.pairs import make_pairs
-from infoflow.interventions.run import Run
 from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 
 
+@shaped
 def counterfactual(
     rec: Recording,
     source: UnitsLike | Mapping[str, Done],
@@ -26,7 +28,7 @@ def counterfactual(
     seed: int = 0,
     replay: bool = True,
     progress: bool = False,
-) -> Tensor:
+) -> Float[Tensor, "samples units *positions"]:
     """One pass over the data set with the source's tie to the input broken.
 
     Every sample runs with the source units set to what they were on another sample, drawn by one
@@ -66,7 +68,7 @@ def counterfactual(
     for name, done in asked.items():
         n = len(rec.units.indices(name))
         edits[name] = edit_for(
-            done, name, n, rec.device, rec=rec, activations=rec[name], contexts=contexts
+            done, name, n, rec.device, rec=rec, activations=rec.filled(name), contexts=contexts
         )
     pairs = make_pairs(rec, np.random.default_rng(seed).permutation(len(rec)), contexts)
     for name, units in plain.items():

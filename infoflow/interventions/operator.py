@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from infoflow._hooks import CallFunction, checked_passes, layer_at
+from infoflow._replay.edits import Edit
 from infoflow._safety import eagerly, holding
 from infoflow.interventions.bind import edit_for
-from infoflow.interventions.edits import Edit
 from infoflow.interventions.kinds import Done
 from infoflow.recording import Recording
 from infoflow.site import Site
@@ -138,7 +138,7 @@ class _Act:
             n,
             rec.device,
             rec=rec,
-            activations=rec[site.name],
+            activations=rec.filled(site.name),
             contexts=np.arange(len(rec)),
         )
         return recorded, edit

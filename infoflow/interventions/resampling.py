@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.interventions.bind import donor_edit
-from infoflow.interventions.pairs import make_pairs, row_lists
-from infoflow.interventions.run import Run
-from infoflow.recording import Recording
+from infoflow._replay.batched import BatchedEdits, segments
+from infoflow._replay.edits import Edit, donor_edit
+from infoflow._replay.pairs import make_pairs, row_lists
+from infoflow._replay.run import Run
+from infoflow.recording import Recording, show_progress
 from infoflow.units import UnitsLike
 
 
@@ -60,3 +62,57 @@ def resample(
     }
     run = Run(rec, edits, pairs.contexts, tuple(observe), pairs.grid)
     yield from run.chunks(replay=replay, progress=progress)
+
+
+def resample_each(
+    rec: Recording,
+    sources: Sequence[UnitsLike],
+    donors: np.ndarray,
+    contexts: np.ndarray,
+    observe: Sequence[str],
+    *,
+    replay: bool = True,
+    progress: bool = False,
+) -> Iterator[tuple[int, slice, dict[str, Tensor]]]:
+    """`resample` of every source with the same donors and contexts, several in one batch.
+
+    Where one source's rows do not fill a batch, calls of the model's layers, not their
+    arithmetic, take the time; sources that lie in the same layers then share the batch.
+
+    Args:
+        rec: A recording.
+        sources: What to set, one after the other.
+        donors, contexts, observe, replay, progress: As for `resample`.
+
+    Yields:
+        The number of a source, a range of its rows and what was observed. Every row of every
+        source comes exactly once, a source's rows in order; sources come in the order given.
+
+    Raises:
+        KeyError, ValueError: As `resample` does.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+        >>> rec = ifl.record(net, ["1", "2"], torch.randn(10, 4))
+        >>> rows = np.arange(10)
+        >>> [(n, seen["2"].shape[0]) for n, _, seen in
+        ...  resample_each(rec, [[0], [1, 2]], rows[::-1], rows, ["2"])]
+        [(0, 10), (1, 10)]
+    """
+    by_layer = [rec.units.by_layer(source) for source in sources]
+    for name in observe:
+        rec.units.site(name)
+    donors, contexts = row_lists(rec, donors, contexts)
+    pairs, size = make_pairs(rec, donors, contexts), len(contexts)
+    groups = groupby(enumerate(by_layer), key=lambda item: tuple(item[1]))
+    for names, members in show_progress(groups, progress, "interventions"):
+        numbers, units = zip(*members, strict=True)
+        edits: dict[str, Edit] = {
+            name: BatchedEdits(rec, name, [found[name] for found in units], pairs) for name in names
+        }
+        folded = pairs.contexts.repeat(len(numbers))
+        run = Run(rec, edits, folded, tuple(observe), pairs.grid)
+        for rows, seen in run.chunks(replay=replay):
+            for at, own, part in segments(rows, size):
+                yield numbers[at], own, {name: values[part] for name, values in seen.items()}

@@ -30,32 +30,45 @@ _CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
 _FLOOR = 1e-4  # of the largest scale: below, a unit is looked at as if it had this one
 
 
-def check_batch(
-    batch: PerturbedBatch, recorded: Tensor, request: Request, holds: Structure, seed: int
-) -> None:
+class NotAsRecordedError(ValueError):
+    """The model does otherwise than when it was recorded."""
+
+
+def check_batch(batch: PerturbedBatch, request: Request, index: slice, holds: Structure) -> None:
     """Raises:
-    ValueError: The model does not give the outputs that were recorded, by each output's own scale;
-        what it does to some samples depends on others of the batch; an operation on the way has
-        no derivative.
+    NotAsRecordedError: The model does not give the outputs or activations that were recorded, each
+        by its own scale; or what it does to some samples depends on others of the batch.
+    ValueError: An operation on the way has no derivative.
     """
     _refuse_missing_derivatives(batch)
-    found, recorded = batch.outputs.detach().cpu(), recorded.to("cpu")
-    close = 1e-3 if found.dtype in (torch.float32, torch.float64) else 0.1
-    same = found.shape == recorded.shape
-    if same:
-        off = (found.double() - recorded.double()).abs().amax(0)
-        scale = recorded.double().abs().amax(0)
-        # an output that cancels to nearly nothing rounds as the largest numbers on the way do
-        same = bool((off <= close * scale + 1e-6 * scale.max() + 1e-12).all())
-    wrong = None if same else "the model does not give the outputs that were recorded"
-    if _acts_across(batch, request, holds, seed):
+    wrong = None
+    if not _same(torch.cat(batch.units, 1), request.activations(index).mT.flatten(1)):
+        wrong = (
+            "the model does not give the activations that were recorded when what its layers "
+            "return is replaced by a copy (does a layer work in place on what others use as well? "
+            "then inplace=False)"
+        )
+    if not _same(batch.outputs, request.rec.real_outputs(request.rec.outputs[index], index)):
+        wrong = "the model does not give the outputs that were recorded"
+    if _acts_across(batch, request, holds, index.start):
         wrong = "the samples of a batch influence each other (as in batch normalisation in training"
         wrong += " mode)"
     if wrong is not None:
-        raise ValueError(
+        raise NotAsRecordedError(
             f"{wrong}: make it give one answer per sample, the same in evaluation mode each time, "
             "and record it again"
         )
+
+
+def _same(found: Tensor, recorded: Tensor) -> bool:
+    close = 1e-3 if found.dtype in (torch.float32, torch.float64) else 0.1
+    if found.shape != recorded.shape:
+        return False
+    found, recorded = found.detach().to("cpu", torch.float64), recorded.to("cpu", torch.float64)
+    scale = recorded.abs().amax(0)
+    # what cancels to nearly nothing rounds as the largest numbers on the way do
+    most = close * scale + 1e-6 * scale.max() + 1e-12
+    return bool(((found - recorded).abs().amax(0) <= most).all())
 
 
 def _refuse_missing_derivatives(batch: PerturbedBatch) -> None:

@@ -27,7 +27,7 @@ from infoflow.unit_similarity.graph import (
 )
 from infoflow.unit_similarity.perturbed import PerturbedBatch
 
-_ELEMENTWISE = ELEMENTWISE | {"Add", "Sub", "Mul", "Div", "ToCopy", "PreluKernel"}
+_ELEMENTWISE = ELEMENTWISE | {"Add", "Sub", "Mul", "Div", "ToCopy", "Where", "PreluKernel"}
 _POOLS = {"MaxPool2DWithIndices", "AvgPool2D"}
 
 

@@ -4,6 +4,7 @@ of any layer, and of several layers together, are ordinary gradients."""
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from infoflow._hooks import CallFunction, call_hooks
 from infoflow.site import Site
@@ -133,6 +135,8 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     parts = dict(zip(request.sites, deltas, strict=True))
     seen: dict[Site, list[Tensor]] = {site: [] for site in request.sites}
     found: dict[Site, Place | None] = {}
+    real: dict[Site, Any] = {site: rec.real(site.name, index) for site in request.sites}
+    real = {site: None if m is None else m.to(rec.device) for site, m in real.items()}
 
     def add(site: Site) -> CallFunction:
         def hook(value: Any, _call: int) -> Any:
@@ -141,7 +145,10 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
             h = site.read(value).clone()
             seen[site].append(h)
             h = h if h.ndim == 3 else h[:, :, None]
-            shifted = site.add(value, _shift(parts[site], h, before, positions))
+            shift = _shift(parts[site], h, before, positions)
+            if real[site] is not None:
+                shift = shift * real[site][:, None, before : before + h.shape[2]]
+            shifted = site.add(value, shift)
             old, new = site.tensor(value), site.tensor(shifted)
             place = Place(old.grad_fn, new.grad_fn, tuple(old.shape))
             found[site] = None if site in found else place
@@ -152,11 +159,13 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     # of the attention kernels only the plain one can be differentiated twice
     simple = sdpa_kernel(SDPBackend.MATH)
     hooks = call_hooks(rec.model, [(site, add(site)) for site in request.sites])
-    with torch.enable_grad(), simple, hooks as check:
+    slopes = _OneSlope() if "hess" in request.bases else nullcontext()
+    with torch.enable_grad(), simple, slopes, hooks as check:
         # copies, as autograd lets no model work in place on a leaf
         outputs = rec.output(rec.call([x.clone() for x in rows]))
+        outputs = rec.real_outputs(outputs, index)
         check()
-    wholes = tuple(_whole(seen[site]) for site in request.sites)
+        wholes = tuple(rec.filled(s.name, _whole(seen[s]), index) for s in request.sites)
     return PerturbedBatch(
         inputs=leaves,
         units=tuple(_units(seen[s], h, positions) for s, h in zip(seen, wholes, strict=True)),
@@ -168,6 +177,21 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
         positions=each,
         outputs=outputs,
     )
+
+
+class _OneSlope(TorchFunctionMode):
+    """PReLU, to which torch gives its weight as slope at exactly 0 when it is differentiated once,
+    but 1 when twice: a Hessian that is not symmetric. Here it has the weight in both."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__name__", "") != "prelu" or len(args) != 2 or kwargs:
+            return func(*args, **(kwargs or {}))
+        x, weight = args
+        if weight.numel() > 1:
+            weight = weight.reshape(-1, *(1,) * (x.ndim - 2))
+        return torch.where(x > 0, x, weight * x)
 
 
 def _whole(calls: list[Tensor]) -> Tensor:

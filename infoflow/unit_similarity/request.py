@@ -77,7 +77,7 @@ class Request:
         """`(batch, positions, n)` float64; one position if the mean is asked for."""
         blocks = []
         for site in self.sites:
-            block = self.rec[site.name][index].double()
+            block = self.rec.filled(site.name)[index].double()
             block = block if block.ndim == 3 else block[:, :, None]
             if self.positions is None:
                 blocks.append(block.mean(2, keepdim=True))
@@ -214,6 +214,12 @@ def _chosen_positions(
 ) -> Tensor | None:
     if positions == "mean":
         return None
+    padded = [name for name in names if rec.real(name) is not None]
+    if padded:
+        raise ValueError(
+            f"positions one by one weigh every position alike, and some of layers {padded} are "
+            "padding: use positions='mean', or record(mask=False)"
+        )
     counts = {name: 1 if rec[name].ndim == 2 else rec[name].shape[2] for name in names}
     if len(set(counts.values())) > 1:
         raise ValueError(

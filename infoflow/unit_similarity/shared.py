@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from infoflow._hooks import evaluating
-from infoflow.recording import Recording, show_progress
+from infoflow._safety import evaluating
+from infoflow._shapes import Float, shaped
+from infoflow.recording import Recording
 from infoflow.unit_similarity import spearman, weights
-from infoflow.unit_similarity.accumulate import CovarianceSum, KeptMatrices, MeanOfSamples
-from infoflow.unit_similarity.guard import check_batch, failure
+from infoflow.unit_similarity.guard import NotAsRecordedError
 from infoflow.unit_similarity.measures import MEASURES, Measure, chosen
-from infoflow.unit_similarity.perturbed import PerturbedBatch, run_perturbed
+from infoflow.unit_similarity.perturbed import run_perturbed
 from infoflow.unit_similarity.request import Positions, Request, allowed_measures, make_request
-from infoflow.unit_similarity.structure import EXACT, Structure, read_structure
-from infoflow.unit_similarity.sums import Sizes, batch_sums, sizes
-
-_FEW = 4  # samples from which the size of the batches is found
+from infoflow.unit_similarity.structure import read_structure
+from infoflow.unit_similarity.sums import FEW, summed
 
 _OTHERS = {
     "weights": weights.weight_graph,
@@ -31,6 +27,7 @@ _OTHERS = {
 }
 
 
+@shaped
 def similarity(
     rec: Recording,
     measure: str,
@@ -41,7 +38,7 @@ def similarity(
     seed: int = 0,
     fast: bool = True,
     progress: bool = False,
-) -> np.ndarray:
+) -> Float[np.ndarray, "units units"]:
     """Similarity of hidden units by one measure; see `similarities`.
 
     Args:
@@ -174,18 +171,32 @@ def similarities_by_layer(
     names = list(layers or rec.units.layers)
     # the mean over positions goes for all layers at once; positions one by one are each layer's own
     groups = [names] if positions == "mean" else [[name] for name in names]
-    found = {}
-    for group in groups:
+
+    def of(group: list[str]) -> dict[str, dict[str, np.ndarray]]:
         request = make_request(rec, group, bases, across=False, positions=positions, seed=seed)
-        signed = _signed(request, fast=fast, progress=progress)
-        start = 0
-        for name in group:
-            block = slice(start, start + len(rec.units.indices(name)))
-            blocks = {base: matrix[block, block] for base, matrix in signed.items()}
-            found[name], start = _finished(blocks, wanted, eps), block.stop
+        return _blocks(request, _signed(request, fast=fast, progress=progress), wanted, eps)
+
+    try:
+        found = [of(group) for group in groups]
+    except NotAsRecordedError:  # a layer that works in place may be in order by itself
+        if len(groups[0]) == 1:
+            raise
+        found = [of([name]) for name in names]
+    return {name: matrices for part in found for name, matrices in part.items()}
+
+
+def _blocks(
+    request: Request, signed: dict[str, np.ndarray], wanted: list[Measure], eps: float
+) -> dict[str, dict[str, np.ndarray]]:
+    found, start = {}, 0
+    for site in request.sites:
+        block = slice(start, start + len(request.rec.units.indices(site.name)))
+        blocks = {base: matrix[block, block] for base, matrix in signed.items()}
+        found[site.name], start = _finished(blocks, wanted, eps), block.stop
     return found
 
 
+@torch.inference_mode(False)
 def ways(rec: Recording, layer: str) -> dict[str, str]:
     """By derivative measure that the recording allows: how it is computed, and if exactly, why.
 
@@ -198,7 +209,7 @@ def ways(rec: Recording, layer: str) -> dict[str, str]:
     bases = frozenset(allowed_measures(rec)) & {"i_sens", "o_sens", "hess"}
     request = make_request(rec, [layer], bases, across=False)
     with evaluating(rec.model):
-        holds = read_structure(run_perturbed(request, slice(0, _FEW)), bases, across=False)
+        holds = read_structure(run_perturbed(request, slice(0, FEW)), bases, across=False)
     return {base: holds.ways[base] for base in sorted(bases)}
 
 
@@ -238,100 +249,8 @@ def _signed(request: Request, *, fast: bool, progress: bool) -> dict[str, np.nda
     """Each base measure's matrix before the absolute value."""
     names = [site.name for site in request.sites]
     found = {base: _OTHERS[base](request.rec, names) for base in request.bases & set(_OTHERS)}
-    return found | _streamed(replace(request, bases=request.bases - set(_OTHERS)), fast, progress)
-
-
-def _streamed(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
-    """What is summed over the samples; as it was if the same was asked for before."""
-    kept = request.rec.kept(KeptMatrices)
-    key = None if request.key is None else (request.key, fast)
-    found = None if key is None else kept.get(key)
-    if found is None:
-        found = _summed(request, fast, progress)
-        if key is not None:
-            kept.put(key, found)
-    return dict(found)
-
-
-def _summed(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
-    rec, n = request.rec, request.n
-    if not request.bases:
-        return {}
-    counts = [n] if request.across else [len(rec.units.indices(s.name)) for s in request.sites]
-    positions = 1 if request.positions is None else len(request.positions)
-    covariances = [CovarianceSum(count, positions) for count in counts]
-    sums = {base: MeanOfSamples(n) for base in sorted(request.bases - {"cov"})}
-    with evaluating(rec.model):
-        batches = Batches(request, fast=fast) if sums else None
-        every = rec.batches() if batches is None else _split(slice(0, len(rec)), batches.rows)
-        for index in show_progress(list(every), progress, "similarity"):
-            if "cov" in request.bases:
-                parts = request.activations(index).split(counts, 2)
-                for covariance, units in zip(covariances, parts, strict=True):
-                    covariance.update(units)
-            if batches is not None:
-                for part, totals in batches.sums(index):
-                    for base, total in totals.items():
-                        sums[base].update(total, part.stop - part.start)
-    matrices = {base: total.matrix() for base, total in sums.items()}
-    if "cov" in request.bases:
-        blocks = [torch.from_numpy(covariance.matrix()) for covariance in covariances]
-        matrices["cov"] = torch.block_diag(*blocks).numpy()
-    return matrices
-
-
-def _split(index: slice, rows: int) -> list[slice]:
-    starts = range(index.start, index.stop, rows)
-    return [slice(k, min(k + rows, index.stop)) for k in starts]
-
-
-class Batches:
-    """The batches of a request: each by the short cuts that its own graph allows, and exactly from
-    the first one on in which the guard finds a short cut wrong."""
-
-    def __init__(self, request: Request, *, fast: bool) -> None:
-        self.request, self.fast = request, fast
-        few = slice(0, len(request.rec), -(-len(request.rec) // _FEW))
-        batch, holds = self._run(few)
-        self.exact: Sizes = sizes(request, batch)
-        self.sizes: Sizes = sizes(request, batch, holds)
-
-    @property
-    def rows(self) -> int:
-        """Samples at a time."""
-        return self.sizes.rows
-
-    def sums(self, index: slice) -> Iterator[tuple[slice, dict[str, Tensor]]]:
-        """The sums over those rows, in one part or, if that is too much at once, in several."""
-        batch, holds = self._run(index)
-        if holds.names:
-            found = batch_sums(batch, self.request, index, self.sizes.chunk, holds)
-            reason = failure(batch, self.request, index, holds, found)
-            if reason is None:
-                yield index, found
-                return
-            _warn(holds, index, reason)
-            self.fast = False
-        for part in _split(index, self.exact.rows):
-            batch = batch if part == index else self._run(part)[0]
-            yield part, batch_sums(batch, self.request, part, self.exact.chunk)
-
-    def _run(self, index: slice) -> tuple[PerturbedBatch, Structure]:
-        request, holds = self.request, EXACT
-        batch = run_perturbed(request, index)
-        if self.fast:
-            holds = read_structure(batch, request.bases, across=request.across)
-        check_batch(batch, request.rec.outputs[index], request, holds, index.start)
-        return batch, holds
-
-
-def _warn(holds: Structure, index: slice, reason: str) -> None:
-    warnings.warn(
-        f"the short cuts {list(holds.names)} of 'similarity' do not hold for this model on rows "
-        f"{index.start} to {index.stop}: {reason}. These and all further rows are differentiated "
-        "exactly; fast=False does so from the start",
-        RuntimeWarning,
-        stacklevel=2,
+    return found | summed(
+        replace(request, bases=request.bases - set(_OTHERS)), fast=fast, progress=progress
     )
 
 

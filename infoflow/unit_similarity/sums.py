@@ -1,21 +1,124 @@
-"""The derivative measures summed over one batch: what several of them need is computed once."""
+"""The derivative measures and the covariance summed over the batches of a request: what several of
+them need is computed once, in float64, and kept with the recording."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from infoflow._safety import evaluating
+from infoflow.recording import show_progress
 from infoflow.unit_similarity import carried, exact
+from infoflow.unit_similarity.guard import check_batch, failure
 from infoflow.unit_similarity.locality import groups_by_curvature, groups_by_input, one_by_one
-from infoflow.unit_similarity.perturbed import PerturbedBatch
+from infoflow.unit_similarity.perturbed import PerturbedBatch, run_perturbed
 from infoflow.unit_similarity.request import Request
-from infoflow.unit_similarity.structure import EXACT, Structure
+from infoflow.unit_similarity.structure import EXACT, Structure, read_structure
+
+FEW = 4  # samples from which the size of the batches is found
 
 # Numbers in the largest batched derivative: 16 MiB in float32. Tensors beyond 32 MiB are mapped
 # afresh each time they are made, which took twice as long.
 _BUDGET = 2**22
+
+
+def summed(request: Request, *, fast: bool, progress: bool) -> dict[str, np.ndarray]:
+    """What is summed over the samples; as it was if the same was asked for before."""
+    kept = request.rec.kept(KeptMatrices)
+    key = None if request.key is None else (request.key, fast)
+    found = None if key is None else kept.get(key)
+    if found is None:
+        found = _run(request, fast, progress)
+        if key is not None:
+            kept.put(key, found)
+    return dict(found)
+
+
+def _run(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
+    rec, n = request.rec, request.n
+    if not request.bases:
+        return {}
+    counts = [n] if request.across else [len(rec.units.indices(s.name)) for s in request.sites]
+    positions = 1 if request.positions is None else len(request.positions)
+    covariances = [CovarianceSum(count, positions) for count in counts]
+    sums = {base: MeanOfSamples(n) for base in sorted(request.bases - {"cov"})}
+    with evaluating(rec.model):
+        batches = Batches(request, fast=fast) if sums else None
+        every = rec.batches() if batches is None else _split(slice(0, len(rec)), batches.rows)
+        for index in show_progress(list(every), progress, "similarity"):
+            if "cov" in request.bases:
+                parts = request.activations(index).split(counts, 2)
+                for covariance, units in zip(covariances, parts, strict=True):
+                    covariance.update(units)
+            if batches is not None:
+                for part, totals in batches.sums(index):
+                    for base, total in totals.items():
+                        sums[base].update(total, part.stop - part.start)
+    matrices = {base: total.matrix() for base, total in sums.items()}
+    if "cov" in request.bases:
+        blocks = [torch.from_numpy(covariance.matrix()) for covariance in covariances]
+        matrices["cov"] = torch.block_diag(*blocks).numpy()
+    return matrices
+
+
+def _split(index: slice, rows: int) -> list[slice]:
+    starts = range(index.start, index.stop, rows)
+    return [slice(k, min(k + rows, index.stop)) for k in starts]
+
+
+class Batches:
+    """The batches of a request: each by the short cuts that its own graph allows, and exactly from
+    the first one on in which the guard finds a short cut wrong."""
+
+    def __init__(self, request: Request, *, fast: bool) -> None:
+        self.request, self.fast = request, fast
+        few = slice(0, len(request.rec), -(-len(request.rec) // FEW))
+        batch, holds = self._run(few)
+        self.exact: Sizes = sizes(request, batch)
+        self.sizes: Sizes = sizes(request, batch, holds)
+
+    @property
+    def rows(self) -> int:
+        """Samples at a time."""
+        return self.sizes.rows
+
+    def sums(self, index: slice) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+        """The sums over those rows, in one part or, if that is too much at once, in several."""
+        batch, holds = self._run(index)
+        if holds.names:
+            found = batch_sums(batch, self.request, index, self.sizes.chunk, holds)
+            reason = failure(batch, self.request, index, holds, found)
+            if reason is None:
+                yield index, found
+                return
+            _warn(holds, index, reason)
+            self.fast = False
+        for part in _split(index, self.exact.rows):
+            batch = batch if part == index else self._run(part)[0]
+            yield part, batch_sums(batch, self.request, part, self.exact.chunk)
+
+    def _run(self, index: slice) -> tuple[PerturbedBatch, Structure]:
+        request, holds = self.request, EXACT
+        batch = run_perturbed(request, index)
+        if self.fast:
+            holds = read_structure(batch, request.bases, across=request.across)
+        check_batch(batch, request, index, holds)
+        return batch, holds
+
+
+def _warn(holds: Structure, index: slice, reason: str) -> None:
+    warnings.warn(
+        f"the short cuts {list(holds.names)} of 'similarity' do not hold for this model on rows "
+        f"{index.start} to {index.stop}: {reason}. These and all further rows are differentiated "
+        "exactly; fast=False does so from the start",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 @dataclass(frozen=True)
@@ -118,3 +221,91 @@ def _carried(
         "o_sens": torch.block_diag(*[s for s, _ in found]),
         "hess": torch.block_diag(*[h for _, h in found]),
     }
+
+
+class CovarianceSum:
+    """Centred second moment of unit activations, batch by batch.
+
+    Means and centred sums of two batches are merged as in Chan, Golub & LeVeque (1983), so that a
+    unit with mean 300 and variance 1e-7 keeps its variance.
+
+    Examples:
+        >>> total = CovarianceSum(1)
+        >>> total.update(torch.tensor([[1.0], [3.0]]))
+        >>> total.update(torch.tensor([[5.0]]))
+        >>> total.matrix()
+        array([[4.]])
+    """
+
+    def __init__(self, n: int, positions: int = 1) -> None:
+        self.count = 0
+        self.mean = torch.zeros(positions, n, dtype=torch.float64)
+        self.products = torch.zeros(positions, n, n, dtype=torch.float64)
+
+    def update(self, units: Tensor) -> None:
+        """Add activations `(batch, n)`, or `(batch, positions, n)`."""
+        units = units.double().reshape(len(units), *self.mean.shape)
+        count, mean = len(units), units.mean(0)
+        centred = (units - mean).transpose(0, 1)
+        shift = mean - self.mean
+        total = self.count + count
+        self.products += centred.mT @ centred
+        self.products += shift[:, :, None] * shift[:, None] * (self.count * count / total)
+        self.mean += shift * (count / total)
+        self.count = total
+
+    def matrix(self) -> np.ndarray:
+        """Covariance `(n, n)` with 1/(K-1), signed; the mean over positions."""
+        return (self.products.mean(0) / (self.count - 1)).numpy()
+
+
+class MeanOfSamples:
+    """Mean over samples of an `(n, n)` quantity, from sums over batches.
+
+    Examples:
+        >>> total = MeanOfSamples(1)
+        >>> total.update(torch.tensor([[6.0]]), 2)
+        >>> total.update(torch.tensor([[3.0]]), 1)
+        >>> total.matrix()
+        array([[3.]])
+    """
+
+    def __init__(self, n: int) -> None:
+        self.count = 0
+        self.total = torch.zeros(n, n, dtype=torch.float64)
+
+    def update(self, batch_sum: Tensor, count: int) -> None:
+        """Add the sum `(n, n)` over `count` samples."""
+        self.total += batch_sum.detach().to("cpu", torch.float64)
+        self.count += count
+
+    def matrix(self) -> np.ndarray:
+        """Mean `(n, n)`, signed."""
+        return (self.total / self.count).numpy()
+
+
+class KeptMatrices:
+    """Matrices of the last requests of one recording, up to `most` numbers in all (64 MiB), so that
+    a measure and its normalised form come from one pass. The oldest go first.
+
+    Examples:
+        >>> kept = KeptMatrices()
+        >>> kept.put("a", {"cov": np.eye(2)})
+        >>> kept.get("a")["cov"].trace(), kept.get("b") is None
+        (np.float64(2.0), True)
+    """
+
+    most = 2**23
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, Mapping[str, np.ndarray]] = {}
+
+    def get(self, request: Hashable) -> Mapping[str, np.ndarray] | None:
+        """What was put there; None: nothing, or no longer."""
+        return self._found.get(request)
+
+    def put(self, request: Hashable, matrices: Mapping[str, np.ndarray]) -> None:
+        """Keep these, and forget the oldest as far as it takes."""
+        self._found[request] = matrices
+        while sum(m.size for kept in self._found.values() for m in kept.values()) > self.most:
+            del self._found[next(iter(self._found))]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import infoflow as ifl
 from infoflow.unit_similarity import MEASURES
-from infoflow.unit_similarity.accumulate import KeptMatrices
+from infoflow.unit_similarity.sums import KeptMatrices
 
 
 def _recorded(loss: Callable[..., torch.Tensor] = F.cross_entropy) -> ifl.Recording:

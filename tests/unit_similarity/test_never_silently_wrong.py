@@ -12,9 +12,9 @@ import infoflow as ifl
 from infoflow.unit_similarity import (
     allowed_measures,
     guard,
-    shared,
     similarities,
     similarity,
+    sums,
     vjp,
 )
 
@@ -278,7 +278,7 @@ def test_a_batch_in_which_the_guard_fails_is_done_again_exactly(act, monkeypatch
         net[0].bias[2] = 1.0
     rec = ifl.record(net, ["1"], x, y, loss=F.cross_entropy, batch_size=20)
     expected = similarities(rec, fast=False)
-    right, calls = shared.batch_sums, []
+    right, calls = sums.batch_sums, []
 
     def wrong(batch, request, index, *args):
         found = right(batch, request, index, *args)
@@ -288,7 +288,7 @@ def test_a_batch_in_which_the_guard_fails_is_done_again_exactly(act, monkeypatch
             found["i_sens"][2, 2] *= 1.5
         return found
 
-    monkeypatch.setattr(shared, "batch_sums", wrong)
+    monkeypatch.setattr(sums, "batch_sums", wrong)
     with pytest.warns(RuntimeWarning, match=r"do not hold .* rows 20 to 40: 'i_sens' gave") as seen:
         found = similarities(rec)
     assert len(seen) == 1 and calls == [0, 20, 20, 40]
@@ -326,9 +326,9 @@ def test_a_measure_by_itself_runs_no_more_than_it_needs(monkeypatch):
     net, (x, y) = made(nn.Sequential, nn.Linear(6, 5), nn.GELU(), nn.Linear(5, 3)), data()
     rec = ifl.record(net, ["1"], x, y, loss=F.cross_entropy)
     asked = []
-    right = shared.batch_sums
+    right = sums.batch_sums
     monkeypatch.setattr(
-        shared, "batch_sums", lambda *args: asked.append(found := right(*args)) or found
+        sums, "batch_sums", lambda *args: asked.append(found := right(*args)) or found
     )
     similarity(rec, "cov")
     assert not asked
@@ -403,3 +403,45 @@ def test_normalisation_scales_the_weights_that_feed_a_layer():
     net[1].running_var.uniform_(0.5, 2)
     rec = ifl.record(net.eval(), ["2"], torch.randn(9, 5).double())
     assert similarity(rec, "w_in") == pytest.approx(similarity(rec, "i_sens"))
+
+
+class WorksInPlaceOnWhatOthersUse(nn.Module):
+    """What `act` returns is `h` itself; where it is replaced by a copy, `norm` sees other values,
+    and no output tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.act, self.norm = nn.Linear(4, 5), nn.SiLU(inplace=True), nn.BatchNorm1d(5)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.a(x)
+        s = self.act(h)
+        h.mul_(1.5)
+        self.norm(s)
+        return self.head(x)
+
+
+def test_layers_that_a_copy_of_anothers_output_would_change_are_looked_at_by_themselves():
+    """Sensitivities of `norm` were too small by 1.5 squared when `act` was asked for beside it."""
+    torch.manual_seed(0)
+    rec = ifl.record(WorksInPlaceOnWhatOthersUse().double().eval(), ["act", "norm"],
+                     torch.randn(20, 4).double())  # fmt: skip
+    alone = similarity(rec, "i_sens", layers="norm")
+    assert ifl.similarities_by_layer(rec, "i_sens")["norm"]["i_sens"] == pytest.approx(alone)
+    with pytest.raises(ValueError, match="activations that were recorded"):
+        similarity(rec, "i_sens")
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("last", [nn.Identity, nn.Tanh])
+def test_prelu_has_one_slope_at_zero_however_often_it_is_differentiated(last, fast):
+    """After a ReLU many values are exactly 0; LeakyReLU is the same function with one slope."""
+    found = []
+    for act in (nn.PReLU(init=0.25), nn.LeakyReLU(0.25)):
+        torch.manual_seed(0)
+        x, y = torch.randn(30, 4), torch.arange(30) % 3
+        net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), act, nn.Linear(6, 3), last())
+        rec = ifl.record(net, ["1"], x, y, loss=nn.functional.cross_entropy)
+        found.append(similarity(rec, "hess", fast=fast))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)

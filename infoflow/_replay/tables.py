@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from infoflow._hooks import CallFunction, call_hooks
-from infoflow.interventions.calls import Call
-from infoflow.interventions.rows import Rows
+from infoflow._replay.calls import Call
+from infoflow._replay.lazy import LazyTensor
 
 _PLAIN = (int, float, bool, str, type(None), torch.dtype, torch.device, torch.Size)
 
@@ -68,7 +68,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Gather:
-    """Source of `Rows`: those samples of a table."""
+    """Thunk of `LazyTensor`: those samples of a table."""
 
     table: Table
     index: Tensor
@@ -120,7 +120,7 @@ class Answer:
                 told = None if used is None else partial(used, number)
                 rows = Gather(leaf, index, told)
                 arg = tree_leaves(given)[self.same[number]] if number in self.same else None
-                leaves.append(Rows(rows) if arg is None else _become(arg, rows))
+                leaves.append(LazyTensor(rows) if arg is None else _become(arg, rows))
             else:
                 leaves.append(leaf.clone() if isinstance(leaf, Tensor) else leaf)
         return tree_unflatten(leaves, self.spec)
@@ -128,9 +128,9 @@ class Answer:
 
 def _become(tensor: Tensor, rows: Gather) -> Tensor:
     """The tensor itself, with the values that a layer would have given it in place."""
-    if not isinstance(tensor, Rows):
+    if not isinstance(tensor, LazyTensor):
         return tensor.copy_(rows.compute())
-    tensor._source = rows  # an edit that follows reads the rows from here
+    tensor._thunk = rows  # an edit that follows reads the rows from here
     if tensor._value is not None:
         tensor._value.copy_(rows.compute())
     return tensor

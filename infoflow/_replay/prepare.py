@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from infoflow._replay.budget import free_bytes
+from infoflow._replay.calls import Call, finished_calls, moments, trace_calls
+from infoflow._replay.guard import alike
+from infoflow._replay.lazy import materialised
+from infoflow._replay.replay import Key, Replay, ReplayError
+from infoflow._replay.tables import Answer, Table, fill_tables, small_answer, watch
 from infoflow._safety import evaluating
-from infoflow.interventions.budget import free_bytes
-from infoflow.interventions.calls import Call, finished_calls, moments, trace_calls
-from infoflow.interventions.replay import Key, Replay, ReplayError
-from infoflow.interventions.rows import materialised
-from infoflow.interventions.tables import Answer, Table, fill_tables, small_answer, watch
 from infoflow.recording import Recording, joined_calls
 from infoflow.site import Site
 
@@ -261,30 +262,3 @@ def differing_sites(replay: Replay, n_samples: int = 32) -> list[str]:
         if not alike(found, kept):
             wrong.append(repr(site.name))
     return wrong
-
-
-def alike(found: Tensor, right: Tensor, scale: Tensor | None = None) -> bool:
-    """Equal unit by unit but for rounding: batches of another size are summed in another order.
-
-    A unit is compared with its own largest value in `right` and `scale`, or a hundredth of the
-    median unit's where that is more: what cancels is rounded like its parts.
-    """
-    if found.shape != right.shape:
-        return False
-    if not right.is_floating_point() or not right.numel():
-        return bool((found == right).all())
-    eps = min(1e3 * torch.finfo(right.dtype).eps, 0.25)
-    if scale is not None and bool(((found - right).abs() <= eps * scale).all()):
-        return True
-    size = unit_sizes(right) if scale is None else torch.maximum(scale, unit_sizes(right))
-    found, right = found.double(), right.double()
-    same = (found == right) | (found.isnan() & right.isnan())
-    return bool((((found - right).abs() <= eps * size) | same).all())
-
-
-def unit_sizes(values: Tensor) -> Tensor:
-    """The largest finite magnitude of every unit of `(rows, units[, positions])`, or a hundredth of
-    the median unit's where that is more."""
-    largest = values.abs().nan_to_num(0.0, 0.0).amax((0, *range(2, values.ndim)), keepdim=True)
-    largest = largest.double()
-    return largest.clamp(min=max(float(largest.median()) / 100, 1e-30))

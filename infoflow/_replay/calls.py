@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from infoflow._hooks import layer_at
-from infoflow.interventions.memory import Memory
+from infoflow._replay.memory import Memory
 from infoflow.site import Site
 
 

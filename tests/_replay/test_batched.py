@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from infoflow._replay.batched import BatchedEdits
+from infoflow._replay.guard import GUARDED_ROWS
 from infoflow.interventions import resample, resample_each
-from infoflow.interventions.fold import Fold
-from infoflow.interventions.replay import GUARDED_ROWS
-from tests.interventions.test_replay import recorded, rows
+from tests._replay.test_replay import recorded, rows
 
 
 @pytest.mark.parametrize("replay", [True, False])
@@ -51,14 +51,14 @@ def test_several_sources_share_a_batch():
 def test_memory_is_flat_in_the_number_of_interventions(monkeypatch):
     rec, _, _ = recorded("mlp")
     held, batches = [], []
-    close = Fold._close_before
+    close = BatchedEdits._close_before
 
     def look(self, number):
         close(self, number)
         held.append(len(self._open))
 
-    monkeypatch.setattr(Fold, "_close_before", look)
-    monkeypatch.setattr("infoflow.interventions.budget._CPU_BYTES", 1 << 14)
+    monkeypatch.setattr(BatchedEdits, "_close_before", look)
+    monkeypatch.setattr("infoflow._replay.budget._CPU_BYTES", 1 << 14)
     donors, contexts = rows("table")
     for count in (8, 64):
         sources = [[i % 8] for i in range(count)]

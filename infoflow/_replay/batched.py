@@ -4,76 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.interventions.bind import donor_edit
-from infoflow.interventions.edits import Edit
-from infoflow.interventions.pairs import Pairs, make_pairs, row_lists
-from infoflow.interventions.rows import Rows, Source
-from infoflow.interventions.run import Run
-from infoflow.interventions.tables import Gather
-from infoflow.recording import Recording, show_progress
+from infoflow._replay.edits import Edit, donor_edit
+from infoflow._replay.lazy import LazyTensor, Thunk
+from infoflow._replay.pairs import Pairs
+from infoflow._replay.tables import Gather
+from infoflow.recording import Recording
 from infoflow.site import Site
-from infoflow.units import UnitsLike
-
-
-def resample_each(
-    rec: Recording,
-    sources: Sequence[UnitsLike],
-    donors: np.ndarray,
-    contexts: np.ndarray,
-    observe: Sequence[str],
-    *,
-    replay: bool = True,
-    progress: bool = False,
-) -> Iterator[tuple[int, slice, dict[str, Tensor]]]:
-    """`resample` of every source with the same donors and contexts, several in one batch.
-
-    Where one source's rows do not fill a batch, calls of the model's layers, not their
-    arithmetic, take the time; sources that lie in the same layers then share the batch.
-
-    Args:
-        rec: A recording.
-        sources: What to set, one after the other.
-        donors, contexts, observe, replay, progress: As for `resample`.
-
-    Yields:
-        The number of a source, a range of its rows and what was observed. Every row of every
-        source comes exactly once, a source's rows in order; sources come in the order given.
-
-    Raises:
-        KeyError, ValueError: As `resample` does.
-
-    Examples:
-        >>> import torch, infoflow as ifl
-        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
-        >>> rec = ifl.record(net, ["1", "2"], torch.randn(10, 4))
-        >>> rows = np.arange(10)
-        >>> [(n, seen["2"].shape[0]) for n, _, seen in
-        ...  resample_each(rec, [[0], [1, 2]], rows[::-1], rows, ["2"])]
-        [(0, 10), (1, 10)]
-    """
-    by_layer = [rec.units.by_layer(source) for source in sources]
-    for name in observe:
-        rec.units.site(name)
-    donors, contexts = row_lists(rec, donors, contexts)
-    pairs, size = make_pairs(rec, donors, contexts), len(contexts)
-    groups = groupby(enumerate(by_layer), key=lambda item: tuple(item[1]))
-    for names, members in show_progress(groups, progress, "interventions"):
-        numbers, units = zip(*members, strict=True)
-        edits: dict[str, Edit] = {
-            name: Fold(rec, name, [found[name] for found in units], pairs) for name in names
-        }
-        folded = pairs.contexts.repeat(len(numbers))
-        run = Run(rec, edits, folded, tuple(observe), pairs.grid)
-        for rows, seen in run.chunks(replay=replay):
-            for at, own, part in segments(rows, size):
-                yield numbers[at], own, {name: values[part] for name, values in seen.items()}
 
 
 def segments(rows: slice, size: int) -> Iterator[tuple[int, slice, slice]]:
@@ -96,7 +38,7 @@ def segments(rows: slice, size: int) -> Iterator[tuple[int, slice, slice]]:
 
 
 @dataclass(eq=False)
-class Fold:
+class BatchedEdits:
     """The edit of a batch that holds several sources.
 
     Attributes:
@@ -119,8 +61,8 @@ class Fold:
             edited = self._edit(number)(site, _piece(site, value, part), call, own)
             new.append(site.tensor(edited))
         self._close_before(rows.start // size)
-        if len(new) > 1 and all(isinstance(piece, Rows) for piece in new):
-            return Rows(Joined([piece._source for piece in new]))
+        if len(new) > 1 and all(isinstance(piece, LazyTensor) for piece in new):
+            return LazyTensor(Joined([piece._thunk for piece in new]))
         return site.with_tensor(value, new[0] if len(new) == 1 else torch.cat(new))
 
     def _edit(self, number: int) -> Edit:
@@ -140,17 +82,17 @@ class Fold:
 
 def _piece(site: Site, value: Any, part: slice) -> Any:
     """Some of the batch's rows of what a layer returned, still ungathered if they are."""
-    if isinstance(value, Rows) and isinstance(value._source, Gather):
-        source = value._source
-        return Rows(Gather(source.table, source.index[part], source.used))
+    if isinstance(value, LazyTensor) and isinstance(value._thunk, Gather):
+        source = value._thunk
+        return LazyTensor(Gather(source.table, source.index[part], source.used))
     return site.with_tensor(value, site.tensor(value)[part])
 
 
 @dataclass(frozen=True, eq=False)
 class Joined:
-    """Source of `Rows`: several, one after the other."""
+    """Thunk of `LazyTensor`: several, one after the other."""
 
-    parts: Sequence[Source]
+    parts: Sequence[Thunk]
 
     @property
     def shape(self) -> tuple[int, ...]:

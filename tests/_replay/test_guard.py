@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import infoflow as ifl
+from infoflow._replay.guard import GUARDED_ROWS, Guard
+from infoflow._replay.run import Run
 from infoflow.interventions import resample
-from infoflow.interventions.replay import GUARDED_ROWS, Guard
-from infoflow.interventions.run import Run
 from tests.nets import normal, seeded
 
 CHUNK = 20
@@ -43,8 +43,8 @@ def marked(share, n=400, start=0):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr("infoflow.interventions.budget._CPU_ROWS", CHUNK)
-    monkeypatch.setattr("infoflow.interventions.run._CALL_BYTES", 0)
+    monkeypatch.setattr("infoflow._replay.budget._CPU_ROWS", CHUNK)
+    monkeypatch.setattr("infoflow._replay.run._CALL_BYTES", 0)
 
 
 def run(rec, replay=True):

@@ -14,8 +14,8 @@ _METADATA = {
 } | {Tensor.size, Tensor.dim, Tensor.__len__, Tensor.is_floating_point, Tensor.numel}
 
 
-class Source(Protocol):
-    """What a `Rows` stands for."""
+class Thunk(Protocol):
+    """What a `LazyTensor` stands for, and how to get it."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -40,7 +40,7 @@ class Source(Protocol):
         ...
 
 
-class Rows(Tensor):
+class LazyTensor(Tensor):
     """A tensor that knows its shape but has no values until an operation asks for them.
 
     A replayed layer returns one of these. If only other replayed layers receive it, its values
@@ -48,30 +48,30 @@ class Rows(Tensor):
     model's forward code looks like.
     """
 
-    _source: Source
+    _thunk: Thunk
     _value: Tensor | None
 
     @staticmethod
-    def __new__(cls, source: Source) -> Rows:
-        like = source.like
+    def __new__(cls, thunk: Thunk) -> LazyTensor:
+        like = thunk.like
         rows = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, source.shape, dtype=like.dtype, device=like.device
+            cls, thunk.shape, dtype=like.dtype, device=like.device
         )
-        rows._source = source
+        rows._thunk = thunk
         rows._value = None
         return rows
 
     def value(self) -> Tensor:
         """The values; the same tensor each time, so that an edit in place is seen by all."""
         if self._value is None:
-            self._source.wanted()
-            self._value = self._source.compute()
+            self._thunk.wanted()
+            self._value = self._thunk.compute()
         return self._value
 
     def seen(self) -> Tensor:
         """The values as they are now, for somebody who looks on: the model's next operation may
         still take a shorter way."""
-        return self._source.compute() if self._value is None else self._value
+        return self._thunk.compute() if self._value is None else self._value
 
     @classmethod
     def __torch_function__(
@@ -82,8 +82,8 @@ class Rows(Tensor):
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
         first = args[0] if args else None
-        if isinstance(first, Rows) and first._value is None:
-            short = first._source.apply(func, args[1:], kwargs)
+        if isinstance(first, LazyTensor) and first._value is None:
+            short = first._thunk.apply(func, args[1:], kwargs)
             if short is not None:
                 return short
         args, kwargs = materialised((args, kwargs))
@@ -98,14 +98,14 @@ class Rows(Tensor):
 
 
 def looked_at(value: Any) -> Any:
-    """`value` with every `Rows` in it replaced by what it is now."""
+    """`value` with every `LazyTensor` in it replaced by what it is now."""
     if type(value) is Tensor:
         return value
-    return value.seen() if isinstance(value, Rows) else tree_map_only(Rows, Rows.seen, value)
+    return tree_map_only(LazyTensor, LazyTensor.seen, value)
 
 
 def materialised(value: Any) -> Any:
-    """`value` with every `Rows` in it replaced by its values."""
+    """`value` with every `LazyTensor` in it replaced by its values."""
     if type(value) is Tensor:
         return value
-    return value.value() if isinstance(value, Rows) else tree_map_only(Rows, Rows.value, value)
+    return tree_map_only(LazyTensor, LazyTensor.value, value)

@@ -1,30 +1,25 @@
-"""Run a model from its first intervention on: what came before is answered, not computed.
+"""One pass of a model in which finished calls are answered, and the rest runs as it always does.
 
-Layers that are over when the first intervened site is reached get the values they had in the
-normal run, as `Rows` that nobody may ever gather. The model's own forward code runs as always, so
-this needs no graph of it: residual connections, reused layers and in-place operations come out
-right because every answer is fresh memory. What it cannot see (a layer that keeps state to
-itself, randomness in evaluation mode) is caught by running a few samples without any change and
-comparing with the recording.
+README.md in this folder says why that is right, and what guards it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from infoflow._hooks import layer_at
-from infoflow.interventions.calls import Call, live_calls, moments
-from infoflow.interventions.rows import Rows, materialised
-from infoflow.interventions.tables import Answer, ReplayError, Stop
+from infoflow._replay.calls import Call, live_calls, moments
+from infoflow._replay.guard import Guard
+from infoflow._replay.lazy import LazyTensor, materialised
+from infoflow._replay.tables import Answer, ReplayError, Stop
 from infoflow.recording import Recording
 from infoflow.site import Site
 
@@ -35,7 +30,7 @@ _FUSED = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttenti
 
 @dataclass(frozen=True, eq=False)
 class _Inputs:
-    """Source of `Rows`: a model's argument, which stays on the CPU until it is asked for."""
+    """Thunk of `LazyTensor`: a model's argument, which stays on the CPU until it is asked for."""
 
     data: Tensor
     index: Tensor
@@ -56,32 +51,6 @@ class _Inputs:
 
     def apply(self, function: Any, args: Any, kwargs: Any) -> Tensor | None:
         return None
-
-
-GUARDED_ROWS = 2  # not one: models that squeeze their outputs fail on batches of one
-
-
-@dataclass(eq=False)
-class Guard:
-    """Which rows of what was replayed are compared with a full pass.
-
-    Attributes:
-        rng: A stream of its own, so that a program compares the same rows each time it runs.
-        kinds: Kinds of runs that were compared before.
-    """
-
-    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    kinds: set[Hashable] = field(default_factory=set)
-
-    def sample(self, kind: Hashable, rows: slice) -> slice:
-        """Neighbouring rows at random; twice as many for the first of a kind.
-
-        `kind` is what is intervened on and what is observed: a comparison says nothing of others.
-        """
-        few = GUARDED_ROWS if kind in self.kinds else 2 * GUARDED_ROWS
-        self.kinds.add(kind)
-        start = rows.start + int(self.rng.integers(max(rows.stop - rows.start - few, 0) + 1))
-        return slice(start, min(start + few, rows.stop))
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +127,7 @@ class Replay:
         Raises:
             ReplayError: The calls were not those of the traced pass.
         """
-        args = tuple(Rows(_Inputs(x, index)) for x in self.rec.inputs)
+        args = tuple(LazyTensor(_Inputs(x, index)) for x in self.rec.inputs)
         left = {layer: list(calls) for layer, calls in self.live.items()}
         output = None
         answering = self._intercepting(index, functions, left, used)
@@ -169,7 +138,7 @@ class Replay:
         return output if output is None else materialised(output)
 
     def attempt(self, *args: Any, **kwargs: Any) -> Any:
-        """`run`, for the first time: whatever the model does with `Rows` is a `ReplayError`."""
+        """`run`, for the first time: whatever goes wrong with lazy tensors is a `ReplayError`."""
         try:
             return self.run(*args, **kwargs)
         except Exception as error:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from infoflow._hooks import call_hooks
+from infoflow._replay.budget import chunk_rows
+from infoflow._replay.edits import Edit
+from infoflow._replay.guard import GUARDED_ROWS, alike, unit_sizes
+from infoflow._replay.lazy import looked_at
+from infoflow._replay.prepare import Replays, replay_for
+from infoflow._replay.replay import Replay
+from infoflow._replay.tables import ReplayError, Stop
 from infoflow._safety import Snapshot, evaluating
-from infoflow.interventions.budget import chunk_rows
-from infoflow.interventions.edits import Edit
-from infoflow.interventions.prepare import Replays, alike, replay_for, unit_sizes
-from infoflow.interventions.replay import GUARDED_ROWS, Replay
-from infoflow.interventions.rows import looked_at
-from infoflow.interventions.tables import ReplayError, Stop
 from infoflow.recording import Recording, joined_calls, show_progress
 from infoflow.site import Site
 
@@ -58,7 +59,9 @@ class Run:
             if plan is not None and reason is not None:
                 self.rec.kept(Replays).give_up(plan, reason)
                 plan = None
-            yield from found
+            for part, seen in found:
+                index = self.contexts[part].cpu()
+                yield part, {name: self.rec.filled(name, h, index) for name, h in seen.items()}
 
     def _steps(self, plan: Replay | None) -> tuple[int, int]:
         """Rows of a chunk, and how many chunks are compared before they are handed out together.

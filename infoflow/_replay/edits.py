@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.interventions.rows import Rows
-from infoflow.interventions.swap import Contributions, Pairs, Swap
-from infoflow.interventions.tables import Gather
+from infoflow._replay.lazy import LazyTensor
+from infoflow._replay.pairs import Pairs
+from infoflow._replay.prepare import Replays
+from infoflow._replay.swap import Contributions, Swap
+from infoflow._replay.tables import Gather
+from infoflow.recording import Recording
 from infoflow.site import Site
 
 
@@ -33,19 +36,20 @@ class PutDonors:
         values: The site's activations on the whole data set, `(K, units[, positions])`.
         inside: Indices of units within the site.
         pairs: Donor and context of every row of the run.
-        kept: For results that outlive the run.
+        kept: For results that outlive the run; None: the values are not those that a normal run
+            gives, so nothing can be taken from it.
     """
 
     values: Tensor
     inside: Tensor
     pairs: Pairs
-    kept: dict[Any, Any]
+    kept: dict[Any, Any] | None
     _parts: Contributions | None = None
     _put: Tensor | None = None
 
     def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
-        if isinstance(value, Rows) and isinstance(value._source, Gather):
-            swapped = self._swap(site, value._source, rows)
+        if isinstance(value, LazyTensor) and isinstance(value._thunk, Gather):
+            swapped = self._swap(site, value._thunk, rows)
             if swapped is not None:
                 return swapped
         donors = self.pairs.donors[rows]
@@ -62,12 +66,29 @@ class PutDonors:
     def _swap(self, site: Site, source: Gather, rows: slice) -> Tensor | None:
         table = source.table
         plain = site.basis is None and site.heads is None and site.positions is None
-        if not plain or table.dim or table.per > 1 or site.unit_dim is None or site.call == "all":
+        if (
+            self.kept is None
+            or not plain
+            or table.dim
+            or table.per > 1
+            or site.unit_dim is None
+            or site.call == "all"
+        ):
             return None
         if self._parts is None:
             self._parts = Contributions(table, site.unit_dim, self.inside, self.pairs, self.kept)
         swap = Swap(self._parts, rows)
-        return swap.compute() if self._parts.whole else Rows(swap)
+        return swap.compute() if self._parts.whole else LazyTensor(swap)
+
+
+def donor_edit(
+    rec: Recording, name: str, index: Tensor, pairs: Pairs, activations: Tensor | None = None
+) -> Edit:
+    """Units of a recorded site at their donors' values."""
+    kept = rec.kept(Replays).affine.setdefault(name, {})
+    values = rec.filled(name) if activations is None else activations
+    # replay's own tables hold what the model gave, at padded positions too
+    return PutDonors(values, index, pairs, kept if rec.real(name) is None else None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from infoflow.interventions.pairs import Pairs
-from infoflow.interventions.tables import Table
+from infoflow._replay.pairs import Pairs
+from infoflow._replay.tables import Table
 
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
 _NORMAL_BYTES = 256 << 20  # kept per recording for one layer's normal run through the next
@@ -137,7 +137,7 @@ class Contributions:
 
 @dataclass(frozen=True, eq=False)
 class Swap:
-    """Source of `Rows`: contexts' rows with `units` at the donors' values.
+    """Thunk of `LazyTensor`: contexts' rows with `units` at the donors' values.
 
     Attributes:
         parts: The run that the rows belong to.

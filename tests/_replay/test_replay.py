@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import infoflow as ifl
+from infoflow._replay.prepare import Replays
+from infoflow._replay.run import Run
+from infoflow._replay.swap import Contributions
 from infoflow.interventions import resample
-from infoflow.interventions.prepare import Replays
-from infoflow.interventions.run import Run
-from infoflow.interventions.swap import Contributions
 from tests.nets import Cells, DictOutput, Encoder, Residual, Twice, mlp, normal, seeded
 from tests.oracles_intervene import raw_hook_resample
 

@@ -1,0 +1,138 @@
+"""Positions that are padding, and no data: no number may depend on what stands there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from infoflow._inputs import Given
+from infoflow.site import Site
+
+MaskLike = Any | Literal[False] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Padding:
+    """Which positions of which sites are real.
+
+    Attributes:
+        mask: `(K, T)` bool, True where a position is real; every sample has one.
+        of_sites: Per name of a site that has these positions, its `(K, t)` part of the mask.
+        output_dim: The dimension of the outputs that has them; None: there is none.
+        source: Where the mask is from.
+        missed: Names of sites that have other positions: there all of them count.
+    """
+
+    mask: Tensor
+    of_sites: Mapping[str, Tensor]
+    output_dim: int | None
+    source: str
+    missed: tuple[str, ...] = ()
+
+    def real(self, name: str, count: int, rows: Any = slice(None)) -> Tensor | None:
+        """`(rows, count)` bool of a site's positions, which may be several times those of the mask
+        (components of heads go first); None: all are real."""
+        own = self.of_sites.get(name)
+        return None if own is None else own[rows].repeat(1, count // own.shape[1])
+
+    def filled(self, name: str, values: Tensor, rows: Any = slice(None)) -> Tensor:
+        """`values` `(rows, units, positions)` of a site, each padded position at the mean of the
+        sample's real ones: their mean, their range and their maximum are those of what is real."""
+        if name not in self.of_sites:
+            return values
+        real = self.of_sites[name][rows].to(values.device)[:, None, None]
+        parts = values.unflatten(2, (-1, real.shape[-1]))
+        total = torch.where(real, parts, 0).double().sum(-1, keepdim=True)
+        mean = (total / real.sum(-1, keepdim=True)).to(values.dtype)
+        return torch.where(real, parts, mean).flatten(2)
+
+    def outputs(self, values: Tensor, rows: Any = slice(None)) -> Tensor:
+        """Outputs `(rows, ...)`, zero at padded positions."""
+        if self.output_dim is None:
+            return values
+        real = self.mask[rows].to(values.device)
+        shape = [1] * values.ndim
+        shape[0], shape[self.output_dim] = real.shape
+        return torch.where(real.view(shape), values, 0)
+
+    def __repr__(self) -> str:
+        share = 1 - float(self.mask.double().mean())
+        left = [*self.of_sites, *(["the outputs"] if self.output_dim is not None else [])]
+        missed = f", not at {', '.join(self.missed)}" if self.missed else ""
+        return f"{share:.0%} padding by {self.source} left out at {', '.join(left)}{missed}"
+
+
+def find_padding(
+    given: Given,
+    names: Sequence[str | None],
+    wanted: MaskLike,
+    sites: Mapping[Site, int],
+    outputs: Tensor,
+) -> Padding | None:
+    """The padding of a data set; None where all positions are real.
+
+    Args:
+        given: The data set.
+        names: Of its arguments.
+        wanted: `(K, T)`, True or 1 where a position is real; None: an argument `attention_mask`
+            of that shape, if a site has T positions; False: nothing is padding.
+        sites: The sites, and how many positions each has.
+        outputs: The model's outputs.
+
+    Raises:
+        ValueError: Another shape or other values, a sample without a real position, or no site
+            with so many positions.
+    """
+    found, source = wanted, "mask"
+    if wanted is None:
+        own = [x for x, name in zip(given.tensors, names, strict=True) if name == "attention_mask"]
+        found, source = (own[0] if own and own[0].ndim == 2 else False), "attention_mask"
+    if found is False:
+        return None
+    mask = torch.as_tensor(found).detach().cpu()
+    count = len(given.tensors[0])
+    binary = mask.dtype == torch.bool or bool(((mask == 0) | (mask == 1)).all())
+    plain = {s: n for s, n in sites.items() if s.heads is None or s.call != "all"}
+    fits = {s: n for s, n in plain.items() if mask.ndim == 2 and n == mask.shape[1]}
+    if wanted is None and not binary:
+        return None
+    if not binary or mask.ndim != 2 or len(mask) != count or not (fits or wanted is None):
+        raise ValueError(
+            f"expected a mask ({count}, positions) that is True or 1 where a position is real, for "
+            f"the positions of a site, { ({s.name: n for s, n in sites.items()}) }; got "
+            f"{tuple(mask.shape)} of {mask.dtype}"
+        )
+    mask = mask.bool()
+    if not bool(mask.any(1).all()):
+        empty = (~mask.any(1)).nonzero().ravel().tolist()
+        raise ValueError(
+            f"samples {empty[:10]} have no real position in {source}: leave them out, or say "
+            "mask=False"
+        )
+    if bool(mask.all()):
+        return None
+    missed = {site.name: n for site, n in sites.items() if n > 1 and site not in fits}
+    if missed:
+        warnings.warn(
+            f"{source} has {mask.shape[1]} positions, which sites {missed} have not: there padding "
+            "counts as data. Record other layers, or say mask=False",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    if not fits:
+        return None
+    chosen = {s.name: mask if s.positions is None else mask[:, list(s.positions)] for s in fits}
+    short = [name for name, own in chosen.items() if not bool(own.any(1).all())]
+    if short:
+        raise ValueError(
+            f"the positions of {short} are padding on some samples: choose positions that are real "
+            "on all, or say mask=False"
+        )
+    places = [d for d in range(1, outputs.ndim) if outputs.shape[d] == mask.shape[1]]
+    one = len(places) == 1 and outputs.ndim > 2  # (K, T) may be classes
+    return Padding(mask, chosen, places[0] if one else None, source, tuple(missed))

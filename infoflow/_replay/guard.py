@@ -1,0 +1,62 @@
+"""What was replayed beside a full pass: which rows are compared, and what counts as equal."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+GUARDED_ROWS = 2  # not one: models that squeeze their outputs fail on batches of one
+
+
+@dataclass(eq=False)
+class Guard:
+    """Which rows of what was replayed are compared with a full pass.
+
+    Attributes:
+        rng: A stream of its own, so that a program compares the same rows each time it runs.
+        kinds: Kinds of runs that were compared before.
+    """
+
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    kinds: set[Hashable] = field(default_factory=set)
+
+    def sample(self, kind: Hashable, rows: slice) -> slice:
+        """Neighbouring rows at random; twice as many for the first of a kind.
+
+        `kind` is what is intervened on and what is observed: a comparison says nothing of others.
+        """
+        few = GUARDED_ROWS if kind in self.kinds else 2 * GUARDED_ROWS
+        self.kinds.add(kind)
+        start = rows.start + int(self.rng.integers(max(rows.stop - rows.start - few, 0) + 1))
+        return slice(start, min(start + few, rows.stop))
+
+
+def alike(found: Tensor, right: Tensor, scale: Tensor | None = None) -> bool:
+    """Equal unit by unit but for rounding: batches of another size are summed in another order.
+
+    A unit is compared with its own largest value in `right` and `scale`, or a hundredth of the
+    median unit's where that is more: what cancels is rounded like its parts.
+    """
+    if found.shape != right.shape:
+        return False
+    if not right.is_floating_point() or not right.numel():
+        return bool((found == right).all())
+    eps = min(1e3 * torch.finfo(right.dtype).eps, 0.25)
+    if scale is not None and bool(((found - right).abs() <= eps * scale).all()):
+        return True
+    size = unit_sizes(right) if scale is None else torch.maximum(scale, unit_sizes(right))
+    found, right = found.double(), right.double()
+    same = (found == right) | (found.isnan() & right.isnan())
+    return bool((((found - right).abs() <= eps * size) | same).all())
+
+
+def unit_sizes(values: Tensor) -> Tensor:
+    """The largest finite magnitude of every unit of `(rows, units[, positions])`, or a hundredth of
+    the median unit's where that is more."""
+    largest = values.abs().nan_to_num(0.0, 0.0).amax((0, *range(2, values.ndim)), keepdim=True)
+    largest = largest.double()
+    return largest.clamp(min=max(float(largest.median()) / 100, 1e-30))
