@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from infoflow.units import unknown_name
+from infoflow.units import UnknownName, unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,11 +65,10 @@ class Binning:
         if self.count < 2:
             raise ValueError(f"expected at least 2 bins, got {self.count}")
         if self.kind not in ("quantiles", "frequency", "width"):
-            raise ValueError(
-                f"unknown kind of bins {self.kind!r}: expected 'quantiles', 'frequency' or 'width'"
-            )
+            known = ("quantiles", "frequency", "width")
+            raise UnknownName(unknown_name("kind of bins", self.kind, known))
         if self.group not in ("kmeans", "projection"):
-            raise ValueError(f"unknown code {self.group!r}: expected 'kmeans' or 'projection'")
+            raise UnknownName(unknown_name("code", self.group, ("kmeans", "projection")))
         if self.edges is None:
             return
         object.__setattr__(self, "edges", tuple(float(edge) for edge in self.edges))
@@ -122,9 +121,9 @@ class Draws:
             if count != "all" and not (whole and int(count) >= 2):
                 raise ValueError(f"expected at least 2 {what} or 'all', got {count!r}")
         if self.coding not in get_args(Coding):
-            raise ValueError(f"unknown coding {self.coding!r}: expected 'joint' or 'units'")
+            raise UnknownName(unknown_name("coding", self.coding, get_args(Coding)))
         if self.pool not in get_args(Pool):
-            raise ValueError(f"unknown pool {self.pool!r}: expected 'mean', 'max' or 'positions'")
+            raise UnknownName(unknown_name("pool", self.pool, get_args(Pool)))
         check_correction(self.correction)
         if self.bins != "unique":
             _ = self.binning
@@ -141,9 +140,9 @@ class Draws:
 
 
 def check_correction(correction: str) -> None:
-    """Raises ValueError for a name that is not in `CORRECTIONS`."""
+    """Raises UnknownName for a name that is not in `CORRECTIONS`."""
     if correction not in CORRECTIONS:
-        raise ValueError(f"unknown correction {correction!r}: expected one of {list(CORRECTIONS)}")
+        raise UnknownName(unknown_name("correction", correction, CORRECTIONS))
 
 
 def _drawn(n: int, count: Budget, rng: np.random.Generator) -> np.ndarray:
@@ -191,9 +190,9 @@ class Objective:
 
 
 def check_weighting(weighting: str) -> None:
-    """Raises ValueError for a name that is not in `WEIGHTINGS`."""
+    """Raises UnknownName for a name that is not in `WEIGHTINGS`."""
     if weighting not in WEIGHTINGS:
-        raise ValueError(unknown_name("weighting", weighting, WEIGHTINGS))
+        raise UnknownName(unknown_name("weighting", weighting, WEIGHTINGS))
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,6 +143,13 @@ def _index_array(units: Any, size: int, where: str) -> np.ndarray:
     return index % size
 
 
+class UnknownName(KeyError, ValueError):
+    """A name that is none of those known; text as of `unknown_name`."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show it in quotes
+
+
 def unknown_name(what: str, name: str, known: Sequence[str]) -> str:
     """An error text for a name that is not among `known`, with its near misses."""
     import difflib

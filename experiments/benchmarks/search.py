@@ -21,7 +21,7 @@ from infoflow.measured import SCORE
 from infoflow.models import isolated_rng
 from infoflow.searching.annealing import annealing, climbing
 from infoflow.searching.genetic import genetic
-from infoflow.searching.ledger import Ledger
+from infoflow.searching.log import EvaluationLog
 from infoflow.searching.space import Space
 from infoflow.searching.surrogate import flow_proxy, screened
 from infoflow.searching.unguided import sampling
@@ -67,21 +67,23 @@ def loop_overhead(rec: ifl.Recording, budget: int = 300, repeats: int = 3) -> No
     meter = ExchangeMeter(rec, replace(SCORE, donors=60, contexts=40))
     space = Space(~rec.units.unused, 2, 2)
     proxy = flow_proxy(meter.traffic, "pairs")
-    methods: dict[str, Callable[[Ledger], None]] = {
-        "sampling": lambda ledger: sampling(ledger, space, []),
-        "climbing": lambda ledger: climbing(ledger, space, []),
-        "annealing": lambda ledger: annealing(ledger, space, [], spread=0.01),
-        "genetic": lambda ledger: genetic(ledger, space, [], spread=0.01),
-        "screened": lambda ledger: screened(ledger, space, [], proxy, spread=0.01),
+    methods: dict[str, Callable[[EvaluationLog], None]] = {
+        "sampling": lambda log: sampling(log, space, []),
+        "climbing": lambda log: climbing(log, space, []),
+        "annealing": lambda log: annealing(log, space, [], spread=0.01),
+        "genetic": lambda log: genetic(log, space, [], spread=0.01),
+        "screened": lambda log: screened(log, space, [], proxy, spread=0.01),
     }
-    screened(Ledger(meter.values, budget=4, seed=0), space, [], proxy, spread=0.01)  # compiles
+    screened(
+        EvaluationLog(meter.values, budget=4, seed=0), space, [], proxy, spread=0.01
+    )  # compiles
     for name, method in methods.items():
         found = [overhead(method, meter, budget, seed) for seed in range(repeats)]
         print(f"loop / evaluator, {name:10}            {np.median(found):.3f}  {np.sort(found)}")
 
 
 def overhead(
-    method: Callable[[Ledger], None], meter: ExchangeMeter, budget: int, seed: int
+    method: Callable[[EvaluationLog], None], meter: ExchangeMeter, budget: int, seed: int
 ) -> float:
     inside = 0.0
 
@@ -92,7 +94,7 @@ def overhead(
         inside += time.perf_counter() - start
         return values
 
-    total = seconds(lambda: method(Ledger(evaluate, budget=budget, seed=seed)))
+    total = seconds(lambda: method(EvaluationLog(evaluate, budget=budget, seed=seed)))
     return total / inside - 1
 
 

@@ -25,10 +25,10 @@ from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import SCORE, Weighting
 from infoflow.searching.annealing import annealing, climbing
 from infoflow.searching.genetic import genetic
-from infoflow.searching.ledger import Ledger
+from infoflow.searching.log import EvaluationLog
 from infoflow.searching.sampling import random_partitions
-from infoflow.searching.seeds import seeded
 from infoflow.searching.space import Space, divided_units
+from infoflow.searching.starts import starts_by_name
 from infoflow.searching.surrogate import flow_proxy, screened
 from infoflow.searching.unguided import sampling
 
@@ -40,14 +40,14 @@ METHODS = (
 MARKS = (50, 100, 200, 500, 1000, 2000, 5000)
 
 
-def label_uniform(ledger: Ledger, space: Space, population: int = 24) -> None:
+def label_uniform(log: EvaluationLog, space: Space, population: int = 24) -> None:
     """Plain genetic algorithm on labels: each unit's label from either parent, 2 % mutated."""
-    rng, members = ledger.rng, [space.random(ledger.rng) for _ in range(population)]
-    ledger.many(members)
+    rng, members = log.rng, [space.random(log.rng) for _ in range(population)]
+    log.many(members)
     fruitless = 0
-    while ledger.left and fruitless < 200:
-        before, children = ledger.left, []
-        members = sorted({*members} & {*ledger.known}, key=ledger.known.__getitem__)[:population]
+    while log.left and fruitless < 200:
+        before, children = log.left, []
+        members = sorted({*members} & {*log.known}, key=log.known.__getitem__)[:population]
         for _ in range(8):
             a, b = (members[int(rng.integers(len(members), size=2).min())] for _ in range(2))
             labels = np.where(rng.random(len(a)) < 0.5, a.labels, b.labels)
@@ -56,26 +56,24 @@ def label_uniform(ledger: Ledger, space: Space, population: int = 24) -> None:
             child = ifl.Partition(labels)
             if child.n_modules == space.most:
                 children.append(child)
-        ledger.many(children)
+        log.many(children)
         members += children
-        fruitless = fruitless + 1 if ledger.left == before else 0
+        fruitless = fruitless + 1 if log.left == before else 0
 
 
 def searches(
     meter: ExchangeMeter, seeds: Sequence[ifl.Partition], spread: float, weighting: Weighting
-) -> dict[str, Callable[[Ledger, Space], None]]:
+) -> dict[str, Callable[[EvaluationLog, Space], None]]:
     proxy = flow_proxy(meter.traffic, weighting)
     return {
-        "random": lambda ledger, space: sampling(ledger, space, []),
+        "random": lambda log, space: sampling(log, space, []),
         "label-uniform GA": label_uniform,
-        "climbing": lambda ledger, space: climbing(ledger, space, []),
-        "annealing": lambda ledger, space: annealing(ledger, space, [], spread=spread),
-        "genetic": lambda ledger, space: genetic(ledger, space, [], spread=spread),
-        "genetic, seeded": lambda ledger, space: genetic(ledger, space, seeds, spread=spread),
-        "screened": lambda ledger, space: screened(ledger, space, [], proxy, spread=spread),
-        "screened, seeded": lambda ledger, space: screened(
-            ledger, space, seeds, proxy, spread=spread
-        ),
+        "climbing": lambda log, space: climbing(log, space, []),
+        "annealing": lambda log, space: annealing(log, space, [], spread=spread),
+        "genetic": lambda log, space: genetic(log, space, [], spread=spread),
+        "genetic, seeded": lambda log, space: genetic(log, space, seeds, spread=spread),
+        "screened": lambda log, space: screened(log, space, [], proxy, spread=spread),
+        "screened, seeded": lambda log, space: screened(log, space, seeds, proxy, spread=spread),
     }
 
 
@@ -99,13 +97,13 @@ def runs(
     drawn = random_partitions(space.used, 2, 99)
     chance = evaluate([next(drawn) for _ in range(50)]).weighted
     truth = min(evaluate(list(space.all())).weighted) if enumerate_all else np.inf
-    seeds = seeded(("unit_flow", "spectral"), rec, lambda: meter.traffic, space, 0)
+    seeds = starts_by_name(("unit_flow", "spectral"), meter, space, 0)
     for repeat in range(repeats):
         for name, method in searches(meter, seeds, float(chance.std()), weighting).items():
             if name in names:
-                ledger = Ledger(evaluate, budget=budget, seed=repeat)
-                method(ledger, space)
-                best = np.minimum.accumulate(ledger.trail.weighted)
+                log = EvaluationLog(evaluate, budget=budget, seed=repeat)
+                method(log, space)
+                best = np.minimum.accumulate(log.trail.weighted)
                 print(f"  {name:18} {len(best):5} {best[-1]:.5f}", flush=True)
                 known = {"truth": truth, "chance": chance.mean()}
                 yield {"method": name, "repeat": repeat, "best": best, **known}

@@ -12,7 +12,7 @@ from infoflow.clustering import Modules, find_modules, modularity
 from infoflow.exchanges import ExchangeMeter
 from infoflow.partition import Partition
 from infoflow.recording import Recording, show_progress
-from infoflow.searching.seeds import normalised_cut
+from infoflow.searching.starts import normalised_cut
 from infoflow.unit_similarity import MEASURES, allowed_measures, refused_measures, similarities
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from itertools import chain, islice
 import numpy as np
 
 from infoflow.partition import Partition
-from infoflow.searching.ledger import Ledger
+from infoflow.searching.log import EvaluationLog
 from infoflow.searching.moves import exchanges, moved, mutated, neighbours
 from infoflow.searching.space import Space
 
@@ -19,7 +19,7 @@ COLD = 5e-4
 
 
 def annealing(
-    ledger: Ledger,
+    log: EvaluationLog,
     space: Space,
     starts: Sequence[Partition],
     *,
@@ -29,21 +29,21 @@ def annealing(
     """Chains of Metropolis moves at falling temperature, then hill climbing from the best.
 
     Args:
-        ledger: Measures, and holds the budget, which the chains share equally.
+        log: Measures, and holds the budget, which the chains share equally.
         space: Partitions allowed.
         starts: The first chain begins at the best of these, the others at random ones.
         spread: Standard deviation of the value over random partitions.
         restarts: Number of chains.
     """
     for number in range(restarts):
-        first = min(starts, key=ledger) if starts and number == 0 else space.random(ledger.rng)
-        steps = ledger.left // (restarts - number)
-        anneal(ledger, space, first, steps=int(0.9 * steps), hot=HOT * spread, cold=COLD * spread)
-    finish(ledger, space)
+        first = min(starts, key=log) if starts and number == 0 else space.random(log.rng)
+        steps = log.left // (restarts - number)
+        anneal(log, space, first, steps=int(0.9 * steps), hot=HOT * spread, cold=COLD * spread)
+    finish(log, space)
 
 
 def anneal(
-    ledger: Ledger, space: Space, start: Partition, *, steps: int, hot: float, cold: float
+    log: EvaluationLog, space: Space, start: Partition, *, steps: int, hot: float, cold: float
 ) -> Partition:
     """One chain: a move that raises the value by Δ is taken with probability exp(-Δ/T), T falling
     geometrically from `hot` to `cold` while `steps` evaluations are spent.
@@ -51,66 +51,68 @@ def anneal(
     Moves to partitions that are known already cost nothing; the chain ends early when it finds no
     others. Returns the best partition of the chain.
     """
-    rng = ledger.rng
-    current, value, idle = start, ledger(start), 0
+    rng = log.rng
+    current, value, idle = start, log(start), 0
     best, least = current, value
-    budget, ends = max(steps, 1), max(ledger.left - steps, 0)
-    while ledger.left > ends and idle < 50 * len(space.units):
-        before = ledger.left
+    budget, ends = max(steps, 1), max(log.left - steps, 0)
+    while log.left > ends and idle < 50 * len(space.units):
+        before = log.left
         candidate = stepped(current, space, rng)
-        found = ledger(candidate)
+        found = log(candidate)
         temperature = max(hot * (cold / hot) ** (1 - (before - ends) / budget), 1e-300)
         if rng.random() < np.exp(-max(found - value, 0.0) / temperature):
             current, value = candidate, found
         if value < least:
             best, least = current, value
-        idle = idle + 1 if ledger.left == before else 0
+        idle = idle + 1 if log.left == before else 0
     return best
 
 
-def climbing(ledger: Ledger, space: Space, starts: Sequence[Partition], patience: int = 20) -> None:
+def climbing(
+    log: EvaluationLog, space: Space, starts: Sequence[Partition], patience: int = 20
+) -> None:
     """Hill climbing from every start, best first, and then from random ones until the budget is
     spent."""
-    ledger.many(starts)
-    queue, seen = sorted(starts, key=lambda p: ledger.known.get(p, np.inf)), 0
-    while ledger.left and seen < patience:
-        before = ledger.left
-        climb(ledger, space, queue.pop(0) if queue else space.random(ledger.rng))
-        seen = seen + 1 if ledger.left == before else 0
+    log.many(starts)
+    queue, seen = sorted(starts, key=lambda p: log.known.get(p, np.inf)), 0
+    while log.left and seen < patience:
+        before = log.left
+        climb(log, space, queue.pop(0) if queue else space.random(log.rng))
+        seen = seen + 1 if log.left == before else 0
 
 
 def climb(
-    ledger: Ledger, space: Space, start: Partition, *, pairs: bool = False, batch: int = 8
+    log: EvaluationLog, space: Space, start: Partition, *, pairs: bool = False, batch: int = 8
 ) -> None:
     """From `start`, take the best of each few moves that improves, until no move does.
 
     Args:
-        ledger: Measures, and holds the budget.
+        log: Measures, and holds the budget.
         space: Partitions allowed.
         start: Where to begin.
         pairs: Where no unit moved improves, exchange pairs of units.
         batch: Moves tried together.
     """
-    current, value = start, ledger(start)
+    current, value = start, log(start)
     improved = True
-    while improved and ledger.left:
+    while improved and log.left:
         improved = False
-        moves = neighbours(current, space, ledger.rng)
+        moves = neighbours(current, space, log.rng)
         if pairs:
-            moves = chain(moves, exchanges(current, space, ledger.rng))
-        while ledger.left and (some := list(islice(moves, batch))):
-            values = ledger.many(some)
+            moves = chain(moves, exchanges(current, space, log.rng))
+        while log.left and (some := list(islice(moves, batch))):
+            values = log.many(some)
             best = int(np.argmin(values))
             if values[best] < value:
                 current, value, improved = some[best], values[best], True
                 break
 
 
-def finish(ledger: Ledger, space: Space) -> None:
+def finish(log: EvaluationLog, space: Space) -> None:
     """Climb from the best by units moved and exchanged; what is left goes to random starts."""
-    if ledger.best is not None:
-        climb(ledger, space, ledger.best, pairs=True)
-        climbing(ledger, space, [])
+    if log.best is not None:
+        climb(log, space, log.best, pairs=True)
+        climbing(log, space, [])
 
 
 def stepped(partition: Partition, space: Space, rng: np.random.Generator) -> Partition:

@@ -22,7 +22,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
-class Log:
+class SavedLog:
     """What a search measured, in order.
 
     Attributes:
@@ -76,7 +76,7 @@ class Checkpoint:
     config: Mapping[str, Any]
     every: int = 50
 
-    def write(self, log: Log) -> None:
+    def write(self, log: SavedLog) -> None:
         """Write the file in one step: it is either whole or as it was."""
         content = io.BytesIO()
         values = np.column_stack([log.values.weighted, log.values.bits])
@@ -91,7 +91,7 @@ class Checkpoint:
         )
         write_atomically(self.path, content.getvalue())
 
-    def read(self) -> Log | None:
+    def read(self) -> SavedLog | None:
         """The log in the file; None if there is no file.
 
         Raises:
@@ -113,7 +113,7 @@ class Checkpoint:
         return log
 
 
-def _read(path: Path) -> tuple[Log, dict[str, Any]]:
+def _read(path: Path) -> tuple[SavedLog, dict[str, Any]]:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
             labels, values, state = found["labels"], found["values"], str(found["state"])
@@ -123,7 +123,7 @@ def _read(path: Path) -> tuple[Log, dict[str, Any]]:
         if digest != _digest(labels, values, state, config):
             raise ValueError("its contents do not match their digest")
         weighted, bits = np.ascontiguousarray(values.T)
-        return Log(labels, Values(weighted, bits), state), json.loads(config)
+        return SavedLog(labels, Values(weighted, bits), state), json.loads(config)
     except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError) as error:
         raise ValueError(
             f"checkpoint {path} is damaged or no checkpoint of a search ({error}); delete it to "

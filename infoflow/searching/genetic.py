@@ -8,7 +8,7 @@ import numpy as np
 
 from infoflow.partition import Partition
 from infoflow.searching.annealing import COLD, HOT, anneal, finish
-from infoflow.searching.ledger import Ledger
+from infoflow.searching.log import EvaluationLog
 from infoflow.searching.moves import distances, injected, mutated
 from infoflow.searching.space import Space
 
@@ -24,7 +24,7 @@ _DRAWN = 8
 
 
 def genetic(
-    ledger: Ledger,
+    log: EvaluationLog,
     space: Space,
     starts: Sequence[Partition],
     *,
@@ -40,7 +40,7 @@ def genetic(
     best known as label crossover did, and annealing at the best known.
 
     Args:
-        ledger: Measures, and holds the budget, which the populations share equally.
+        log: Measures, and holds the budget, which the populations share equally.
         space: Partitions allowed.
         starts: The first founder begins at the best of these, the others at random partitions, of
             even and uneven sizes.
@@ -49,39 +49,39 @@ def genetic(
     """
     given = list(starts)
     for start in range(restarts):
-        own = ledger.left // (restarts - start)
-        _population(ledger, space, given, own, spread)
+        own = log.left // (restarts - start)
+        _population(log, space, given, own, spread)
         given = []
-    finish(ledger, space)
+    finish(log, space)
 
 
 def _population(
-    ledger: Ledger, space: Space, given: Sequence[Partition], own: int, spread: float
+    log: EvaluationLog, space: Space, given: Sequence[Partition], own: int, spread: float
 ) -> None:
     """Found a population and breed it until so many evaluations are spent."""
-    rng, ends = ledger.rng, ledger.left - int(0.9 * own)
+    rng, ends = log.rng, log.left - int(0.9 * own)
     enough = int(_FOUNDING * own / (_STEPS_PER_UNIT * len(space.units)))
     count = min(max(enough, 1), _MOST_MEMBERS)
     cold, fruitless = COLD * spread, 0
-    ledger.many(given)
+    log.many(given)
     members: list[Partition] = []
     for number in range(count):
-        known = [p for p in given if p in ledger.known] if number == 0 else []
-        first = _promising(ledger, known or [space.random(rng, uneven=True) for _ in range(_DRAWN)])
+        known = [p for p in given if p in log.known] if number == 0 else []
+        first = _promising(log, known or [space.random(rng, uneven=True) for _ in range(_DRAWN)])
         hot = (0.5 if known else 1.0) * HOT * spread  # a good start is not to be melted
         steps = int(_FOUNDING * own / count)
-        members.append(anneal(ledger, space, first, steps=steps, hot=hot, cold=cold))
-    while ledger.left > ends and fruitless < 10:
-        before = ledger.left
+        members.append(anneal(log, space, first, steps=steps, hot=hot, cold=cold))
+    while log.left > ends and fruitless < 10:
+        before = log.left
         child = _child(members, space, rng)
-        steps = min(int(_CHILD * own), ledger.left - ends)
-        end = anneal(ledger, space, child, steps=steps, hot=0.1 * HOT * spread, cold=cold)
-        members = _survivors(ledger, [*members, end], count)
-        fruitless = fruitless + 1 if ledger.left == before else 0
+        steps = min(int(_CHILD * own), log.left - ends)
+        end = anneal(log, space, child, steps=steps, hot=0.1 * HOT * spread, cold=cold)
+        members = _survivors(log, [*members, end], count)
+        fruitless = fruitless + 1 if log.left == before else 0
 
 
-def _promising(ledger: Ledger, partitions: Sequence[Partition]) -> Partition:
-    values = ledger.many(partitions)
+def _promising(log: EvaluationLog, partitions: Sequence[Partition]) -> Partition:
+    values = log.many(partitions)
     return partitions[int(np.argmin(values))]
 
 
@@ -92,9 +92,9 @@ def _child(members: Sequence[Partition], space: Space, rng: np.random.Generator)
     return child if space.least <= child.n_modules <= space.most else mother
 
 
-def _survivors(ledger: Ledger, members: Sequence[Partition], count: int) -> list[Partition]:
+def _survivors(log: EvaluationLog, members: Sequence[Partition], count: int) -> list[Partition]:
     """The best members, none a single move from a better one."""
-    value = {m: ledger.known.get(m, np.inf) for m in members}
+    value = {m: log.known.get(m, np.inf) for m in members}
     order = sorted(value, key=value.__getitem__)
     near = distances(order) <= 1
     kept: list[int] = []

@@ -13,7 +13,7 @@ from infoflow.measured import Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.interface import interface, mean_hessian, unit_jacobians
-from infoflow.searching.seeds import available
+from infoflow.searching.starts import available
 from infoflow.searching.surrogate import Proxy, flow_proxy
 from infoflow.unit_similarity import similarities as all_similarities
 

@@ -17,15 +17,15 @@ from infoflow.recording import Recording
 from infoflow.searching.annealing import annealing, climbing
 from infoflow.searching.checkpoint import Checkpoint, fingerprint
 from infoflow.searching.genetic import genetic
-from infoflow.searching.ledger import Callback, Ledger
+from infoflow.searching.log import Callback, EvaluationLog
 from infoflow.searching.result import SearchResult
 from infoflow.searching.sampling import random_partitions
 from infoflow.searching.score import chance, check_sampling, score_against
-from infoflow.searching.seeds import SEEDS, seeded
 from infoflow.searching.space import Space, check_downstream, divided_units
+from infoflow.searching.starts import STARTS, starts_by_name
 from infoflow.searching.surrogate import flow_proxy, screened
 from infoflow.searching.unguided import MOST_UNITS, check_exhaustive, exhaustive, sampling
-from infoflow.units import unknown_name
+from infoflow.units import UnknownName, unknown_name
 
 Method = Literal["genetic", "annealing", "climbing", "screened", "exhaustive", "sampling"]
 _MOST_FREE = 8
@@ -124,7 +124,7 @@ def search(
     place = _checkpoint(checkpoint, rec, meter, space, plan, given)
     random = samples * (space.most - space.least + 1)
     with _bar(random + budget, progress) as bar:
-        ledger = Ledger(
+        log = EvaluationLog(
             lambda some: meter.values(some, weighting),
             budget=budget,
             seed=seed,
@@ -134,10 +134,10 @@ def search(
             ahead=lambda count, best: (bar.update(count), bar.set_postfix(best=f"{best:.4g}")),
         )
         try:
-            sampled = _look(ledger, space, plan, meter, given)
+            sampled = _look(log, space, plan, meter, given)
         finally:
-            ledger.save()
-    return _judged(ledger, plan, meter, sampled)
+            log.save()
+    return _judged(log, plan, meter, sampled)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class SearchPlan:
 
 
 def _look(
-    ledger: Ledger,
+    log: EvaluationLog,
     space: Space,
     plan: SearchPlan,
     meter: ExchangeMeter,
@@ -164,8 +164,8 @@ def _look(
     """Search; returns what random partitions into each number of modules exchange."""
 
     def measure(some: Sequence[Partition]) -> Values:
-        weighted = ledger.many(some, counted=False)
-        return Values(np.array(weighted), np.array([ledger.bits[p] for p in some]))
+        weighted = log.many(some, counted=False)
+        return Values(np.array(weighted), np.array([log.bits[p] for p in some]))
 
     sampled = {
         k: chance(
@@ -176,52 +176,52 @@ def _look(
         )
         for k in range(space.least, space.most + 1)
     }
-    drawn = sorted(ledger.known, key=ledger.known.__getitem__)
+    drawn = sorted(log.known, key=log.known.__getitem__)
     if len(sampled) > 1 and plan.weighting != "size_z":
         means = {k: float(values.weighted.mean()) for k, values in sampled.items()}
-        ledger.rescale({k: m for k, m in means.items() if np.isfinite(m) and m > 0})
-        drawn = sorted(ledger.known, key=ledger.known.__getitem__)
+        log.rescale({k: m for k, m in means.items() if np.isfinite(m) and m > 0})
+        drawn = sorted(log.known, key=log.known.__getitem__)
     starts = [p for p in map(space.fitted, given) if p is not None]
-    starts += seeded(plan.seeds, meter.rec, lambda: meter.traffic, space, plan.seed)
-    _run(ledger, space, plan, meter, [*dict.fromkeys([*starts, *drawn[:1]])])
+    starts += starts_by_name(plan.seeds, meter, space, plan.seed)
+    _run(log, space, plan, meter, [*dict.fromkeys([*starts, *drawn[:1]])])
     return sampled
 
 
 def _run(
-    ledger: Ledger,
+    log: EvaluationLog,
     space: Space,
     plan: SearchPlan,
     meter: ExchangeMeter,
     starts: Sequence[Partition],
 ) -> None:
-    finite = np.array([v for v in ledger.known.values() if np.isfinite(v)])
+    finite = np.array([v for v in log.known.values() if np.isfinite(v)])
     spread = float(finite.std()) if len(finite) > 1 else 1.0
     if plan.method == "genetic":
-        genetic(ledger, space, starts, spread=spread, restarts=plan.restarts)
+        genetic(log, space, starts, spread=spread, restarts=plan.restarts)
     elif plan.method == "annealing":
-        annealing(ledger, space, starts, spread=spread, restarts=plan.restarts)
+        annealing(log, space, starts, spread=spread, restarts=plan.restarts)
     elif plan.method == "climbing":
-        climbing(ledger, space, starts)
+        climbing(log, space, starts)
     elif plan.method == "screened":
-        screened(ledger, space, starts, flow_proxy(meter.traffic, plan.weighting), spread=spread)
+        screened(log, space, starts, flow_proxy(meter.traffic, plan.weighting), spread=spread)
     elif plan.method == "exhaustive":
-        exhaustive(ledger, space)
+        exhaustive(log, space)
     else:
-        sampling(ledger, space, starts)
+        sampling(log, space, starts)
 
 
 def _judged(
-    ledger: Ledger, plan: SearchPlan, meter: ExchangeMeter, sampled: dict[int, Values]
+    log: EvaluationLog, plan: SearchPlan, meter: ExchangeMeter, sampled: dict[int, Values]
 ) -> SearchResult:
-    if ledger.best is None:
+    if log.best is None:
         raise ValueError("the callback ended the search before it had measured any partition")
-    best = ledger.best
+    best = log.best
     winner = meter.fresh()(best, plan.weighting)
     score = score_against(sampled[best.n_modules], winner, meter.resolution)
-    trail = ledger.trail
+    trail = log.trail
     best_so_far = np.minimum.accumulate(trail.weighted)
     steps = np.column_stack([trail.weighted, trail.bits, best_so_far])
-    visited = tuple(ledger.order)
+    visited = tuple(log.order)
     return SearchResult(
         best, winner, score, steps, visited, len(steps), plan.method, plan.weighting
     )
@@ -258,16 +258,16 @@ def _check(
     seeds: Sequence[str],
 ) -> None:
     if method not in get_args(Method):
-        raise ValueError(unknown_name("method", method, get_args(Method)))
+        raise UnknownName(unknown_name("method", method, get_args(Method)))
     if budget < 1:
         raise ValueError(f"expected budget >= 1, got budget={budget}")
     if restarts < 1:
         raise ValueError(f"expected restarts >= 1, got restarts={restarts}")
     check_sampling(samples, tolerance)
     for name in seeds:
-        if not isinstance(name, str) or name not in SEEDS:
-            known = unknown_name("seed", str(name), tuple(SEEDS))
-            raise ValueError(f"{known} (partitions to begin with go into starts=)")
+        if not isinstance(name, str) or name not in STARTS:
+            known = unknown_name("seed", str(name), tuple(STARTS))
+            raise UnknownName(f"{known} (partitions to begin with go into starts=)")
 
 
 def _refuse_ignored(meter: ExchangeMeter, draws: Draws, objective: Objective) -> None:

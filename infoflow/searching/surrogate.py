@@ -12,7 +12,7 @@ from infoflow.measured import Weighting
 from infoflow.partition import Partition
 from infoflow.searching.annealing import COLD, HOT, anneal, finish
 from infoflow.searching.flow_cut import FlowCut
-from infoflow.searching.ledger import Ledger
+from infoflow.searching.log import EvaluationLog
 from infoflow.searching.moves import neighbours
 from infoflow.searching.sampling import random_partition
 from infoflow.searching.space import Space
@@ -30,7 +30,7 @@ def flow_proxy(traffic: Traffic, weighting: Weighting) -> FlowCut:
 
 
 def screened(
-    ledger: Ledger,
+    log: EvaluationLog,
     space: Space,
     starts: Sequence[Partition],
     proxy: FlowCut,
@@ -48,7 +48,7 @@ def screened(
     the true value from there, at low temperature. The budget counts true evaluations only.
 
     Args:
-        ledger: Measures truly, and holds the budget.
+        log: Measures truly, and holds the budget.
         space: Partitions allowed.
         starts: Measured first.
         proxy: What is cheap.
@@ -57,36 +57,36 @@ def screened(
         proposals: Minimisations, at least one for each number of modules allowed.
     """
     numbers = range(space.least, space.most + 1)
-    ledger.many(list(starts))
-    ledger.many(
+    log.many(list(starts))
+    log.many(
         [
-            _minimised(proxy, space, numbers[i % len(numbers)], ledger.rng)
+            _minimised(proxy, space, numbers[i % len(numbers)], log.rng)
             for i in range(max(proposals, len(numbers)))
         ]
     )
-    while ledger.left and ledger.best is not None:
-        best = _descend(ledger, space, ledger.best, proxy, judged)
-        steps = int(0.9 * ledger.left)
+    while log.left and log.best is not None:
+        best = _descend(log, space, log.best, proxy, judged)
+        steps = int(0.9 * log.left)
         if not steps:
             return
-        anneal(ledger, space, best, steps=steps, hot=0.3 * HOT * spread, cold=COLD * spread)
-        if ledger.best == best:
-            finish(ledger, space)
+        anneal(log, space, best, steps=steps, hot=0.3 * HOT * spread, cold=COLD * spread)
+        if log.best == best:
+            finish(log, space)
             return
 
 
 def _descend(
-    ledger: Ledger, space: Space, start: Partition, proxy: FlowCut, judged: int
+    log: EvaluationLog, space: Space, start: Partition, proxy: FlowCut, judged: int
 ) -> Partition:
     """One-unit moves, likeliest first, until no neighbour is better."""
     current, improved = start, True
-    while improved and ledger.left:
+    while improved and log.left:
         improved = False
-        ranked = neighbours(current, space, ledger.rng, proxy.around(current))
-        while ledger.left and (some := list(islice(ranked, judged))):
-            values = ledger.many(some)
+        ranked = neighbours(current, space, log.rng, proxy.around(current))
+        while log.left and (some := list(islice(ranked, judged))):
+            values = log.many(some)
             best = int(np.argmin(values))
-            if values[best] < ledger.known[current]:
+            if values[best] < log.known[current]:
                 current, improved = some[best], True
                 break
     return current

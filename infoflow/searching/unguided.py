@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from infoflow.partition import Partition
-from infoflow.searching.ledger import Ledger
+from infoflow.searching.log import EvaluationLog
 from infoflow.searching.space import Space
 
 MOST_UNITS = 14
@@ -28,18 +28,20 @@ def check_exhaustive(space: Space) -> None:
         )
 
 
-def exhaustive(ledger: Ledger, space: Space, batch: int = 64) -> None:
+def exhaustive(log: EvaluationLog, space: Space, batch: int = 64) -> None:
     """Measure all partitions of the space."""
     everything = space.all()
-    while ledger.left and (some := list(islice(everything, batch))):
-        ledger.many(some)
+    while log.left and (some := list(islice(everything, batch))):
+        log.many(some)
 
 
-def sampling(ledger: Ledger, space: Space, starts: Sequence[Partition], batch: int = 16) -> None:
+def sampling(
+    log: EvaluationLog, space: Space, starts: Sequence[Partition], batch: int = 16
+) -> None:
     """Measure random partitions until the budget is spent, or no new ones turn up."""
-    ledger.many(list(starts))
+    log.many(list(starts))
     fruitless = 0
-    while ledger.left and fruitless < 50:
-        before = ledger.left
-        ledger.many([space.random(ledger.rng) for _ in range(min(batch, ledger.left))])
-        fruitless = fruitless + 1 if ledger.left == before else 0
+    while log.left and fruitless < 50:
+        before = log.left
+        log.many([space.random(log.rng) for _ in range(min(batch, log.left))])
+        fruitless = fruitless + 1 if log.left == before else 0

@@ -7,7 +7,7 @@ import infoflow as ifl
 from infoflow.exchanges import Values
 from infoflow.searching.annealing import annealing, climb, climbing
 from infoflow.searching.genetic import genetic
-from infoflow.searching.ledger import Ledger
+from infoflow.searching.log import EvaluationLog
 from infoflow.searching.moves import (
     distances,
     exchanges,
@@ -23,10 +23,10 @@ from infoflow.searching.space import Space
 from infoflow.searching.unguided import sampling
 
 METHODS = {
-    "genetic": lambda ledger, space: genetic(ledger, space, [], spread=1.0, restarts=2),
-    "annealing": lambda ledger, space: annealing(ledger, space, [], spread=1.0, restarts=2),
-    "climbing": lambda ledger, space: climbing(ledger, space, []),
-    "sampling": lambda ledger, space: sampling(ledger, space, []),
+    "genetic": lambda log, space: genetic(log, space, [], spread=1.0, restarts=2),
+    "annealing": lambda log, space: annealing(log, space, [], spread=1.0, restarts=2),
+    "climbing": lambda log, space: climbing(log, space, []),
+    "sampling": lambda log, space: sampling(log, space, []),
 }
 
 
@@ -70,27 +70,27 @@ def test_a_method_stays_in_its_space_and_budget_and_measures_nothing_twice(name,
         seen.extend(partitions)
         return hamming(ifl.Partition([0, 0, 0, -1, 0, 1, 1, 1, 1]))(partitions)
 
-    ledger = Ledger(evaluate, budget=70, seed=0)
-    METHODS[name](ledger, space)
+    log = EvaluationLog(evaluate, budget=70, seed=0)
+    METHODS[name](log, space)
     assert len(seen) == len(set(seen)) == 70
     assert all(2 <= p.n_modules <= most and p.labels[3] == -1 for p in seen)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_ends_when_there_is_nothing_new(name):
-    ledger = Ledger(hamming(ifl.Partition([0, 1, 1])), budget=1000, seed=0)
-    METHODS[name](ledger, space_of(3))
-    assert len(ledger.known) == 3
-    assert ledger.value == 0.0
+    log = EvaluationLog(hamming(ifl.Partition([0, 1, 1])), budget=1000, seed=0)
+    METHODS[name](log, space_of(3))
+    assert len(log.known) == 3
+    assert log.value == 0.0
 
 
 @pytest.mark.parametrize("name", ["genetic", "annealing", "climbing"])
 def test_local_moves_find_the_one_partition_where_random_draws_do_not(name):
     target = ifl.Partition([0, 1] * 12)
-    blind, ledger = (Ledger(hamming(target), budget=800, seed=1) for _ in range(2))
+    blind, log = (EvaluationLog(hamming(target), budget=800, seed=1) for _ in range(2))
     sampling(blind, space_of(24), [])
-    METHODS[name](ledger, space_of(24))
-    assert ledger.best == target
+    METHODS[name](log, space_of(24))
+    assert log.best == target
     assert blind.value > 0
 
 
@@ -103,10 +103,10 @@ def test_climbing_ends_where_no_neighbour_is_better():
         return Values(*np.array([cut, cut]))
 
     space = space_of(10, 2, 3)
-    ledger = Ledger(evaluate, budget=5000, seed=0)
-    climb(ledger, space, space.random(rng))
-    around = list(neighbours(ledger.best, space, rng))
-    assert evaluate(around).weighted.min() >= ledger.value
+    log = EvaluationLog(evaluate, budget=5000, seed=0)
+    climb(log, space, space.random(rng))
+    around = list(neighbours(log.best, space, rng))
+    assert evaluate(around).weighted.min() >= log.value
 
 
 def test_distance_is_the_fewest_units_to_move():
@@ -172,17 +172,17 @@ def test_exchanged_pairs_are_found_where_single_moves_are_stuck():
         return Values(*np.array([values, values], dtype=float))
 
     start = ifl.Partition([0] * 5 + [1] * 5)
-    stuck, ledger = (Ledger(even_only, budget=500, seed=0) for _ in range(2))
+    stuck, log = (EvaluationLog(even_only, budget=500, seed=0) for _ in range(2))
     climb(stuck, space_of(10), start)
-    climb(ledger, space_of(10), start, pairs=True)
+    climb(log, space_of(10), start, pairs=True)
     assert stuck.best == start
-    assert ledger.best == target
+    assert log.best == target
 
 
 def test_of_equal_values_the_finer_partition_is_best():
-    ledger = Ledger(lambda some: Values(*np.zeros((2, len(some)))), budget=10, seed=0)
-    ledger.many([ifl.Partition([0, 1, 1]), ifl.Partition([0, 1, 2]), ifl.Partition([0, 0, 1])])
-    assert ledger.best == ifl.Partition([0, 1, 2])
+    log = EvaluationLog(lambda some: Values(*np.zeros((2, len(some)))), budget=10, seed=0)
+    log.many([ifl.Partition([0, 1, 1]), ifl.Partition([0, 1, 2]), ifl.Partition([0, 0, 1])])
+    assert log.best == ifl.Partition([0, 1, 2])
 
 
 def test_offspring_keep_the_number_of_modules():

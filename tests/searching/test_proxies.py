@@ -15,8 +15,8 @@ from infoflow.searching.interface import (
     unit_jacobians,
 )
 from infoflow.searching.proxy import ncut, proxies
-from infoflow.searching.seeds import SEEDS, available, seeded
 from infoflow.searching.space import Space
+from infoflow.searching.starts import STARTS, available, starts_by_name
 from infoflow.searching.surrogate import flow_proxy
 
 
@@ -95,13 +95,13 @@ def test_ncut_is_one_for_each_module_without_links_inside():
     assert ncut(links, ifl.Partition([0, 1])) == 2.0
 
 
-@pytest.mark.parametrize("name", SEEDS)
+@pytest.mark.parametrize("name", STARTS)
 def test_seeds_are_partitions_of_the_space(rec, name):
     meter = ExchangeMeter(rec)
     used = np.ones(12, dtype=bool)
     used[4] = False
     space = Space(used, 2, 3)
-    found = seeded((name,), rec, lambda: meter.traffic, space, 0)
+    found = starts_by_name((name,), meter, space, 0)
     assert found
     assert all(2 <= p.n_modules <= 3 and (p.labels >= 0).tolist() == used.tolist() for p in found)
     if name != "q":  # flows are cut where nothing flows; similarity of units says less

@@ -1,4 +1,4 @@
-"""Ledger: every partition that a search has measured, within its budget."""
+"""EvaluationLog: every partition that a search has measured, within its budget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from infoflow.exchanges import Values
 from infoflow.partition import Partition
-from infoflow.searching.checkpoint import Checkpoint, Log
+from infoflow.searching.checkpoint import Checkpoint, SavedLog
 
 Evaluate = Callable[[Sequence[Partition]], Values]
 """Partitions -> what is minimised and the bits behind it."""
@@ -37,7 +37,7 @@ Callback = Callable[[Step], object]
 """Told after every batch; a true answer ends the search."""
 
 
-class Ledger:
+class EvaluationLog:
     """Measures partitions once each, keeps the best, and stops at the budget.
 
     A search that asks for the same partitions in the same order gets the same answers from the
@@ -77,11 +77,11 @@ class Ledger:
         self._order: list[Partition] = []
         self._unscaled: list[float] = []
         self._checkpoint = checkpoint
-        self._log: Log | None = checkpoint.read() if checkpoint else None
+        self._earlier: SavedLog | None = checkpoint.read() if checkpoint else None
         self._callback = callback
         self._ahead = ahead
         self._state = self._rng_state()
-        self._saved = len(self._log.values) if self._log else 0
+        self._saved = len(self._earlier.values) if self._earlier else 0
 
     @property
     def order(self) -> list[Partition]:
@@ -138,9 +138,9 @@ class Ledger:
 
     def _measured(self, new: Sequence[Partition]) -> Values:
         """From the log as far as it goes, then for real."""
-        if self._log is None:
+        if self._earlier is None:
             return self._evaluate(new)
-        logged = self._log.replayed(new, len(self._order))
+        logged = self._earlier.replayed(new, len(self._order))
         rest = new[len(logged) :]
         return logged.followed_by(self._evaluate(rest)) if rest else logged
 
@@ -154,8 +154,8 @@ class Ledger:
         self.left -= len(new) if counted else 0
         if self._checkpoint:
             self._state = self._rng_state()
-        if self._log is not None and len(self._order) == len(self._log.values):
-            self._log.check_state(self._state)
+        if self._earlier is not None and len(self._order) == len(self._earlier.values):
+            self._earlier.check_state(self._state)
 
     def _tell(self, count: int) -> None:
         if self._checkpoint and len(self._order) - self._saved >= self._checkpoint.every:
@@ -171,7 +171,7 @@ class Ledger:
         """Write the checkpoint, if there is one and something is new."""
         if self._checkpoint and len(self._order) > self._saved:
             labels = np.array([p.labels for p in self._order], dtype=np.int32)
-            self._checkpoint.write(Log(labels, self.trail, self._state))
+            self._checkpoint.write(SavedLog(labels, self.trail, self._state))
             self._saved = len(self._order)
 
     def _rng_state(self) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from infoflow.clustering import find_modules
+from infoflow.exchanges import ExchangeMeter
 from infoflow.exchanges.weighting import Traffic
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.space import Space
 from infoflow.unit_similarity import allowed_measures, similarities
-from infoflow.units import unknown_name
 
 
 def unit_flow_modules(traffic: Traffic, space: Space, seed: int) -> list[Partition]:
@@ -91,33 +91,19 @@ def _numbers(space: Space) -> range:
     return range(space.least, min(space.most, space.least + 4) + 1)
 
 
-Seeder = Callable[[Recording, Callable[[], Traffic], Space, int], list[Partition]]
-SEEDS: Mapping[str, Seeder] = {
-    "unit_flow": lambda rec, traffic, space, seed: unit_flow_modules(traffic(), space, seed),
-    "spectral": lambda rec, traffic, space, seed: spectral_cut(traffic(), space, seed),
-    "q": lambda rec, traffic, space, seed: q_modules(rec, space, seed),
+STARTS: Mapping[str, Callable[[ExchangeMeter, Space, int], list[Partition]]] = {
+    "unit_flow": lambda meter, space, seed: unit_flow_modules(meter.traffic, space, seed),
+    "spectral": lambda meter, space, seed: spectral_cut(meter.traffic, space, seed),
+    "q": lambda meter, space, seed: q_modules(meter.rec, space, seed),
 }
-"""Ways to seed a search, by name."""
+"""Partitions to begin with, by the names that `search(seeds=)` takes."""
 
 
-def seeded(
-    names: tuple[str, ...],
-    rec: Recording,
-    traffic: Callable[[], Traffic],
-    space: Space,
-    seed: int,
+def starts_by_name(
+    names: tuple[str, ...], meter: ExchangeMeter, space: Space, seed: int
 ) -> list[Partition]:
-    """Partitions of the space to begin with; units that a seed leaves out go to its largest
-    module.
-
-    Raises:
-        ValueError: An unknown name.
-    """
-    found = []
-    for name in names:
-        if name not in SEEDS:
-            raise ValueError(unknown_name("seed", name, tuple(SEEDS)))
-        found += SEEDS[name](rec, traffic, space, seed)
+    """Partitions of the space to begin with; units that one leaves out go to its largest module."""
+    found = [p for name in names for p in STARTS[name](meter, space, seed)]
     fitted = [space.fitted(_completed(p, space)) for p in found if p.n_modules]
     return list(dict.fromkeys(p for p in fitted if p is not None))
 
