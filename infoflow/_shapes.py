@@ -17,9 +17,9 @@ from torch import Tensor
 
 CHECKED = os.environ.get("INFOFLOW_CHECK_SHAPES") == "1"
 if TYPE_CHECKING or CHECKED:
-    from jaxtyping import Float, Int, Real
+    from jaxtyping import Float, Integer, Real
 else:
-    Float = Int = Real = None
+    Float = Integer = Real = None
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -37,8 +37,10 @@ def shaped(function: Callable[_P, _R]) -> Callable[_P, _R]:
     from jaxtyping import jaxtyped
 
     said = {name: text for name, text in function.__annotations__.items() if "[" in str(text)}
-    scope = {**function.__globals__, "Float": Float, "Int": Int, "Real": Real}
-    shapes = {n: eval(t, scope) for n, t in said.items() if t.startswith(("Float", "Int", "Real"))}
+    scope = {**function.__globals__, "Float": Float, "Integer": Integer, "Real": Real}
+    shapes = {
+        n: eval(t, scope) for n, t in said.items() if t.startswith(("Float", "Integer", "Real"))
+    }
 
     @jaxtyped(typechecker=None)
     @wraps(function)

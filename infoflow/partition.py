@@ -127,6 +127,12 @@ class Partition:
         """`(n,)` bool: units in no module."""
         return self._labels < 0
 
+    @property
+    def said_unused(self) -> str:
+        """`", 3 unused"`, or nothing where all are used: for a `repr`."""
+        count = int(self.unused.sum())
+        return f", {count} unused" if count else ""
+
     def restrict(self, units: Sequence[int] | np.ndarray) -> Partition:
         """The partition of those units alone, in the order given."""
         return Partition(self.given[np.asarray(units)])
@@ -167,9 +173,10 @@ class Partition:
     def __repr__(self) -> str:
         sizes = ", ".join(map(str, sorted(self.sizes.tolist(), reverse=True)[:12]))
         more = ", ..." if self.n_modules > 12 else ""
-        unused = int(self.unused.sum())
-        tail = f", {unused} unused" if unused else ""
-        return f"Partition({len(self)} units in {self.n_modules} modules of {sizes}{more}{tail})"
+        return (
+            f"Partition({len(self)} units in {self.n_modules} modules of {sizes}{more}"
+            f"{self.said_unused})"
+        )
 
 
 PartitionLike = Partition | HasPartition | Iterable[int]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from infoflow.partition import Partition
+from infoflow.partition import PartitionLike, as_partition
 from infoflow.unit_similarity import UPSTREAM
 
 if TYPE_CHECKING:
@@ -56,19 +56,20 @@ def module_color(module: int) -> str:
 
 
 def similarity_matrix(
-    S: np.ndarray, partition: Partition, *, ax: Any = None, title: str = ""
+    S: np.ndarray, partition: PartitionLike, *, ax: Any = None, title: str = ""
 ) -> Any:
     """The matrix sorted by module, with module borders and unused units last.
 
     Args:
         S: `(n, n)` similarities.
-        partition: Of the same units.
+        partition: Of the same units: a `Partition`, a result that holds one, or labels.
         ax: Where to draw.
         title: Above it.
 
     Raises:
         ValueError: Matrix and partition of different sizes.
     """
+    partition = as_partition(partition)
     if S.shape != (len(partition), len(partition)):
         raise ValueError(f"similarities {S.shape} do not fit a partition of {len(partition)} units")
     ax = _axes(ax, (3.4, 3.4))

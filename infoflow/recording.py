@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 Kept = TypeVar("Kept")
 
 
+class _Filled(dict[str, Tensor]):
+    """Activations by layer, padded positions filled (see `Recording.filled`)."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Recording:
     """Activations of some layers of a model over a data set, with what is needed to run it again.
@@ -113,10 +117,10 @@ class Recording:
             return self[layer][rows] if values is None else values
         if values is not None:
             return self.padding.filled(layer, values, rows)
-        key = ("filled", layer)
-        if key not in self.cache:
-            self.cache[key] = self.padding.filled(layer, self[layer])
-        return self.cache[key][rows]
+        kept = self.kept(_Filled)
+        if layer not in kept:
+            kept[layer] = self.padding.filled(layer, self[layer])
+        return kept[layer][rows]
 
     def real(self, layer: str, rows: Any = slice(None)) -> Tensor | None:
         """`(rows, positions)` bool, False where a position is padding; None: none is."""

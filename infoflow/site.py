@@ -20,7 +20,11 @@ _UNITS_SECOND = (
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
 )  # fmt: skip
-_UNITS_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.TransformerEncoderLayer)
+_UNITS_LAST = (
+    nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding,
+    nn.TransformerEncoderLayer, nn.TransformerEncoder,
+    nn.TransformerDecoderLayer, nn.TransformerDecoder,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from infoflow.agreements import Unused, agreement
-from infoflow.partition import Partition
+from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.unit_similarity import MEASURES
 
 Table = Any
@@ -24,9 +24,9 @@ Table = Any
 LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
 
 
-def encode(partition: Partition) -> str:
-    """A partition as text: one letter a unit, `.` for unused; with more modules than the 64
-    letters, numbers with commas, -1 for unused.
+def encode(partition: PartitionLike) -> str:
+    """A partition (or a result that holds one, or labels) as text: one letter a unit, `.` for
+    unused; with more modules than the 64 letters, numbers with commas, -1 for unused.
 
     Examples:
         >>> encode(Partition([0, 0, 1, -1]))
@@ -34,6 +34,7 @@ def encode(partition: Partition) -> str:
         >>> encode(Partition([*range(65), -1]))[-9:]
         ',63,64,-1'
     """
+    partition = as_partition(partition)
     labels = partition.labels.tolist()
     if partition.n_modules > len(LETTERS):
         return ",".join(map(str, labels))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from infoflow import Site
 from tests.nets import normal, seeded
@@ -51,6 +52,10 @@ class Case:
 
 def words() -> tuple[Tensor, ...]:
     return (torch.randint(WORDS, (K, TOKENS), generator=torch.Generator().manual_seed(0)),)
+
+
+def masked_words() -> dict[str, Tensor]:
+    return {"input_ids": words()[0], "attention_mask": torch.ones(K, TOKENS, dtype=torch.long)}
 
 
 def padded_words() -> dict[str, Tensor]:
@@ -236,6 +241,81 @@ class Autocast(nn.Module):
         return self.head(torch.relu(h.float()))
 
 
+class TwoPrecisions(nn.Module):
+    """Single precision first, double at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 5).double()
+        self.head = nn.Linear(5, 2).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.b(torch.relu(self.a(x)).double())))
+
+
+class Translator(nn.Module):
+    """`nn.Transformer` from features to features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.write = nn.Linear(3, 8), nn.Linear(3, 8)
+        self.body = nn.Transformer(8, 2, 1, 1, 6, batch_first=True)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.head(self.body(self.read(x), self.write(y)))
+
+
+class UNet(nn.Module):
+    """Down, up, and across."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.middle = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 4, 3, padding=1)
+        self.up, self.out = nn.ConvTranspose2d(4, 3, 2, stride=2), nn.Conv2d(6, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = torch.relu(self.down(x))
+        coarse = torch.relu(self.middle(F.max_pool2d(fine, 2)))
+        return self.out(torch.cat([fine, self.up(coarse)], 1))
+
+
+class Graph(nn.Module):
+    """Nodes that pass messages along weighted edges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(3, 5), nn.Linear(5, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+        h = F.elu(self.b(edges @ torch.relu(self.a(x))))
+        return self.head((edges @ h).sum(1))
+
+
+class Functional(nn.Module):
+    """Called with weights that it makes itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.scale = plain(), nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = {name: self.scale * w for name, w in self.net.named_parameters()}
+        return torch.func.functional_call(self.net, weights, (x,))
+
+
+class Checkpointed(nn.Module):
+    """Recomputes its middle in the backward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Sequential(nn.Linear(6, 5), nn.Tanh())
+        self.c = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(checkpoint(self.b, torch.relu(self.a(x)), use_reentrant=False))
+
+
 class Spectrum(nn.Module):
     """A Fourier transform on the way."""
 
@@ -295,7 +375,7 @@ CASES: dict[str, Case] = {
         [Site("h.0.attn.c_proj", io="input", heads=3), "h.1.mlp.c_fc"], words, refused=NO_I_SENS),
     "BERT": Case(
         hugging_face("BertModel", **BERT),
-        ["encoder.layer.*.intermediate.dense"], padded_words, output="last_hidden_state",
+        ["encoder.layer.*.intermediate.dense"], masked_words, output="last_hidden_state",
         refused=NO_I_SENS),
     "BERT classifier": Case(
         hugging_face("BertForSequenceClassification", **BERT, num_labels=3),
@@ -342,6 +422,15 @@ CASES: dict[str, Case] = {
     "scripted part": Case(scripted, ["0", "3"], some(4)),
     "traced part": Case(traced, ["0", "3"], some(4)),
     "complex inside": Case(Spectrum, ["a", "b"], some(4)),
+    "two precisions": Case(TwoPrecisions, ["a", "b"], some(4)),
+    "encoder and decoder": Case(
+        Translator, ["read", "body.decoder.layers.0"],
+        lambda: (normal(K, TOKENS, 3), normal(K, 3, 3, seed=1))),
+    "U-Net": Case(UNet, ["down", "up"], some(1, 4, 4)),
+    "graph": Case(
+        Graph, ["a", "b"], lambda: (normal(K, 4, 3), torch.softmax(normal(K, 4, 4, seed=1), 2))),
+    "functional call": Case(Functional, ["net.0", "net.2"], some(4)),
+    "checkpointed": Case(Checkpointed, ["a", "b.0"], some(4)),
     "sign": Case(lambda: plain(Steps(torch.sign)), ["1", "3"], some(4)),
     "round": Case(lambda: plain(Steps(torch.round)), ["1", "3"], some(4)),
     "floor": Case(lambda: plain(Steps(torch.floor)), ["1", "3"], some(4)),

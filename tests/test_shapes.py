@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import infoflow as ifl
-from infoflow._shapes import Int, Real, shaped
+from infoflow._shapes import Integer, Real, shaped
 
 
 @shaped
-def labels_of(B: Real[np.ndarray, "units units"], n: int) -> Int[np.ndarray, " units"]:
+def labels_of(B: Real[np.ndarray, "units units"], n: int) -> Integer[np.ndarray, " units"]:
     if B.ndim != 2:
         raise ValueError("our own words")
     return np.zeros(n, dtype=int)

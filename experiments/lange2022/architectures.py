@@ -37,6 +37,7 @@ SETTINGS = {
 }
 """Dropout, and weight decay as AdamW has it."""
 UNTRAINED = "untrained"
+STEPS = 800  # of 200 images each
 
 
 class Convolutional(nn.Module):
@@ -85,7 +86,15 @@ def networks(kind: str, seed: int) -> Iterator[tuple[str, nn.Module]]:
         with isolated_rng(seed):
             model = KINDS[kind](dropout)
             if setting != UNTRAINED:
-                fit(model, data.train_x, data.train_y, steps=800, batch=200, seed=seed, decay=decay)
+                fit(
+                    model,
+                    data.train_x,
+                    data.train_y,
+                    steps=STEPS,
+                    batch=200,
+                    seed=seed,
+                    decay=decay,
+                )
         yield setting, model.eval()
 
 

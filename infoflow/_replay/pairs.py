@@ -65,11 +65,6 @@ class Pairs:
             self.device
         )
 
-    @cached_property
-    def in_order(self) -> bool:
-        """Contexts are consecutive samples, so that a slice takes the place of a gather."""
-        return bool((np.diff(self.context_rows) == 1).all())
-
     def is_grid(self, rows: slice) -> bool:
         """`rows` are whole donors of a grid."""
         return self.grid > 0 and rows.start % self.grid == 0 and rows.stop % self.grid == 0
@@ -79,10 +74,7 @@ class Pairs:
         return values.index_select(0, self.donors[rows])
 
     def of_contexts(self, values: Tensor, rows: slice) -> Tensor:
-        """`values` `(K, ...)` of the rows' contexts; perhaps a view."""
-        if self.in_order:
-            first = int(self.context_rows[0])
-            return values[first + rows.start : first + rows.stop]
+        """`values` `(K, ...)` of the rows' contexts."""
         return values.index_select(0, self.contexts[rows])
 
 

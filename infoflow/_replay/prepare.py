@@ -98,17 +98,32 @@ def _checked(rec: Recording, calls: Sequence[Call], first: int) -> Replay | None
         said = str(error) if isinstance(error, ReplayError) else f"{type(error).__name__}: {error}"
         replay, wrong = None, [said]
     if replay is None or wrong:
-        _warn(rec, f"{', '.join(wrong)}: without any intervention")
+        because = _OWN_FAULT if _answers_otherwise(rec) else _CANNOT_FOLLOW
+        _warn(rec, f"{', '.join(wrong)}: without any intervention", because)
         return None
     return replay
 
 
-def _warn(rec: Recording, reason: str) -> None:
+_CANNOT_FOLLOW = "the model routes samples, or keeps state of its own"
+_OWN_FAULT = (
+    "the model itself gives other outputs for the same samples in another batch, as it is random "
+    "in evaluation mode or lets samples of a batch act on each other; bits count that as "
+    "information, also where nothing flows: make it give one answer per sample"
+)
+
+
+def _answers_otherwise(rec: Recording) -> bool:
+    """Whether the model gives other outputs than those recorded in a pass over other rows."""
+    rows = torch.arange(max(1, len(rec) // 2)).flip(0)[:32]
+    found = rec.output(rec.call(rec.rows(rows))).cpu()
+    return not alike(*(x.reshape(len(rows), -1) for x in (found, rec.outputs[rows])))
+
+
+def _warn(rec: Recording, reason: str, because: str = _CANNOT_FOLLOW) -> None:
     rec.kept(Replays).reasons.append(reason)
     warnings.warn(
         f"replaying {type(rec.model).__name__} from its first intervention does not give what full "
-        f"passes give ({reason}): the model is random in evaluation mode, mixes samples of a "
-        "batch, routes them, or keeps state of its own; running full passes instead (slower)",
+        f"passes give ({reason}): {because}; running full passes instead (slower)",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -46,7 +46,6 @@ class Contributions:
     shared: dict[Any, Any]
     shortened: bool = False
     _parts: dict[Any, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    _updates: dict[Any, tuple[Tensor, Tensor] | None] = field(default_factory=dict)
 
     @cached_property
     def put(self) -> Tensor:
@@ -87,29 +86,21 @@ class Contributions:
         return out.add_(of_donor.index_select(0, at_donor[rows]))
 
     def moved(self, weight: Tensor, bias: Tensor | None, rows: slice, key: Any) -> Tensor | None:
-        """A linear map of those rows as an update of the normal run, of rank at most n / 2.
+        """A linear map of those rows as an update of the normal run, of the rank of the units.
 
-        Either the context's result is changed in the donor's units, or, where these are more than
-        half, the donor's result in the context's. None where that would be less exact: where the
-        changed units' own part is large against the sum, the update cancels most of it.
+        None where they are more than a quarter, which saves nothing, or where it would be less
+        exact: where their own part is large against the sum, the update cancels most of it.
         """
+        if 4 * len(self.units) > weight.shape[1]:
+            return None
         if key not in self.shared:
             self.shared[key] = self._normal_run(weight, bias)
         normal, scale = self.shared[key]
-        if normal is None:
+        narrow = weight.index_select(1, self.units)
+        if normal is None or float(narrow.abs().sum(1).max()) > 64 * scale:
             return None
-        if key not in self._updates:
-            few, narrow = self._fewer(weight)
-            exact = float(narrow.abs().sum(1).max()) <= 64 * scale
-            self._updates[key] = (few, narrow) if exact else None
-        update = self._updates[key]
-        if update is None:
-            return None
-        few, narrow = update
-        donors, contexts = self.pairs.of_donors, self.pairs.of_contexts
-        base, other = (contexts, donors) if self._minority else (donors, contexts)
-        change = other(few, rows) - base(few, rows)
-        normal = base(normal, rows)
+        change = self.pairs.of_donors(self.put, rows) - self.pairs.of_contexts(self.put, rows)
+        normal = self.pairs.of_contexts(normal, rows)
         flat = torch.addmm(normal.flatten(0, -2), change.flatten(0, -2), narrow.T)
         return flat.reshape(normal.shape)
 
@@ -120,19 +111,6 @@ class Contributions:
             return None, 0.0
         normal = F.linear(values, weight, bias)
         return normal, float(normal.square().mean().sqrt() / values.abs().max())
-
-    @property
-    def _minority(self) -> bool:
-        return 2 * len(self.units) <= self.table.values.shape[self.unit_dim]
-
-    def _fewer(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Activations and weights of the units, or of all others if these are fewer."""
-        if self._minority:
-            return self.put, weight.index_select(1, self.units)
-        rest = torch.ones(weight.shape[1], dtype=torch.bool, device=weight.device)
-        rest[self.units] = False
-        others = rest.nonzero().ravel()
-        return self.table.values.index_select(-1, others), weight.index_select(1, others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,16 +137,10 @@ class Swap:
 
     def compute(self) -> Tensor:
         """The rows, units swapped by index: nothing else is read or written."""
-        table, dim, units = self.parts.table.values, self.parts.unit_dim, self.parts.units
-        pairs = self.parts.pairs
-        if pairs.is_grid(self.rows):
-            block = table.index_select(0, pairs.contexts[: pairs.grid])
-            repeats = (self.rows.stop - self.rows.start) // pairs.grid
-            out = block.repeat(repeats, *(1,) * (block.ndim - 1))
-        else:
-            out = pairs.of_contexts(table, self.rows)
-            out = out.clone(memory_format=torch.contiguous_format) if pairs.in_order else out
-        return out.index_copy_(dim, units, self.parts.put.index_select(0, pairs.donors[self.rows]))
+        parts, pairs = self.parts, self.parts.pairs
+        out = pairs.of_contexts(parts.table.values, self.rows)
+        new = pairs.of_donors(parts.put, self.rows)
+        return out.index_copy_(parts.unit_dim, parts.units, new)
 
     def wanted(self) -> None:
         """From now on the rows are computed at once, unless a shorter way was taken before."""
@@ -198,10 +170,7 @@ class Swap:
             if last:
                 return parts.moved(weight, bias, self.rows, key)
         elif parts.unit_dim == 1 and len(args) == 6 and args[5] == 1 and parts.pays:
-            rest = args[
-                2:
-            ]  # stride, padding, dilation; one group: every unit reaches every channel
-            return parts.through(
-                lambda x, w, b: function(x, w, b, *rest), weight, bias, self.rows, (key, rest)
-            )
+            rest = args[2:]  # one group: every unit reaches every channel
+            convolved = lambda x, w, b: function(x, w, b, *rest)  # noqa: E731
+            return parts.through(convolved, weight, bias, self.rows, (key, rest))
         return None

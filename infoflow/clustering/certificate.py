@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from infoflow._shapes import Int, Real, shaped
+from infoflow._shapes import Integer, Real, shaped
 
 PROVEN = 1e-7
 """Partitions whose Q differs by less than this count as equally good."""
@@ -116,7 +116,7 @@ class _Relaxation:
 
 @shaped
 def certify(
-    B: Real[np.ndarray, "units units"], labels: Int[np.ndarray, " units"], *, seconds: float
+    B: Real[np.ndarray, "units units"], labels: Integer[np.ndarray, " units"], *, seconds: float
 ) -> tuple[np.ndarray, float]:
     """The best labels known and an upper bound on Q over all partitions.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from infoflow._shapes import Int, Real, shaped
+from infoflow._shapes import Integer, Real, shaped
 from infoflow.clustering.modules import Trace
 
 ENTROPY = 0.15  # nats; "strikes a good balance between exploration and greedy ascent" (Lange 2022)
@@ -13,7 +13,7 @@ ENTROPY = 0.15  # nats; "strikes a good balance between exploration and greedy a
 @shaped
 def monte_carlo(
     B: Real[np.ndarray, "units units"],
-    labels: Int[np.ndarray, " units"],
+    labels: Integer[np.ndarray, " units"],
     *,
     n_steps: int = 5000,
     entropy: float = ENTROPY,

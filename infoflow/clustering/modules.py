@@ -82,5 +82,6 @@ class Modules:
         proof = "proven optimal" if self.proven_optimal else f"at most {self.upper_bound:.4f}"
         return (
             f"Modules(q={self.q:.4f} ({proof}), {self.n_modules} modules, "
-            f"{self.n_effective:.2f} effective, method={self.method!r})"
+            f"{self.n_effective:.2f} effective{self.partition.said_unused}, "
+            f"method={self.method!r})"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from infoflow._shapes import Int, Real, shaped
+from infoflow._shapes import Integer, Real, shaped
 
 
 @shaped
@@ -16,7 +16,7 @@ def refine(
     perturbations: int,
     n_modules: int | None = None,
     rng: np.random.Generator,
-) -> Int[np.ndarray, " units"]:
+) -> Integer[np.ndarray, " units"]:
     """The best labels found from the given starts and from `restarts` times every unit alone.
 
     Each start is settled: units move to their best module in random order, and modules merge,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from infoflow._shapes import Int, Real, shaped
+from infoflow._shapes import Integer, Real, shaped
 
 _DENSE = 256  # above this Lanczos beats LAPACK's one-vector solver (measured at n = 256 to 1024)
 
 
 @shaped
-def greedy_spectral(B: Real[np.ndarray, "units units"]) -> Int[np.ndarray, " units"]:
+def greedy_spectral(B: Real[np.ndarray, "units units"]) -> Integer[np.ndarray, " units"]:
     """Labels found by recursive splitting (Lange et al. 2022, algorithm 2; after Newman 2006).
 
     A cluster c is split by the sign of the leading eigenvector of B(c, c), the plain submatrix (not

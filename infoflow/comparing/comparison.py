@@ -106,6 +106,7 @@ class Comparison:
     def __repr__(self) -> str:
         best = next(iter(self.tracking), "none")
         return (
-            f"Comparison({len(self.partitions)} partitions of {len(self.rec.units)} units, "
+            f"Comparison({len(self.partitions)} partitions of {len(self.rec.units)} units"
+            f"{self.search.partition.said_unused}, "
             f"{self.search.score!r}, Q closest to -weighted exchange: {best})"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from infoflow.exchanges.meter import ExchangeMeter, PartitionLike
@@ -99,6 +100,7 @@ def module_flow(
     """Flow between the modules of a partition: row a, column b is flow(a → b) in bits.
 
     Args and errors as for `exchange`; `given_context=True` gives the flow with the context known.
+    A warning says where no module reaches another, or a joint code is saturated.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -111,6 +113,8 @@ def module_flow(
 
     draws = Draws(donors, contexts, bins, coding, pool, correction, seed)
     result = ExchangeMeter(rec, draws)(partition, "none", progress=progress)
+    if result.doubts:
+        warnings.warn(f"module_flow: {result.doubts[2:]}", RuntimeWarning, stacklevel=2)
     values = result.flow_given_context if given_context else result.flow
     names = pd.Index(result.partition.names)
     return pd.DataFrame(values, index=names.rename("source"), columns=names.rename("target"))

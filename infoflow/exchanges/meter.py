@@ -11,6 +11,7 @@ import numpy as np
 from infoflow.exchanges.result import Exchange, Values
 from infoflow.exchanges.weighting import Traffic, bits_of_one_code, measure_traffic, weigh
 from infoflow.information.donors import TableFlow, by_context, table_flow, two_way_se
+from infoflow.information.flows import is_saturated
 from infoflow.information.tables import code_tables
 from infoflow.information.targets import fit_target
 from infoflow.information.unit_flows import Sender, countable
@@ -216,9 +217,11 @@ class ExchangeMeter:
         modules = partition.modules
         k = len(modules)
         flow, flow_se, given = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
+        full: list[tuple[int, int]] = []
         plain_sum = context_sum = np.zeros((len(self.donors), len(self.contexts)))
         for a, source in enumerate(modules):
-            for b, result in self._sent(modules, a, source, progress):
+            for b, result, saturated in self._sent(modules, a, source, progress):
+                full += [(a, b)] if saturated else []
                 plain = by_context(result.pointwise, len(self.contexts))
                 flow[a, b] = result.bits.sum()
                 flow_se[a, b] = two_way_se(plain)
@@ -241,12 +244,14 @@ class ExchangeMeter:
             weighting="none",
             given_context=self.given_context,
             coding=self.draws.coding,
+            saturated=tuple(full),
         )
 
     def _sent(
         self, modules: tuple[np.ndarray, ...], a: int, source: np.ndarray, progress: bool
-    ) -> Iterable[tuple[int, TableFlow]]:
-        """What module a sends each other module that it can reach, with pointwise terms."""
+    ) -> Iterable[tuple[int, TableFlow, bool]]:
+        """What module a sends each other module that it can reach, with pointwise terms, and
+        whether the other's joint code is saturated."""
         others = [b for b in range(len(modules)) if b != a]
         units = [modules[b] for b in others]
         if self._sender is not None:
@@ -260,7 +265,9 @@ class ExchangeMeter:
             self.rec, source, targets, self.donors, self.contexts, progress=progress
         )
         for b, table in zip(others, tables, strict=True):
-            yield b, table_flow(table.codes, table.n_codes, estimator=self.draws.correction)
+            result = table_flow(table.codes, table.n_codes, estimator=self.draws.correction)
+            joint = self.draws.coding == "joint"
+            yield b, result, joint and is_saturated(self.rec, table.target, result)
 
     def _same_size(self, partition: Partition, samples: int = 20) -> tuple[float, float]:
         """Mean and standard deviation of the exchange of random partitions of the same sizes."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infoflow.information.flows import UNSATURATE
 from infoflow.partition import Partition
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Exchange:
         weighting: Its name.
         given_context: `weighted` rests on `bits_given_context` (True) or on `bits`.
         coding: How target modules were coded ("units" or "joint").
+        saturated: Pairs (a, b) of modules where the bits are near log2 of b's joint code, which is
+            blunter than b: the code is the limit, not the network.
     """
 
     partition: Partition
@@ -64,6 +67,7 @@ class Exchange:
     weighting: str
     given_context: bool
     coding: str
+    saturated: tuple[tuple[int, int], ...] = ()
 
     @property
     def amount(self) -> float:
@@ -101,9 +105,19 @@ class Exchange:
 
     def __repr__(self) -> str:
         return (
-            f"Exchange({self.bits:.4f} ± {self.se:.4f} bits among {len(self.flow)} modules, "
-            f"given context {self.bits_given_context:.4f}, "
+            f"Exchange({self.bits:.4f} ± {self.se:.4f} bits among {len(self.flow)} modules"
+            f"{self.partition.said_unused}, given context {self.bits_given_context:.4f}, "
             f"{self.weighting}-weighted {self.weighted:.4g}"
-            + ("" if self.reachable else "; no module reaches another: record a later layer")
-            + ")"
+            f"{self.doubts})"
         )
+
+    @property
+    def doubts(self) -> str:
+        """What makes the numbers trivial or doubtful, and what to do; empty where nothing does."""
+        said = "" if self.reachable else "; no module reaches another: record a later layer"
+        if self.saturated:
+            names = self.partition.names
+            pairs = ", ".join(f"{names[a]} to {names[b]}" for a, b in self.saturated[:5])
+            more = ", ..." if len(self.saturated) > 5 else ""
+            said += f"; saturated code from {pairs}{more} ({UNSATURATE})"
+        return said

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from infoflow._shapes import Float, Int, shaped
+from infoflow._shapes import Float, Integer, shaped
 from infoflow.information.binning import check_codes, code_dtype
 from infoflow.information.entropy import (
     ENTROPIES,
@@ -46,7 +46,7 @@ class TableFlow:
 
 @shaped
 def table_flow(
-    codes: Int[np.ndarray, "donors contexts targets"],
+    codes: Integer[np.ndarray, "donors contexts targets"],
     n_codes: int,
     *,
     estimator: Correction = "auto",

@@ -38,8 +38,9 @@ RUNS_PER_SHUFFLED_SAMPLE = 6
 
 # Shares of log2 of the code from which on the code, rather than the network, may be the limit.
 SATURATED = 0.95
+UNSATURATE = "raise bins=, see resolution_sweep, or use coding='units'"
 _WHAT_TO_DO = {
-    "saturated code": " (raise bins=, see resolution_sweep, or use coding='units')",
+    "saturated code": f" ({UNSATURATE})",
     "out of reach": " (the target does not come after the source)",
 }
 
@@ -69,6 +70,7 @@ class Flow:
             "constant target" (one code only), "too many codes", "saturated code" (the bits are
             near log2 of the code, which is blunter than the target: the code is the limit),
             "out of reach" (nothing the source does moves the target; see `reachable`).
+        n_unused: Units of source and target that never change over the data.
     """
 
     bits: float
@@ -87,6 +89,7 @@ class Flow:
     z: float | None = None
     floor: float | None = None
     flags: tuple[str, ...] = ()
+    n_unused: int = 0
 
     @property
     def synergy(self) -> float:
@@ -111,6 +114,7 @@ class Flow:
 
     def __repr__(self) -> str:
         p = "" if self.p_value is None else f", p={self.p_value:.3g}"
+        p += f", {self.n_unused} unused" if self.n_unused else ""
         flags = "".join(f"; {flag}{_WHAT_TO_DO.get(flag, '')}" for flag in self.flags)
         return (
             f"Flow({self.bits:.4f} ± {self.se:.4f} bits, given context "
@@ -215,6 +219,7 @@ def flow(
         z=null and null.z,
         floor=null and null.floor,
         flags=_flags(rec, sent, drawn, table, result),
+        n_unused=int(rec.units.unused[np.concatenate([sent, seen])].sum()),
     )
 
 
@@ -249,7 +254,7 @@ def _flags(
         "constant target": bool((table.codes == table.codes[:1, :1]).all())
         and bool((np.ptp(normal_codes(rec, aim), axis=0) == 0).all()),
         "too many codes": result.cells_per_sample >= TOO_MANY_CELLS,
-        "saturated code": _saturated(rec, aim, result),
+        "saturated code": is_saturated(rec, aim, result),
         "out of reach": not result.given_context.any() and not can_reach(rec, sent, aim, *drawn),
     }
     return tuple(name for name, is_so in found.items() if is_so)
@@ -267,7 +272,7 @@ def _as_many_positions(rec: Recording, sent: np.ndarray, seen: np.ndarray) -> bo
     return len({rec[rec.units.layers[i]].shape[2:] for i in layers}) == 1
 
 
-def _saturated(rec: Recording, aim: Target, result: TableFlow) -> bool:
+def is_saturated(rec: Recording, aim: Target, result: TableFlow) -> bool:
     """Whether a column's bits are about all that its code can hold, and less than the target can:
     it has more levels than there are codes."""
     if aim.coder is None:

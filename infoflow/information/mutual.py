@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from infoflow._shapes import Int, shaped
+from infoflow._shapes import Integer, shaped
 from infoflow.information.entropy import (
     ENTROPIES,
     miller_madow_bits,
@@ -22,8 +22,8 @@ FEW_CELLS = 0.05
 
 @shaped
 def joint_counts(
-    a: Int[np.ndarray, " samples"], b: Int[np.ndarray, " samples"]
-) -> Int[np.ndarray, "a b"]:
+    a: Integer[np.ndarray, " samples"], b: Integer[np.ndarray, " samples"]
+) -> Integer[np.ndarray, "a b"]:
     """Contingency table of two code vectors `(N,)`.
 
     Examples:
@@ -37,7 +37,7 @@ def joint_counts(
 
 @shaped
 def information_bits(
-    table: Int[np.ndarray, "a b"], correction: Correction = "auto", seed: int = 0
+    table: Integer[np.ndarray, "a b"], correction: Correction = "auto", seed: int = 0
 ) -> float:
     """Mutual information of a contingency table in bits, I = H(A) + H(B) - H(A, B).
 

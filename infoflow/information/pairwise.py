@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from infoflow._shapes import Float, Int, shaped
+from infoflow._shapes import Float, Integer, shaped
 from infoflow.information.binning import check_codes, code_dtype
 from infoflow.information.entropy import entropy_bits
 
 
 @shaped
 def pairwise_information(
-    codes: Int[np.ndarray, "samples units"], n_codes: int, *, correct: bool = True
+    codes: Integer[np.ndarray, "samples units"], n_codes: int, *, correct: bool = True
 ) -> Float[np.ndarray, "units units"]:
     """Mutual information of every pair of columns, I = H(A) + H(B) - H(A, B), in bits.
 

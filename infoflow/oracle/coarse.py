@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from infoflow.oracle.exact import (
     pgmpy_classes,
     query,
 )
-from infoflow.partition import Partition
+from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.recording import Recording
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class CoarseNetwork:
 
 def from_partition(
     rec: Recording,
-    partition: Partition | Iterable[int],
+    partition: PartitionLike,
     *,
     codes: Bins = 4,
     input_codes: Bins = 16,
@@ -128,7 +128,7 @@ def from_partition(
 
 def adjusted_flows(
     rec: Recording,
-    partition: Partition | Iterable[int],
+    partition: PartitionLike,
     *,
     codes: Bins = 4,
     input_codes: Bins = 16,
@@ -186,8 +186,8 @@ def adjusted_flows(
     return pd.DataFrame(rows)
 
 
-def _checked(rec: Recording, partition: Partition | Iterable[int]) -> Partition:
-    found = partition if isinstance(partition, Partition) else Partition(partition)
+def _checked(rec: Recording, partition: PartitionLike) -> Partition:
+    found = as_partition(partition)
     if len(found) != len(rec.units):
         raise ValueError(
             f"expected one label per recorded unit ({len(rec.units)}), got {len(found)}"

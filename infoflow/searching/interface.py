@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from infoflow._safety import evaluating
-from infoflow.partition import Partition
+from infoflow.partition import PartitionLike, as_partition
 from infoflow.recording import Recording
 from infoflow.unit_similarity.per_sample_loss import per_sample_loss
 from infoflow.unit_similarity.perturbed import PerturbedBatch, run_perturbed
@@ -32,14 +32,14 @@ def effective_rank(matrix: np.ndarray) -> np.ndarray:
     return np.where(total[..., 0] > 0, np.exp(entropy), 0.0)
 
 
-def interface(blocks: np.ndarray, partition: Partition) -> float:
+def interface(blocks: np.ndarray, partition: PartitionLike) -> float:
     """Σ over ordered pairs of different modules of the mean effective rank of their block.
 
     Args:
         blocks: `(..., n, n)`; `[..., a, b]` is read with rows a and columns b.
         partition: Of the n units; unused ones are left out.
     """
-    total = 0.0
+    total, partition = 0.0, as_partition(partition)
     for a in partition.modules:
         for b in partition.modules:
             if a is not b:

@@ -265,8 +265,9 @@ def _check(
         raise ValueError(f"expected restarts >= 1, got restarts={restarts}")
     check_sampling(samples, tolerance)
     for name in seeds:
-        if name not in STARTS:
-            raise UnknownName(unknown_name("seed", name, tuple(STARTS)))
+        if not isinstance(name, str) or name not in STARTS:
+            known = unknown_name("seed", str(name), tuple(STARTS))
+            raise UnknownName(f"{known} (partitions to begin with go into starts=)")
 
 
 def _refuse_ignored(meter: ExchangeMeter, draws: Draws, objective: Objective) -> None:

@@ -161,13 +161,15 @@ def hess_of_piecewise_linear(
     if not slope.requires_grad:
         return torch.zeros(batch.n, batch.n, dtype=torch.float64, device=outputs.device)
     n, count, o = jacobian.shape
+    kind = torch.promote_types(wide(jacobian).dtype, wide(outputs).dtype)  # a model may have two
+    jacobian = jacobian.to(kind)
     if o <= n:
-        curvature = wide(loss_curvature(outputs, slope))
-        heavy = torch.einsum("bij,nbj->nbi", curvature, wide(jacobian))
+        curvature = wide(loss_curvature(outputs, slope)).to(kind)
+        heavy = torch.einsum("bij,nbj->nbi", curvature, jacobian)
     else:
         weights = jacobian.reshape(n, *outputs.shape).to(outputs.dtype)
-        heavy = wide(batched_vjp(slope, (outputs,), weights)[0].reshape(n, count, o))
-    return _by_site(batch, heavy, wide(jacobian), across)
+        heavy = batched_vjp(slope, (outputs,), weights)[0].reshape(n, count, o).to(kind)
+    return _by_site(batch, heavy, jacobian, across)
 
 
 def loss_slope(batch: PerturbedBatch, loss: Loss, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from experiments.causal_vs_q.study import main as causal_vs_q_main
+from experiments.lange2022 import architectures
 from experiments.lange2022 import claims as claim_module
 from experiments.lange2022.causal import main as causal_main
 from experiments.lange2022.claims import page
@@ -22,12 +23,13 @@ from experiments.lange2022.rows import agreement as study_agreement
 from experiments.lange2022.settings import table_1, tasks
 from experiments.lange2022.study import Study, finish, main, run
 from infoflow.agreements import agreement
-from infoflow.study import decode, pairs
+from infoflow.study import decode, load_table, pairs
 from infoflow.train import TrainConfig, train
 from infoflow.unit_similarity import MEASURES
 
 TOP = Path(__file__).parents[2]
 RESULTS = TOP / "experiments" / "lange2022" / "results" / "mnist"
+ARCHITECTURES = architectures.ROWS
 COLUMNS = {"seed", "dropout", "l1", "l2", "trained", "test_accuracy", "layer", "measure"} | {
     "q_star",
     "n_effective",
@@ -212,3 +214,17 @@ def test_the_page_shows_what_the_committed_rows_say() -> None:
     rows = load_rows(RESULTS)
     assert page(rows) in (TOP / "docs" / "lange2022.md").read_text(encoding="utf-8")
     assert rows["dataset"].eq("mnist").all() and set(rows.columns) >= COLUMNS
+
+
+@pytest.mark.skipif(not ARCHITECTURES.exists(), reason="no results are committed")
+def test_the_page_shows_what_the_rows_of_other_architectures_say() -> None:
+    table = architectures.page(load_table(ARCHITECTURES))
+    assert table in (TOP / "docs" / "lange2022.md").read_text(encoding="utf-8")
+
+
+def test_small_networks_of_other_architectures_give_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(architectures, "SETTINGS", {"plain": (0.0, 1e-5)})
+    monkeypatch.setattr(architectures, "STEPS", 2)
+    rows = pd.DataFrame(architectures.measure(1))
+    assert rows.groupby("kind")["layer"].nunique().to_dict() == {"convolutional": 2, "recurrent": 1}
+    assert len(rows) == 2 * 3 * len(MEASURES)
