@@ -7,12 +7,17 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from infoflow._hooks import CallFunction, call_hooks, layer_at
 from infoflow._outputs import Output
+from infoflow._padding import Padding
+from infoflow.basis import BasisLike, make_basis
+from infoflow.rounding import constant_units
 from infoflow.site import Site
+from infoflow.units import UnitSpace
 
 
 def batches_of(count: int, size: int) -> list[slice]:
@@ -106,6 +111,30 @@ def _with_rows(output: Tensor) -> Tensor:
     return output
 
 
+def units_of(
+    sites: tuple[Site, ...],
+    kept: dict[str, Tensor],
+    padding: Padding | None,
+    bases: Mapping[str, BasisLike],
+) -> UnitSpace:
+    """The units at the sites; where they are directions, `kept` gets their coordinates."""
+    found, unused = [], []
+    for site in sites:
+        values = kept[site.name]
+        only = None if padding is None else padding.real(site.name, values[0, 0].numel())
+        real = values if padding is None else padding.filled(site.name, values)
+        _check_finite(site.name, real)
+        if site.name in bases:
+            samples = values if only is None else values.movedim(1, -1)[only]
+            made = make_basis(bases[site.name], samples)
+            kept[site.name], real = made.coordinates(values), made.coordinates(real)
+            site = replace(site, basis=made)
+        found.append(site)
+        unused.append(constant_units(real, rotated=site.basis is not None))
+    sizes = tuple(kept[site.name].shape[1] for site in found)
+    return UnitSpace(tuple(found), sizes, np.concatenate(unused))
+
+
 def joined_calls(calls: Sequence[Tensor]) -> Tensor:
     """Activations of one or several calls of a layer as `(batch, units[, positions])`.
 
@@ -133,7 +162,7 @@ def _check_same_calls(site: Site, seen: Tensor, before: list[Tensor]) -> None:
         )
 
 
-def check_finite(name: str, values: Tensor) -> None:
+def _check_finite(name: str, values: Tensor) -> None:
     bad = ~torch.isfinite(values)
     if bad.any():
         units = bad.transpose(0, 1).flatten(1).any(1).nonzero().ravel().tolist()

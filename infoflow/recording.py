@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -22,7 +22,7 @@ from infoflow._inputs import (
 )
 from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
 from infoflow._padding import MaskLike, Padding, find_padding
-from infoflow._passes import batches_of, check_finite, dry_run, run_all
+from infoflow._passes import batches_of, dry_run, run_all, units_of
 from infoflow._passes import joined_calls as joined_calls
 from infoflow._passes import show_progress as show_progress
 from infoflow._refusals import (
@@ -32,9 +32,8 @@ from infoflow._refusals import (
 )
 from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
 from infoflow._shapes import Float, shaped
-from infoflow.basis import BasisLike, make_basis
+from infoflow.basis import BasisLike
 from infoflow.discovery import named_sites, with_known_axes
-from infoflow.rounding import constant_units
 from infoflow.site import Site
 from infoflow.units import UnitSpace, unknown_name
 
@@ -293,7 +292,7 @@ def record(
     padding = find_padding(given, names, mask, found, outputs)
     return Recording(
         model=model,
-        units=_units(tuple(found), kept, padding, bases),
+        units=units_of(tuple(found), kept, padding, bases),
         activations=kept,
         inputs=given.tensors,
         keywords=given.keywords,
@@ -306,30 +305,6 @@ def record(
         padding=padding,
         versions={k: v for k, v in fingerprint(model, given.tensors).items() if k not in moving},
     )
-
-
-def _units(
-    sites: tuple[Site, ...],
-    kept: dict[str, Tensor],
-    padding: Padding | None,
-    bases: Mapping[str, BasisLike],
-) -> UnitSpace:
-    """The units at the sites; where they are directions, `kept` gets their coordinates."""
-    found, unused = [], []
-    for site in sites:
-        values = kept[site.name]
-        only = None if padding is None else padding.real(site.name, values[0, 0].numel())
-        real = values if padding is None else padding.filled(site.name, values)
-        check_finite(site.name, real)
-        if site.name in bases:
-            samples = values if only is None else values.movedim(1, -1)[only]
-            made = make_basis(bases[site.name], samples)
-            kept[site.name], real = made.coordinates(values), made.coordinates(real)
-            site = replace(site, basis=made)
-        found.append(site)
-        unused.append(constant_units(real, rotated=site.basis is not None))
-    sizes = tuple(kept[site.name].shape[1] for site in found)
-    return UnitSpace(tuple(found), sizes, np.concatenate(unused))
 
 
 def _as_bases(

@@ -79,13 +79,9 @@ class Site:
     def _check_positions(self) -> None:
         given = np.atleast_1d(np.asarray(self.positions))
         if given.ndim != 1 or given.dtype.kind not in "iu" or not given.size:
-            raise ValueError(
-                f"expected positions of {self.path!r} to be integers, got {self.positions!r}"
-            )
+            raise ValueError(f"expected positions of {self.path!r} to be integers, got {given}")
         if self.call == "all":
-            raise ValueError(
-                f"the calls of {self.path!r} are its positions: say call=0 for the first of them"
-            )
+            raise ValueError(f"the calls of {self.path!r} are its positions: say call=0 for one")
         object.__setattr__(self, "positions", tuple(given.tolist()))
 
     @property
@@ -284,16 +280,14 @@ class Site:
         if not all(0 <= p < count for p in found) or len(set(found)) < len(found):
             raise ValueError(
                 f"expected positions of layer {self.path!r} to be among its {count}, each once, "
-                f"got {list(self.positions or ())}: its {self.io} has shape {tuple(tensor.shape)}, "
-                f"with the units in dimension {self.unit_dim}"
+                f"got {list(self.positions or ())}: its {self.io} has shape {tuple(tensor.shape)}"
             )
 
     def _default_dim(self, layer: nn.Module, tensor: Tensor) -> int:
         if tensor.ndim == 2 or isinstance(layer, _UNITS_SECOND):
             return 1
-        if _units_last(layer) and not isinstance(layer, nn.Embedding):
-            return tensor.ndim - 1
-        if isinstance(layer, nn.Embedding) and self.io == "output":
+        known = self.io == "output" if isinstance(layer, nn.Embedding) else _units_last(layer)
+        if known:
             return tensor.ndim - 1
         raise ValueError(
             f"the {self.io} of layer {self.path!r} ({type(layer).__name__}) has shape "
