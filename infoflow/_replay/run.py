@@ -59,6 +59,9 @@ class Run:
             if plan is not None and reason is not None:
                 self.rec.kept(Replays).give_up(plan, reason)
                 plan = None
+            if self.rec.padding is None:
+                yield from found
+                continue
             for part, seen in found:
                 index = self.contexts[part].cpu()
                 yield part, {name: self.rec.filled(name, h, index) for name, h in seen.items()}
