@@ -82,7 +82,7 @@ class Binning:
 
 
 Bins = int | Literal["unique"]
-Resolution = Bins | Binning
+BinsLike = Bins | Binning
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Draws:
 
     donors: Budget = 200
     contexts: Budget = 100
-    bins: Resolution = 10
+    bins: BinsLike = 10
     coding: Coding = "joint"
     pool: Pool = "mean"
     correction: Correction = "auto"

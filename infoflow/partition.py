@@ -203,5 +203,5 @@ def as_partition(value: PartitionLike, n: int | None = None) -> Partition:
             )
         held = Partition(value)
     if n is not None and len(held) != n:
-        raise ValueError(f"the partition labels {len(held)} units, expected {n}")
+        raise ValueError(f"expected a partition of {n} units, got one of {len(held)}")
     return held

@@ -160,7 +160,7 @@ class Judge:
         """What it exchanges, its score, and the standard error of the score's ratio (the errors
         of mean and minimum taken as independent; they share draws, so it is no less)."""
         measured = meter(partition, self.weighting)
-        score = score_against(random, measured, meter.resolution)
+        score = score_against(random, measured, meter.floor)
         if measured.amount <= 0:
             return measured, score, float("inf")
         relative = np.hypot(score.se / score.mean, measured.amount_se / measured.amount)

@@ -9,13 +9,12 @@ import numpy as np
 
 from infoflow.clustering.bound import cheap_bound
 from infoflow.clustering.certificate import PROVEN, certify
-from infoflow.clustering.matrix import ModularityMatrix, Null, modularity_matrix
+from infoflow.clustering.matrix import ModularityMatrix, NullModel, modularity_matrix
 from infoflow.clustering.metropolis import monte_carlo
 from infoflow.clustering.modules import Modules, Trace
-from infoflow.clustering.q import partition_of
 from infoflow.clustering.refinement import refine
 from infoflow.clustering.spectral import greedy_spectral
-from infoflow.partition import PartitionLike
+from infoflow.partition import PartitionLike, as_partition
 
 Method = Literal["default", "lange2022", "spectral", "monte_carlo"]
 
@@ -32,7 +31,7 @@ def find_modules(
     perturbations: int | None = None,
     proof_seconds: float = 0.0,
     resolution: float = 1.0,
-    null: Null | np.ndarray = "degree",
+    null: NullModel | np.ndarray = "degree",
 ) -> Modules:
     """P* = argmax_P Q(P), Q* = Q(P*) (Lange et al. 2022, eq. 7), as well as `method` finds it.
 
@@ -160,7 +159,7 @@ def _effort(m: int, restarts: int | None, perturbations: int | None) -> tuple[in
 
 def _initial_labels(initial: PartitionLike, B: ModularityMatrix) -> np.ndarray:
     """Labels of the used units; those that `initial` leaves unused start alone."""
-    labels = partition_of(initial, B.n).labels[B.used].copy()
+    labels = as_partition(initial, B.n).labels[B.used].copy()
     alone = np.flatnonzero(labels < 0)
     labels[alone] = labels.max(initial=-1) + 1 + np.arange(len(alone))
     return np.unique(labels, return_inverse=True)[1].ravel()

@@ -11,7 +11,7 @@ from infoflow.partition import Partition
 
 _BLOCK = 256  # rows at a time: at n = 4096 whole-matrix temporaries took most of the time
 
-Null = Literal["degree", "uniform", "signed"]
+NullModel = Literal["degree", "uniform", "signed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class ModularityMatrix:
 
 
 def modularity_matrix(
-    S: Any, *, resolution: float = 1.0, null: Null | np.ndarray = "degree"
+    S: Any, *, resolution: float = 1.0, null: NullModel | np.ndarray = "degree"
 ) -> ModularityMatrix:
     """B = Ã − γ N, so that Q(P) = Tr(PᵀBP) (Lange et al. 2022, eq. 6, with γ = 1).
 

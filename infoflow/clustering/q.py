@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from infoflow.clustering.matrix import Null, modularity_matrix
-from infoflow.partition import Partition, PartitionLike, as_partition
+from infoflow.clustering.matrix import NullModel, modularity_matrix
+from infoflow.partition import PartitionLike, as_partition
 
 
 def modularity(
@@ -15,7 +15,7 @@ def modularity(
     partition: PartitionLike | np.ndarray,
     *,
     resolution: float = 1.0,
-    null: Null | np.ndarray = "degree",
+    null: NullModel | np.ndarray = "degree",
 ) -> float:
     """Q(Ã, P) = Tr(PᵀÃP) − γ Tr(PᵀÃ1 1ᵀÃP) (Lange et al. 2022, eq. 6).
 
@@ -44,7 +44,7 @@ def modularity(
     n = len(S)
     if np.ndim(partition) == 2:  # type: ignore[arg-type]
         return _soft(S, np.asarray(partition), resolution, null)
-    labels = partition_of(partition, n).labels
+    labels = as_partition(partition, n).labels
     kept = np.flatnonzero(labels >= 0)
     if len(kept) < n:
         S = np.asarray(S)[np.ix_(kept, kept)]
@@ -53,19 +53,7 @@ def modularity(
     return B.q(labels[kept][B.used])
 
 
-def partition_of(partition: PartitionLike, n: int) -> Partition:
-    """`partition` as a `Partition` of `n` units.
-
-    Raises:
-        ValueError: It has another length.
-    """
-    made = as_partition(partition)
-    if len(made) != n:
-        raise ValueError(f"expected a partition of {n} units, got one of {len(made)}")
-    return made
-
-
-def _soft(S: Any, P: np.ndarray, resolution: float, null: Null | np.ndarray) -> float:
+def _soft(S: Any, P: np.ndarray, resolution: float, null: NullModel | np.ndarray) -> float:
     if P.shape[0] != len(S):
         raise ValueError(f"expected a soft assignment of {len(S)} units, got shape {P.shape}")
     off = np.abs(P.sum(axis=1) - 1)

@@ -108,7 +108,7 @@ def _exchanged(partition: Partition, chance: Chance) -> dict[str, object]:
     meter, weighting = chance.meter, chance.weighting
     measured = meter(partition, weighting)
     drawn = chance.into(partition.n_modules)
-    score = score_against(drawn, measured, meter.resolution)
+    score = score_against(drawn, measured, meter.floor)
     null = meter.values(chance.sized(partition), weighting)
     as_little = int((null.weighted <= measured.weighted).sum())
     return {

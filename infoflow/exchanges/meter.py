@@ -9,7 +9,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from infoflow.exchanges.result import Exchange, Values
-from infoflow.exchanges.weighting import Traffic, measure_traffic, resolution_bits, weigh
+from infoflow.exchanges.weighting import Traffic, bits_of_one_code, measure_traffic, weigh
 from infoflow.information.donors import TableFlow, by_context, table_flow, two_way_se
 from infoflow.information.flows import is_saturated
 from infoflow.information.tables import code_tables
@@ -190,9 +190,10 @@ class ExchangeMeter:
         )
 
     @property
-    def resolution(self) -> float:
-        """Bits that one changed code among all donors and contexts amounts to."""
-        return resolution_bits(len(self.donors) * len(self.contexts))
+    def floor(self) -> float:
+        """Bits that one changed code among all donors and contexts amounts to: less is not told
+        from nothing."""
+        return bits_of_one_code(len(self.donors) * len(self.contexts))
 
     @cached_property
     def traffic(self) -> Traffic:

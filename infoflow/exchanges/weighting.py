@@ -87,15 +87,15 @@ def measure_traffic(rec: Recording, draws: Draws, *, given_context: bool) -> Tra
     sender, receiver = np.nonzero(flows > 0)
     reach[layer[sender], layer[receiver]] = True
     donors, contexts = draws.rows(len(rec))
-    floor = resolution_bits(len(donors) * len(contexts))
+    floor = bits_of_one_code(len(donors) * len(contexts))
     return Traffic(flows, entropy, reach[layer[:, None], layer], floor)
 
 
-def resolution_bits(runs: int) -> float:
+def bits_of_one_code(runs: int) -> float:
     """Bits that one changed code among so many runs amounts to.
 
     Examples:
-        >>> round(resolution_bits(2500), 4)
+        >>> round(bits_of_one_code(2500), 4)
         0.0045
     """
     return float(np.log2(runs) / runs)

@@ -11,7 +11,7 @@ from torch import Tensor
 from infoflow.information.donors import TableFlow, by_context, table_flow, two_way_se
 from infoflow.information.null import sign_flip_null
 from infoflow.information.observational import observed_information
-from infoflow.information.shuffle import Estimate, shuffled_flow
+from infoflow.information.shuffle import PlainFlow, shuffled_flow
 from infoflow.information.tables import CodeTable, can_reach, code_tables
 from infoflow.information.targets import (
     Target,
@@ -21,7 +21,7 @@ from infoflow.information.targets import (
     normal_values,
     rounding,
 )
-from infoflow.measured import FLOW, Budget, Coding, Correction, Draws, Pool, Resolution
+from infoflow.measured import FLOW, BinsLike, Budget, Coding, Correction, Draws, Pool
 from infoflow.recording import Recording
 from infoflow.rounding import snapped
 from infoflow.units import UnitsLike
@@ -131,7 +131,7 @@ def flow(
     *,
     donors: Budget = FLOW.donors,
     contexts: Budget = FLOW.contexts,
-    bins: Resolution = 10,
+    bins: BinsLike = 10,
     coding: Coding = "joint",
     correction: Correction = "auto",
     n_null: int = 0,
@@ -227,7 +227,7 @@ def flow(
 
 def _from_table(
     table: CodeTable, result: TableFlow, contexts: int, n_null: int, rng: np.random.Generator
-) -> Estimate:
+) -> PlainFlow:
     null = None
     if n_null:
         correct = table.target.draws.correction != "none"
@@ -235,7 +235,7 @@ def _from_table(
             table.codes, n_null=n_null, correct=correct, rng=rng, contexts=contexts
         )
     se = two_way_se(by_context(result.pointwise, contexts))
-    return Estimate(float(result.bits.sum()), se, null)
+    return PlainFlow(float(result.bits.sum()), se, null)
 
 
 def _flags(

@@ -12,7 +12,7 @@ from infoflow.information.mutual import (
     joint_counts,
 )
 from infoflow.information.targets import Target, fit_target, normal_codes
-from infoflow.measured import Binning, Coding, Correction, Draws, Pool, Resolution
+from infoflow.measured import Binning, BinsLike, Coding, Correction, Draws, Pool
 from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 
@@ -40,7 +40,7 @@ def conditional_information(
     target: UnitsLike,
     given: UnitsLike | None = None,
     *,
-    bins: Resolution = 10,
+    bins: BinsLike = 10,
     coding: Coding = "joint",
     pool: Pool = "mean",
     correction: Correction = "auto",

@@ -15,7 +15,7 @@ from infoflow.recording import Recording
 
 
 @dataclass(frozen=True, eq=False)
-class Estimate:
+class PlainFlow:
     """A plain flow as one way of measuring it gives it.
 
     Attributes:
@@ -31,7 +31,7 @@ class Estimate:
 
 def shuffled_flow(
     rec: Recording, source: np.ndarray, target: Target, *, n_null: int = 0
-) -> Estimate:
+) -> PlainFlow:
     """Flow from one unit by one shuffled pass over the data set.
 
     Every sample runs with the unit at its value on another sample; the mutual information of the
@@ -67,7 +67,7 @@ def shuffled_flow(
                 information_bits(joint_counts(dealt, c), correction, seed) for c in seen.T
             )
         null = Null(bits, draws)
-    return Estimate(bits, se, null)
+    return PlainFlow(bits, se, null)
 
 
 def shuffled_codes(

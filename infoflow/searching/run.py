@@ -217,7 +217,7 @@ def _judged(
         raise ValueError("the callback ended the search before it had measured any partition")
     best = log.best
     winner = meter.fresh()(best, plan.weighting)
-    score = score_against(sampled[best.n_modules], winner, meter.resolution)
+    score = score_against(sampled[best.n_modules], winner, meter.floor)
     trail = log.trail
     best_so_far = np.minimum.accumulate(trail.weighted)
     steps = np.column_stack([trail.weighted, trail.bits, best_so_far])

@@ -97,13 +97,13 @@ class ModuleScore:
         )
 
 
-def score_against(sampled: Values, best: Exchange, resolution: float) -> ModuleScore:
+def score_against(sampled: Values, best: Exchange, floor: float) -> ModuleScore:
     """The score of `best` against random partitions.
 
     Args:
         sampled: What random partitions exchange, under the same weighting.
         best: The exchange of the partition to score.
-        resolution: Bits that one changed code amounts to.
+        floor: Bits that one changed code amounts to.
     """
     mean, se = mean_and_se(sampled.weighted)
     raw_mean = float(sampled.bits.mean())
@@ -118,7 +118,7 @@ def score_against(sampled: Values, best: Exchange, resolution: float) -> ModuleS
         se=se,
         n_samples=len(sampled),
         minimum=best.weighted,
-        floor=max(2 * best.amount_se, resolution) * per_bit,
+        floor=max(2 * best.amount_se, floor) * per_bit,
         weighting=best.weighting,
         raw_mean=raw_mean,
         raw_minimum=best.amount,
@@ -198,7 +198,7 @@ def module_score(
     values = chance(
         lambda some: meter.values(some, weighting), drawn, samples=samples, tolerance=tolerance
     )
-    return score_against(values, meter(cleaned, weighting), meter.resolution)
+    return score_against(values, meter(cleaned, weighting), meter.floor)
 
 
 def check_sampling(samples: int, tolerance: float | None) -> None:
