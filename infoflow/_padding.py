@@ -62,7 +62,8 @@ class Padding:
 
     def __repr__(self) -> str:
         share = 1 - float(self.mask.double().mean())
-        left = [*self.of_sites, *(["the outputs"] if self.output_dim is not None else [])]
+        left = list(self.of_sites) if len(self.of_sites) < 4 else [f"{len(self.of_sites)} sites"]
+        left += ["the outputs"] if self.output_dim is not None else []
         missed = f", not at {', '.join(self.missed)}" if self.missed else ""
         return f"{share:.0%} padding by {self.source} left out at {', '.join(left)}{missed}"
 
@@ -80,40 +81,32 @@ def find_padding(
         given: The data set.
         names: Of its arguments.
         wanted: `(K, T)`, True or 1 where a position is real; None: an argument `attention_mask`
-            of that shape, if a site has T positions; False: nothing is padding.
+            of that shape; False: nothing is padding.
         sites: The sites, and how many positions each has.
         outputs: The model's outputs.
 
     Raises:
-        ValueError: Another shape or other values, a sample without a real position, or no site
-            with so many positions.
+        ValueError: Another shape or other values, a sample without a real position, or neither a
+            site nor outputs with so many positions.
     """
-    found, source = wanted, "mask"
-    if wanted is None:
-        own = [x for x, name in zip(given.tensors, names, strict=True) if name == "attention_mask"]
-        found, source = (own[0] if own and own[0].ndim == 2 else False), "attention_mask"
-    if found is False:
+    mask = _own_mask(given, names) if wanted is None else wanted
+    if mask is False:
         return None
-    mask = torch.as_tensor(found).detach().cpu()
-    count = len(given.tensors[0])
-    binary = mask.dtype == torch.bool or bool(((mask == 0) | (mask == 1)).all())
-    plain = {s: n for s, n in sites.items() if s.heads is None or s.call != "all"}
-    fits = {s: n for s, n in plain.items() if mask.ndim == 2 and n == mask.shape[1]}
-    if wanted is None and not binary:
-        return None
-    if not binary or mask.ndim != 2 or len(mask) != count or not (fits or wanted is None):
+    source = "attention_mask" if wanted is None else "mask"
+    mask = torch.as_tensor(mask).detach().cpu()
+    fits = [s for s, n in sites.items() if n == mask.shape[-1:].numel()]
+    fits = [s for s in fits if s.heads is None or s.call != "all"]  # calls lie outside components
+    output_dim = _dim_of(outputs, mask.shape[-1:].numel())
+    fitting = bool(fits) or output_dim is not None or wanted is None
+    if not _is_mask(mask, len(given.tensors[0])) or not fitting:
+        counts = {site.name: n for site, n in sites.items()}
         raise ValueError(
-            f"expected a mask ({count}, positions) that is True or 1 where a position is real, for "
-            f"the positions of a site, { ({s.name: n for s, n in sites.items()}) }; got "
-            f"{tuple(mask.shape)} of {mask.dtype}"
+            f"expected a mask ({len(given.tensors[0])}, positions) that is True or 1 where a "
+            f"position is real, for the positions of a site, {counts}; "
+            f"got {tuple(mask.shape)} of {mask.dtype}"
         )
     mask = mask.bool()
-    if not bool(mask.any(1).all()):
-        empty = (~mask.any(1)).nonzero().ravel().tolist()
-        raise ValueError(
-            f"samples {empty[:10]} have no real position in {source}: leave them out, or say "
-            "mask=False"
-        )
+    _check_real(mask, source)
     if bool(mask.all()):
         return None
     missed = {site.name: n for site, n in sites.items() if n > 1 and site not in fits}
@@ -124,15 +117,33 @@ def find_padding(
             RuntimeWarning,
             stacklevel=3,
         )
-    if not fits:
-        return None
     chosen = {s.name: mask if s.positions is None else mask[:, list(s.positions)] for s in fits}
-    short = [name for name, own in chosen.items() if not bool(own.any(1).all())]
-    if short:
+    for name, own in chosen.items():
+        _check_real(own, f"{source} at {name!r}")
+    found = Padding(mask, chosen, output_dim, source, tuple(missed))
+    return found if chosen or output_dim is not None else None
+
+
+def _own_mask(given: Given, names: Sequence[str | None]) -> Tensor | Literal[False]:
+    """The model's argument `attention_mask`, if it tells padding; others do more than that."""
+    own = [x for x, name in zip(given.tensors, names, strict=True) if name == "attention_mask"]
+    return own[0] if own and _is_mask(own[0], len(own[0])) else False
+
+
+def _is_mask(mask: Tensor, count: int) -> bool:
+    return mask.ndim == 2 and len(mask) == count and bool(((mask == 0) | (mask == 1)).all())
+
+
+def _check_real(mask: Tensor, where: str) -> None:
+    empty = (~mask.any(1)).nonzero().ravel().tolist()
+    if empty:
         raise ValueError(
-            f"the positions of {short} are padding on some samples: choose positions that are real "
-            "on all, or say mask=False"
+            f"samples {empty[:10]} have no real position in {where}: leave them out, choose "
+            "positions that are real on all, or say mask=False"
         )
-    places = [d for d in range(1, outputs.ndim) if outputs.shape[d] == mask.shape[1]]
-    one = len(places) == 1 and outputs.ndim > 2  # (K, T) may be classes
-    return Padding(mask, chosen, places[0] if one else None, source, tuple(missed))
+
+
+def _dim_of(outputs: Tensor, positions: int) -> int | None:
+    """The one dimension of outputs that has the positions; `(K, T)` may be classes."""
+    places = [d for d in range(1, outputs.ndim) if outputs.shape[d] == positions]
+    return places[0] if len(places) == 1 and outputs.ndim > 2 else None

@@ -48,7 +48,8 @@ def sites(model: nn.Module, inputs: Inputs) -> pd.DataFrame:
         One row a layer, in the order in which they are first called: `layer`, `kind` (its class),
         `shape` (of what it returns, the batch as "K"), `units`, `positions`, `calls` (in one
         pass), `pass_on` (the text to put into the list of `layers` of `record`; "" where there is
-        none) and `note` (what has to be decided, or why it cannot be recorded).
+        none) and `note` (what has to be decided, why it cannot be recorded, or where attention
+        heads come out).
 
     Raises:
         TypeError, ValueError: As `record` does for the inputs.

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from infoflow.basis import Basis
 
@@ -116,6 +117,11 @@ class Site:
                     f"layer {self.path!r} {verb} {_describe(picked)}, "
                     f"which has no {self.io} {key!r}"
                 ) from error
+        if isinstance(picked, PackedSequence):
+            raise TypeError(
+                f"layer {self.path!r} {verb} a PackedSequence, in which samples have different "
+                "numbers of steps: record a layer before or after it, or let the model pad"
+            )
         if not isinstance(picked, Tensor):
             raise TypeError(
                 f"layer {self.path!r} {verb} {_describe(picked)}, expected a tensor; "

@@ -98,7 +98,7 @@ class UnitSpace:
             index = _index_array(units, len(self), "the recording")
         if len(index) == 0:
             raise ValueError("expected at least one unit, got none")
-        if len(np.unique(index)) != len(index):
+        if len(set(index.tolist())) != len(index):
             raise ValueError(f"units are named more than once: {index.tolist()}")
         return index
 
@@ -136,7 +136,7 @@ def _index_array(units: Any, size: int, where: str) -> np.ndarray:
         return np.arange(0)
     if index.dtype == bool and index.shape == (size,):
         return np.flatnonzero(index)
-    if index.ndim != 1 or not np.issubdtype(index.dtype, np.integer):
+    if index.ndim != 1 or index.dtype.kind not in "iu":
         raise ValueError(f"expected unit indices of {where}, got {index.dtype} of {index.shape}")
     if index.min() < -size or index.max() >= size:
         raise ValueError(f"unit index out of range: {where} has {size} units, got {index.tolist()}")

@@ -224,7 +224,9 @@ def test_a_site_that_the_mask_does_not_fit_is_said():
 def test_a_position_that_is_real_on_all_samples_can_be_a_site():
     rec = recorded(layers=[ifl.Site("act", positions=[0]), "fc2"])
     np.testing.assert_allclose(rec.matrix("act@0"), rec["act@0"][:, :, 0])
-    with pytest.raises(ValueError, match=r"positions of \['act@-1'\] are padding on some samples"):
+    with pytest.raises(
+        ValueError, match=r"samples \[1, .* no real position in attention_mask at 'act@-1'"
+    ):
         recorded(layers=[ifl.Site("act", positions=[-1]), "fc2"])
 
 
@@ -248,3 +250,52 @@ def test_positions_one_by_one_are_refused_where_some_are_padding():
         ifl.similarity(rec, "cov", layers="fc1", positions="each")
     with pytest.raises(ValueError, match=r"some of layers .'fc2'. are padding"):
         ifl.flow(rec, [0], "fc2", pool="positions", **FEW)
+
+
+WORDS = torch.randint(1, 40, (K, T), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("kind", ["BERT", "GPT-2, padded left"])
+def test_padding_tokens_of_a_language_model_change_no_number(kind):
+    transformers = pytest.importorskip("transformers")
+    small = {"vocab_size": 40, "initializer_range": 0.5}
+    if kind == "BERT":
+        config = transformers.BertConfig(
+            hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=8,
+            max_position_embeddings=16, num_labels=3, **small)  # fmt: skip
+        net, layers, mask = transformers.BertForSequenceClassification, "intermediate.dense", MASK
+        layers = [f"bert.encoder.layer.{i}.{layers}" for i in (0, 1)]
+    else:
+        config = transformers.GPT2Config(
+            n_positions=8, n_embd=12, n_layer=2, n_head=3, n_inner=8, bos_token_id=0,
+            eos_token_id=0, **small)  # fmt: skip
+        net, layers, mask = transformers.GPT2LMHeadModel, ["transformer.h.*.mlp.c_fc"], MASK.flip(1)
+    model = seeded(lambda: net(config))
+    found = []
+    for seed in (1, 2):
+        other = torch.randint(1, 40, (K, T), generator=torch.Generator().manual_seed(seed))
+        given = {"input_ids": torch.where(mask, WORDS, other), "attention_mask": mask.long()}
+        rec = ifl.record(model, layers, given)
+        labels = np.arange(len(rec.units)) % 2
+        found.append(
+            {
+                "cov": ifl.similarity(rec, "cov"),
+                "o_sens": ifl.similarity(rec, "o_sens"),
+                "unit_flow": ifl.unit_flow(rec, **FEW),
+                "exchange": ifl.exchange(rec, labels, **FEW).bits,
+            }
+        )
+    assert found[0]["unit_flow"].any()
+    assert_same(found[1], found[0])
+
+
+def test_outputs_of_tokens_are_masked_even_where_no_site_has_positions():
+    class Pooled(Attends):
+        def forward(self, x, attention_mask):
+            h = self.fc1((x * attention_mask[..., None]).sum(1))
+            return self.head(torch.tanh(self.fc2(h))[:, None] * x)  # a class a token
+
+    one, two = (ifl.record(seeded(Pooled), "fc1", inputs(seed)) for seed in (1, 2))
+    assert "left out at the outputs" in repr(one)
+    s = [ifl.similarity(rec, "o_sens") for rec in (one, two)]
+    np.testing.assert_allclose(s[0], s[1], rtol=1e-5)

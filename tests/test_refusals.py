@@ -73,3 +73,28 @@ def test_layers_of_a_compiled_script_are_refused():
     inner = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
     with pytest.raises(ValueError, match="takes no hooks"):
         ifl.record(nn.Sequential(inner, nn.Linear(4, 2)), "0.0", normal(6, 4))
+
+
+class Packs(nn.Module):
+    """A recurrent layer that is given sequences of different lengths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.rnn = nn.Linear(3, 4), nn.GRU(4, 5, batch_first=True)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x, lengths):
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.embed(x), lengths, batch_first=True, enforce_sorted=False
+        )
+        return self.head(self.rnn(packed)[1][-1])
+
+
+def test_sequences_of_different_lengths_go_through_but_are_no_site():
+    net, inputs = seeded(Packs), (normal(9, 5, 3), torch.arange(9) % 3 + 3)
+    rec = ifl.record(net, ["embed", "head"], inputs)
+    assert ifl.flow(rec, {"embed": [0, 1]}, {"head": [0]}, donors=6, contexts=6).bits >= 0
+    with pytest.raises(TypeError, match="different numbers of steps"):
+        ifl.record(net, ifl.Site("rnn", output=0, unit_dim=-1), inputs)
+    with pytest.raises(TypeError, match="pad_packed_sequence"):
+        ifl.record(ifl.unrolled(net), "embed", inputs)

@@ -18,7 +18,7 @@ from infoflow._replay.guard import alike
 from infoflow._replay.lazy import materialised
 from infoflow._replay.replay import Key, Replay, ReplayError
 from infoflow._replay.tables import Answer, Table, fill_tables, small_answer, watch
-from infoflow._safety import evaluating
+from infoflow._safety import evaluating, every_layer
 from infoflow.recording import Recording, joined_calls
 from infoflow.site import Site
 
@@ -59,7 +59,7 @@ def replay_for(rec: Recording, names: Sequence[str]) -> Replay | None:
     """
     kept = rec.kept(Replays)
     hooks = tuple(
-        (*layer._forward_hooks, -1, *layer._forward_pre_hooks) for layer in rec.model.modules()
+        (*layer._forward_hooks, -1, *layer._forward_pre_hooks) for layer in every_layer(rec.model)
     )
     key = (hooks, tuple(names))
     if key not in kept.built:

@@ -25,7 +25,6 @@ from infoflow.site import Site
 
 CallFunction = Callable[[Any, int], Any]
 Key = tuple[int, int]
-_FUSED = (nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,8 +198,7 @@ class Replay:
 
     @contextmanager
     def _hooks(self, functions: Sequence[tuple[Site, CallFunction]]) -> Iterator[None]:
-        """Hooks for inputs of the calls that really happen, told their numbers in a full pass; and
-        empty ones where a parent would run a fused kernel past a layer that has no hook."""
+        """Hooks for inputs of the calls that really happen, told their numbers in a full pass."""
         handles = []
         try:
             for site, function in functions:
@@ -209,21 +207,10 @@ class Replay:
                     own = [c.number for c in self.live.get(id(layer), ())]
                     own = [n for n in own if (id(layer), n) not in self.answers]
                     handles.append(_watch_input(layer, site, function, own))
-                elif id(layer) in self._bypassed:
-                    handles.append(layer.register_forward_hook(lambda *_: None))
             yield
         finally:
             for handle in handles:
                 handle.remove()
-
-    @cached_property
-    def _bypassed(self) -> set[int]:
-        """Layers inside those that have a fused kernel of their own."""
-        return {
-            id(call.layer)
-            for call in self.calls
-            if any(isinstance(above.layer, _FUSED) for above in call.inside)
-        }
 
 
 def _watch_input(layer: nn.Module, site: Site, function: CallFunction, numbers: list[int]) -> Any:

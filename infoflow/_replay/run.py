@@ -59,6 +59,9 @@ class Run:
             if plan is not None and reason is not None:
                 self.rec.kept(Replays).give_up(plan, reason)
                 plan = None
+            if self.rec.padding is None:
+                yield from found
+                continue
             for part, seen in found:
                 index = self.contexts[part].cpu()
                 yield part, {name: self.rec.filled(name, h, index) for name, h in seen.items()}
@@ -175,7 +178,7 @@ def _within(some: slice, rows: slice) -> slice:
 
 Chunk = tuple[slice, dict[str, Tensor]]
 _WAITING_BYTES = 64 << 20
-_CALL_BYTES = 128 << 10  # a call costs what layers take that return so much, caches cold
+_CALL_BYTES = 192 << 10  # a call costs what layers take that return so much, caches cold
 
 
 @dataclass(eq=False)

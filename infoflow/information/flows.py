@@ -42,6 +42,7 @@ UNSATURATE = "raise bins=, see resolution_sweep, or use coding='units'"
 _WHAT_TO_DO = {
     "saturated code": f" ({UNSATURATE})",
     "out of reach": " (the target does not come after the source)",
+    "coarse code": f" (the target moves, but its code never changes: {UNSATURATE})",
 }
 
 
@@ -69,7 +70,8 @@ class Flow:
         flags: What makes the number trivial or doubtful: "constant source" (all donors alike),
             "constant target" (one code only), "too many codes", "saturated code" (the bits are
             near log2 of the code, which is blunter than the target: the code is the limit),
-            "out of reach" (nothing the source does moves the target; see `reachable`).
+            "out of reach" (nothing the source does moves the target; see `reachable`), "coarse
+            code" (the source moves the target, and no code of it changes in any run).
         n_unused: Units of source and target that never change over the data.
     """
 
@@ -249,13 +251,16 @@ def _flags(
         _spread(rec.filled(name)[drawn[0]][:, inside]) <= slack[rec.units.indices(name)[inside]]
         for name, inside in rec.units.by_layer(sent).items()
     ]
+    unheard = not result.given_context.any()
+    reached = not unheard or can_reach(rec, sent, aim, *drawn)
     found = {
         "constant source": all(bool(s.all()) for s in still),
         "constant target": bool((table.codes == table.codes[:1, :1]).all())
         and bool((np.ptp(normal_codes(rec, aim), axis=0) == 0).all()),
         "too many codes": result.cells_per_sample >= TOO_MANY_CELLS,
         "saturated code": is_saturated(rec, aim, result),
-        "out of reach": not result.given_context.any() and not can_reach(rec, sent, aim, *drawn),
+        "out of reach": not reached,
+        "coarse code": unheard and reached,
     }
     return tuple(name for name, is_so in found.items() if is_so)
 

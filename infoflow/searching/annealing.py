@@ -55,11 +55,12 @@ def anneal(
     current, value, idle = start, log(start), 0
     best, least = current, value
     budget, ends = max(steps, 1), max(log.left - steps, 0)
+    falls = cold / hot if hot else 1.0  # where all values seen are equal nothing raises them
     while log.left > ends and idle < 50 * len(space.units):
         before = log.left
         candidate = stepped(current, space, rng)
         found = log(candidate)
-        temperature = max(hot * (cold / hot) ** (1 - (before - ends) / budget), 1e-300)
+        temperature = max(hot * falls ** (1 - (before - ends) / budget), 1e-300)
         if rng.random() < np.exp(-max(found - value, 0.0) / temperature):
             current, value = candidate, found
         if value < least:

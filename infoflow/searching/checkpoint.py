@@ -157,7 +157,8 @@ def fingerprint(rec: Recording) -> dict[str, object]:
         for name, tensor in tensors.items()
         for part in (name.encode(), tensor.detach().cpu().contiguous().numpy().tobytes())
     ]
-    inputs = [x.detach().cpu().contiguous().numpy().tobytes() for x in rec.inputs]
+    data = [*rec.inputs, *([] if rec.padding is None else [rec.padding.mask])]
+    inputs = [x.detach().cpu().contiguous().numpy().tobytes() for x in data]
     return {
         "network": f"{type(rec.model).__name__} {_sha256(*weights)}",
         "layers": [repr(site) for site in rec.units.sites],

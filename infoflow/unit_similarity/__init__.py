@@ -1,7 +1,14 @@
 """Similarity of hidden units: the eight measures of Lange et al. (2022)."""
 
-from infoflow.unit_similarity.measures import DOWNSTREAM, MEASURES, OTHERS, UPSTREAM, Measure
-from infoflow.unit_similarity.request import allowed_measures, refused_measures
+from infoflow.unit_similarity.request import (
+    DOWNSTREAM,
+    MEASURES,
+    OTHERS,
+    UPSTREAM,
+    Measure,
+    allowed_measures,
+    refused_measures,
+)
 from infoflow.unit_similarity.shared import (
     normalised,
     similarities,

@@ -20,10 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from infoflow.unit_similarity.per_sample_loss import Loss, per_sample_loss
-from infoflow.unit_similarity.perturbed import PerturbedBatch
-from infoflow.unit_similarity.structure import Entrance
-from infoflow.unit_similarity.vjp import (
+from infoflow.unit_similarity.graph import (
     batched_vjp,
     columns_agree_with_rows,
     jacobian,
@@ -31,6 +28,9 @@ from infoflow.unit_similarity.vjp import (
     long_product,
     wide,
 )
+from infoflow.unit_similarity.per_sample_loss import Loss, per_sample_loss
+from infoflow.unit_similarity.perturbed import PerturbedBatch
+from infoflow.unit_similarity.structure import Entrance
 
 
 def i_sens(
@@ -82,7 +82,7 @@ def output_jacobian(batch: PerturbedBatch) -> Tensor:
     """∂y/∂δ, `(n * positions, batch, o)`: one pass per output, or per unit if these are fewer."""
     y = batch.flat_outputs
     if y.shape[1] <= batch.columns or not columns_agree_with_rows(y, batch.deltas):
-        return torch.cat(jacobian(y, batch.deltas), 2).permute(2, 1, 0).contiguous()
+        return torch.cat([part.permute(2, 1, 0) for part in jacobian(y, batch.deltas)])
     return torch.cat([jacobian_by_columns(y, delta) for delta in batch.deltas])
 
 

@@ -18,13 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infoflow.unit_similarity.graph import depending
+from infoflow.unit_similarity.graph import columns_agree_with_rows, depending
 from infoflow.unit_similarity.locality import groups_by_curvature, groups_by_input
 from infoflow.unit_similarity.per_sample_loss import per_sample_loss
 from infoflow.unit_similarity.perturbed import PerturbedBatch
 from infoflow.unit_similarity.request import Request
 from infoflow.unit_similarity.structure import Structure
-from infoflow.unit_similarity.vjp import columns_agree_with_rows
 
 _CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
 _FLOOR = 1e-4  # of the largest scale: below, a unit is looked at as if it had this one

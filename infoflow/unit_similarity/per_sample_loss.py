@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from infoflow.unit_similarity.vjp import quiet_batching
+from infoflow.unit_similarity.graph import quiet_batching
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

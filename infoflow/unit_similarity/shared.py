@@ -11,19 +11,26 @@ import torch
 from infoflow._safety import evaluating
 from infoflow._shapes import Float, shaped
 from infoflow.recording import Recording
-from infoflow.unit_similarity import spearman, weights
+from infoflow.unit_similarity import others
 from infoflow.unit_similarity.guard import NotAsRecordedError
-from infoflow.unit_similarity.measures import MEASURES, Measure, chosen
 from infoflow.unit_similarity.perturbed import run_perturbed
-from infoflow.unit_similarity.request import Positions, Request, allowed_measures, make_request
+from infoflow.unit_similarity.request import (
+    MEASURES,
+    Measure,
+    Positions,
+    Request,
+    allowed_measures,
+    chosen,
+    make_request,
+)
 from infoflow.unit_similarity.structure import read_structure
 from infoflow.unit_similarity.sums import FEW, summed
 
 _OTHERS = {
-    "weights": weights.weight_graph,
-    "w_in": weights.incoming,
-    "w_out": weights.outgoing,
-    "spearman": spearman.spearman,
+    "weights": others.weight_graph,
+    "w_in": others.incoming,
+    "w_out": others.outgoing,
+    "spearman": others.spearman,
 }
 
 

@@ -21,11 +21,12 @@ from infoflow.unit_similarity.graph import (
     depending,
     is_piecewise_linear,
     kind,
+    long_product,
     node_of,
     shape_of,
+    wide,
 )
 from infoflow.unit_similarity.perturbed import PerturbedBatch
-from infoflow.unit_similarity.vjp import long_product, wide
 
 
 @dataclass(frozen=True, eq=False)

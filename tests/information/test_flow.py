@@ -278,6 +278,21 @@ def test_a_code_that_is_full_is_flagged_with_what_to_do():
     assert "saturated code" not in exact.flags
 
 
+def test_a_code_too_coarse_for_what_arrives_is_flagged():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1), nn.Linear(1, 1))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(2))
+        net[1].weight.copy_(torch.tensor([[1.0, 1e-3]]))
+    x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]).repeat(10, 1)
+    rec = ifl.record(net, ["0", "1"], x)
+    faint = ifl.flow(rec, {"0": [1]}, {"1": [0]}, bins=2, donors=20, contexts=20)
+    assert faint.bits_given_context == 0.0
+    assert faint.flags == ("coarse code",) and faint.reachable
+    assert "coding='units'" in repr(faint)
+    fine = ifl.flow(rec, {"0": [1]}, {"1": [0]}, bins="unique", donors=20, contexts=20)
+    assert fine.bits_given_context > 0.9 and fine.flags == ()
+
+
 def test_a_target_that_nothing_reaches_is_flagged():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))

@@ -179,6 +179,14 @@ def test_exchanged_pairs_are_found_where_single_moves_are_stuck():
     assert log.best == target
 
 
+@pytest.mark.parametrize("search", [annealing, genetic])
+def test_where_all_sampled_values_are_equal_the_search_goes_on(search):
+    target = ifl.Partition([0, 1] * 5)
+    log = EvaluationLog(hamming(target), budget=500, seed=0)
+    search(log, space_of(10), [], spread=0.0)
+    assert log.best == target
+
+
 def test_of_equal_values_the_finer_partition_is_best():
     log = EvaluationLog(lambda some: Values(*np.zeros((2, len(some)))), budget=10, seed=0)
     log.many([ifl.Partition([0, 1, 1]), ifl.Partition([0, 1, 2]), ifl.Partition([0, 0, 1])])

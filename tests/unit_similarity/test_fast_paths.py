@@ -10,10 +10,10 @@ from torch.nn import functional as F
 import infoflow as ifl
 from infoflow._hooks import evaluating
 from infoflow.unit_similarity import similarities, similarities_by_layer
+from infoflow.unit_similarity.graph import batched_vjp, through_images
 from infoflow.unit_similarity.perturbed import run_perturbed
 from infoflow.unit_similarity.request import make_request
 from infoflow.unit_similarity.structure import read_structure
-from infoflow.unit_similarity.vjp import batched_vjp, through_images
 from tests import oracles_similarity as oracle
 from tests.unit_similarity import networks as nets
 

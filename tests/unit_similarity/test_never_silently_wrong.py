@@ -11,11 +11,11 @@ from torch.nn import functional as F
 import infoflow as ifl
 from infoflow.unit_similarity import (
     allowed_measures,
+    graph,
     guard,
     similarities,
     similarity,
     sums,
-    vjp,
 )
 
 
@@ -317,9 +317,9 @@ def test_out_of_memory_is_not_taken_for_a_missing_rule(monkeypatch):
 
     leaf = torch.ones(3, 2, requires_grad=True)
     result = leaf * 2
-    monkeypatch.setattr(vjp.torch.autograd, "grad", full)
+    monkeypatch.setattr(graph.torch.autograd, "grad", full)
     with pytest.raises(torch.OutOfMemoryError):
-        vjp.batched_vjp(result, (leaf,), torch.ones(4, 3, 2))
+        graph.batched_vjp(result, (leaf,), torch.ones(4, 3, 2))
 
 
 def test_a_measure_by_itself_runs_no_more_than_it_needs(monkeypatch):

@@ -1,4 +1,4 @@
-"""Measures that look at weights alone, for comparison with the eight of the paper.
+"""Measures for comparison with the eight of the paper: weights alone, and rank correlation.
 
 Which weights feed the units of a site, and which read them, is read off the autograd graph: the one
 linear map or convolution before or after it. Between the two there may be what leaves every unit in
@@ -288,3 +288,27 @@ class _Way:
 
 def _unmoved(node: Any) -> bool:
     return tuple(node._saved_dims) == tuple(range(len(node._saved_dims)))
+
+
+def spearman(rec: Recording, names: list[str]) -> np.ndarray:
+    """Spearman's ρ of every two units over the samples; ties share their mean rank.
+
+    Returns:
+        `(n, n)` float64, signed; the rows of a unit that never changes are 0.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> x = torch.tensor([[0.0, 8.0, 1.0], [1.0, 1.0, 1.0], [2.0, 0.0, 1.0]])
+        >>> net = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(3, 1))
+        >>> spearman(ifl.record(net, ["0"], x), ["0"]).round(12)
+        array([[ 1., -1.,  0.],
+               [-1.,  1.,  0.],
+               [ 0.,  0.,  0.]])
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(rec.matrix(names), axis=0)
+    centred = ranks - ranks.mean(0)
+    length = np.sqrt((centred**2).sum(0))
+    unit = centred / np.where(length > 0, length, 1)
+    return unit.T @ unit
