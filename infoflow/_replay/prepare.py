@@ -49,7 +49,7 @@ class Replays:
         """From now on full passes, wherever this replay was used; said once."""
         for kept in (self.firsts, self.built):
             kept.update({key: None for key, found in kept.items() if found is replay})
-        _warn(replay.rec, reason)
+        _warn(replay.rec, reason, _CANNOT_FOLLOW + _BEFORE)
 
 
 def replay_for(rec: Recording, names: Sequence[str]) -> Replay | None:
@@ -105,6 +105,10 @@ def _checked(rec: Recording, calls: Sequence[Call], first: int) -> Replay | None
 
 
 _CANNOT_FOLLOW = "the model routes samples, or keeps state of its own"
+_BEFORE = (
+    "; what it gave earlier on this recording was compared with full passes on a few rows only: "
+    "where that matters, run it again"
+)
 _OWN_FAULT = (
     "the model itself gives other outputs for the same samples in another batch, as it is random "
     "in evaluation mode or lets samples of a batch act on each other; bits count that as "

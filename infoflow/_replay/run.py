@@ -178,7 +178,7 @@ def _within(some: slice, rows: slice) -> slice:
 
 Chunk = tuple[slice, dict[str, Tensor]]
 _WAITING_BYTES = 64 << 20
-_CALL_BYTES = 192 << 10  # a call costs what layers take that return so much, caches cold
+_CALL_BYTES = 256 << 10  # a call costs what layers take that return so much, caches cold
 
 
 @dataclass(eq=False)
