@@ -135,6 +135,11 @@ class _Taker:
             parts.pop()
         if not parts and not named:
             _refuse(value)
+        if any(x is None for x in parts):
+            raise TypeError(
+                "an argument that is None stands before others: pass them by name, as in "
+                "{'input_ids': ids, 'attention_mask': mask}"
+            )
         placed = [self._tensor(x, f"argument {n}") for n, x in enumerate(parts)]
         tensors = (*placed, *(self._tensor(x, name) for name, x in named.items()))
         return tensors, (*([None] * len(placed)), *named), targets

@@ -134,7 +134,7 @@ def chosen_output(raw: Any, wanted: OutputLike) -> Output:
             f"{list(output.others)} are left out: record(output=...) says which is meant, or "
             "makes one of them all",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return output
 

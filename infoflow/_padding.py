@@ -115,7 +115,7 @@ def find_padding(
             f"{source} has {mask.shape[1]} positions, which sites {missed} have not: there padding "
             "counts as data. Record other layers, or say mask=False",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     chosen = {s.name: mask if s.positions is None else mask[:, list(s.positions)] for s in fits}
     for name, own in chosen.items():

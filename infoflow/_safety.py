@@ -50,7 +50,7 @@ class Snapshot:
         kept = _tensors(self.modules, "_buffers")
         kept += own if everything or writes_itself(model) else []
         self.everything = everything
-        self._tensors = [(tensor, tensor.detach().clone()) for tensor in kept]
+        self._tensors = [(tensor, tensor.detach().clone(), _edits(tensor)) for tensor in kept]
 
     def take(self) -> None:
         """Look at the attributes as they are now."""
@@ -71,10 +71,11 @@ class Snapshot:
             if module.training != mode:
                 module.training = mode
         with torch.no_grad():
-            for tensor, values in self._tensors:
-                if not torch.equal(tensor, values):
-                    if isinstance(tensor, nn.Parameter):
-                        _self_writing.add(self._model)
+            for tensor, values, edits in self._tensors:
+                differs = not torch.equal(tensor, values)
+                if isinstance(tensor, nn.Parameter) and (differs or _edits(tensor) != edits):
+                    _self_writing.add(self._model)
+                if differs:
                     tensor.data.copy_(values)  # no count of edits goes up: it is as it was
 
 

@@ -68,11 +68,13 @@ class Trial:
     def verdict(self) -> str:
         """In words."""
         if self.n_rows == 0:
-            return "one way only"
+            return "not compared"
         if self.agrees:
             return f"agrees on {self.n_rows} {self.per}, largest difference {self.relative:.0e}"
         against = "what full passes give" if self.what.startswith("replay") else "the exact way's"
-        against = "the outputs that were recorded" if self.what == "bare model" else against
+        if self.what == "bare model":
+            own = self.layer == "its outputs"
+            against = f"the {'outputs' if own else 'activations'} that were recorded"
         return f"DOES NOT GIVE {against} on {self.rows} of {self.n_rows} {self.per}, largest " + (
             f"difference {self.relative:.0e}"
         )
@@ -156,6 +158,7 @@ def _bare(rec: Recording, few: np.ndarray) -> Iterator[Trial]:
     size = max(1, min(rec.batch_size, len(order)) // 3)
     seen: dict[str, list[Tensor]] = {name: [] for name in rec.units.layers}
     calls: dict[str, list[Tensor]] = {}
+    outputs = []
 
     def keep(site: Site) -> tuple[Site, CallFunction]:
         def see(value: object, _call: int) -> None:
@@ -169,12 +172,15 @@ def _bare(rec: Recording, few: np.ndarray) -> Iterator[Trial]:
         call_hooks(rec.model, [keep(site) for site in rec.units.sites]) as complete,
     ):
         for start in range(0, len(order), size):
-            rec.call(rec.rows(order[start : start + size]))
+            outputs.append(rec.output(rec.call(rec.rows(order[start : start + size]))).cpu())
             complete()
             for name in seen:
                 seen[name].append(joined_calls(calls.pop(name)))
     for name, parts in seen.items():
         yield _trial("bare model", name, torch.cat(parts), rec[name][order], rec[name])
+    if rec.outputs.is_floating_point():
+        found, kept = (y.reshape(len(y), -1) for y in (torch.cat(outputs), rec.outputs))
+        yield _trial("bare model", "its outputs", found, kept[order], kept)
 
 
 def _replayed(rec: Recording, rng: np.random.Generator) -> Iterator[Trial]:

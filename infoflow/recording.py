@@ -290,21 +290,10 @@ def record(
         after = state(model)
     moving = {key for key, value in after.items() if before.get(key) != value}
     names = argument_names(model, given.keywords)
-    padding, resolved = find_padding(given, names, mask, found, outputs), tuple(found)
-    real = {n: v if padding is None else padding.filled(n, v) for n, v in kept.items()}
-    for name, values in real.items():
-        check_finite(name, values)
-    for name, kind in bases.items():
-        only = None if padding is None else padding.real(name, kept[name][0, 0].numel())
-        samples = kept[name] if only is None else kept[name].movedim(1, -1)[only]
-        made = make_basis(kind, samples)
-        kept[name], real[name] = made.coordinates(kept[name]), made.coordinates(real[name])
-        resolved = tuple(replace(s, basis=made) if s.name == name else s for s in resolved)
-    unused = [constant_units(real[s.name], rotated=s.basis is not None) for s in resolved]
-    sizes = tuple(values.shape[1] for values in kept.values())
+    padding = find_padding(given, names, mask, found, outputs)
     return Recording(
         model=model,
-        units=UnitSpace(resolved, sizes, np.concatenate(unused)),
+        units=_units(tuple(found), kept, padding, bases),
         activations=kept,
         inputs=given.tensors,
         keywords=given.keywords,
@@ -317,6 +306,30 @@ def record(
         padding=padding,
         versions={k: v for k, v in fingerprint(model, given.tensors).items() if k not in moving},
     )
+
+
+def _units(
+    sites: tuple[Site, ...],
+    kept: dict[str, Tensor],
+    padding: Padding | None,
+    bases: Mapping[str, BasisLike],
+) -> UnitSpace:
+    """The units at the sites; where they are directions, `kept` gets their coordinates."""
+    found, unused = [], []
+    for site in sites:
+        values = kept[site.name]
+        only = None if padding is None else padding.real(site.name, values[0, 0].numel())
+        real = values if padding is None else padding.filled(site.name, values)
+        check_finite(site.name, real)
+        if site.name in bases:
+            samples = values if only is None else values.movedim(1, -1)[only]
+            made = make_basis(bases[site.name], samples)
+            kept[site.name], real = made.coordinates(values), made.coordinates(real)
+            site = replace(site, basis=made)
+        found.append(site)
+        unused.append(constant_units(real, rotated=site.basis is not None))
+    sizes = tuple(kept[site.name].shape[1] for site in found)
+    return UnitSpace(tuple(found), sizes, np.concatenate(unused))
 
 
 def _as_bases(

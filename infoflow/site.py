@@ -303,15 +303,12 @@ class Site:
 
 
 def _units_last(layer: nn.Module) -> bool:
-    kind = type(layer)  # Hugging Face's Conv1D is a linear layer, its norms are LayerNorms
-    return (
-        isinstance(layer, _UNITS_LAST)
-        or (kind.__module__, kind.__name__) == ("transformers.pytorch_utils", "Conv1D")
-        or (
-            kind.__module__.startswith("transformers.models.")
-            and kind.__name__.endswith(("RMSNorm", "LayerNorm"))
-        )
-    )
+    if isinstance(layer, _UNITS_LAST):
+        return True
+    module, name = type(layer).__module__, type(layer).__name__
+    if module.startswith("transformers.models."):
+        return name.endswith(("RMSNorm", "LayerNorm"))
+    return (module, name) == ("transformers.pytorch_utils", "Conv1D")  # a linear layer
 
 
 def knows_its_units(layer: nn.Module) -> bool:

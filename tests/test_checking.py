@@ -25,7 +25,8 @@ def test_an_ordinary_network_passes_every_trial():
     rec = ifl.record(_residual(), ["a", "b", "c"], torch.randn(40, 4))
     found = ifl.check(rec)
     assert found.ok
-    assert len([t for t in found.trials if not t.what.startswith("similarity")]) == 3 + 6
+    both = [t for t in found.trials if not t.what.startswith("similarity")]
+    assert len([t for t in both if t.layer != "its outputs"]) == 3 + 6 and len(both) == 10
     assert found.to_frame()["agrees"].all() and "all agrees" in repr(found)
 
 
@@ -74,7 +75,11 @@ def test_full_passes_say_why():
     )
     trials = _ways(rec)
     assert not trials["bare model", "0"].agrees
-    assert "DOES NOT GIVE the outputs that were recorded" in trials["bare model", "2"].verdict
+    assert "DOES NOT GIVE the activations that were recorded" in trials["bare model", "2"].verdict
+    assert (
+        "DOES NOT GIVE the outputs that were recorded"
+        in trials["bare model", "its outputs"].verdict
+    )
     assert trials["replay of 0", "2"].way.startswith("full passes: ")
 
 

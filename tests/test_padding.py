@@ -214,8 +214,11 @@ class Halved(Attends):
 
 
 def test_a_site_that_the_mask_does_not_fit_is_said():
-    with pytest.warns(RuntimeWarning, match=r"attention_mask has 5 positions.*\{'second': 3\}"):
+    with pytest.warns(
+        RuntimeWarning, match=r"attention_mask has 5 positions.*\{'second': 3\}"
+    ) as w:
         rec = ifl.record(seeded(Halved), ["fc1", "second"], inputs(1))
+    assert [one.filename for one in w] == [__file__]
     assert "left out at fc1, not at second" in repr(rec)
     with pytest.warns(RuntimeWarning, match="mask=False"):
         assert ifl.record(seeded(Halved), "second", inputs(1)).padding is None

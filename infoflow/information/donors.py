@@ -123,7 +123,8 @@ class Counts:
     @classmethod
     def empty(cls, m: int, k: int, columns: int, n_codes: int) -> Counts:
         """No counts yet of M donors, K contexts and so many columns of codes."""
-        by_donor, by_context = (np.zeros((size, columns, n_codes), np.int32) for size in (m, k))
+        small = np.uint16 if max(m, k) < 2**16 else np.uint32  # stays in the processor's cache
+        by_donor, by_context = (np.zeros((size, columns, n_codes), small) for size in (m, k))
         return cls(by_donor, by_context, np.zeros(columns, dtype=bool))
 
     def add(self, codes: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, islice
 
 import numpy as np
@@ -83,8 +83,14 @@ def climbing(
 
 
 def climb(
-    log: EvaluationLog, space: Space, start: Partition, *, pairs: bool = False, batch: int = 8
-) -> None:
+    log: EvaluationLog,
+    space: Space,
+    start: Partition,
+    *,
+    pairs: bool = False,
+    batch: int = 8,
+    cost: Callable[[Partition], np.ndarray] | None = None,
+) -> Partition:
     """From `start`, take the best of each few moves that improves, until no move does.
 
     Args:
@@ -93,12 +99,16 @@ def climb(
         start: Where to begin.
         pairs: Where no unit moved improves, exchange pairs of units.
         batch: Moves tried together.
+        cost: Of every move from a partition (see `neighbours`): cheapest first.
+
+    Returns:
+        Where no move improves, or the budget ended.
     """
     current, value = start, log(start)
     improved = True
     while improved and log.left:
         improved = False
-        moves = neighbours(current, space, log.rng)
+        moves = neighbours(current, space, log.rng, cost(current) if cost else None)
         if pairs:
             moves = chain(moves, exchanges(current, space, log.rng))
         while log.left and (some := list(islice(moves, batch))):
@@ -107,6 +117,7 @@ def climb(
             if values[best] < value:
                 current, value, improved = some[best], values[best], True
                 break
+    return current
 
 
 def finish(log: EvaluationLog, space: Space) -> None:

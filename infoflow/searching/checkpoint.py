@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -73,7 +72,7 @@ class Checkpoint:
     """
 
     path: Path
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     every: int = 50
 
     def write(self, log: SavedLog) -> None:
@@ -113,7 +112,7 @@ class Checkpoint:
         return log
 
 
-def _read(path: Path) -> tuple[SavedLog, dict[str, Any]]:
+def _read(path: Path) -> tuple[SavedLog, dict[str, object]]:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
             labels, values, state = found["labels"], found["values"], str(found["state"])
@@ -131,11 +130,11 @@ def _read(path: Path) -> tuple[SavedLog, dict[str, Any]]:
         ) from error
 
 
-def _as_json(config: Mapping[str, Any]) -> str:
+def _as_json(config: Mapping[str, object]) -> str:
     return json.dumps(dict(config), sort_keys=True)
 
 
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(config: Mapping[str, object]) -> dict[str, object]:
     return json.loads(_as_json(config))
 
 
@@ -150,7 +149,7 @@ def _sha256(*parts: bytes) -> str:
     return digest.hexdigest()[:16]
 
 
-def fingerprint(rec: Recording) -> dict[str, Any]:
+def fingerprint(rec: Recording) -> dict[str, object]:
     """What tells one recording from another: network, layers, inputs and unused units."""
     tensors = rec.model.state_dict()
     weights = [

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from infoflow.exchanges.weighting import Traffic, weigh
 from infoflow.measured import Weighting
 from infoflow.partition import Partition
+
+Graph = tuple[int, np.ndarray, np.ndarray, np.ndarray]
+"""Kind of cut, links, a second graph and masses, as `_kernel` has them."""
 
 
 class FlowCut:
@@ -71,14 +73,14 @@ class FlowCut:
         best = annealed(graph, labels, start.n_modules, steps, hot, cold, state)
         return Partition(best).embed(units, len(start))
 
-    def _among(self, units: np.ndarray) -> tuple[Any, ...]:
+    def _among(self, units: np.ndarray) -> Graph:
         """The kernel's graph, of these units only."""
         kind, links, apart, mass = self._graph
         block = np.ix_(units, units)
         return kind, links[block], apart[block], mass[units]
 
     @cached_property
-    def _graph(self) -> tuple[Any, ...]:
+    def _graph(self) -> Graph:
         from infoflow.searching._kernel import APART, EACH, LEAST, PLAIN
 
         traffic, n = self.traffic, len(self.traffic.unit_flow)

@@ -293,7 +293,7 @@ def _checkpoint(
 ) -> Checkpoint | None:
     if path is None:
         return None
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         **fingerprint(rec),
         **meter.config,
         "n_modules": [space.least, space.most],

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 
 import numpy as np
 
 from infoflow.exchanges.weighting import Traffic
 from infoflow.measured import Weighting
 from infoflow.partition import Partition
-from infoflow.searching.annealing import COLD, HOT, anneal, finish
+from infoflow.searching.annealing import COLD, HOT, anneal, climb, finish
 from infoflow.searching.flow_cut import FlowCut
 from infoflow.searching.log import EvaluationLog
-from infoflow.searching.moves import neighbours
 from infoflow.searching.sampling import random_partition
 from infoflow.searching.space import Space
 
@@ -65,7 +63,7 @@ def screened(
         ]
     )
     while log.left and log.best is not None:
-        best = _descend(log, space, log.best, proxy, judged)
+        best = climb(log, space, log.best, batch=judged, cost=proxy.around)
         steps = int(0.9 * log.left)
         if not steps:
             return
@@ -73,23 +71,6 @@ def screened(
         if log.best == best:
             finish(log, space)
             return
-
-
-def _descend(
-    log: EvaluationLog, space: Space, start: Partition, proxy: FlowCut, judged: int
-) -> Partition:
-    """One-unit moves, likeliest first, until no neighbour is better."""
-    current, improved = start, True
-    while improved and log.left:
-        improved = False
-        ranked = neighbours(current, space, log.rng, proxy.around(current))
-        while log.left and (some := list(islice(ranked, judged))):
-            values = log.many(some)
-            best = int(np.argmin(values))
-            if values[best] < log.known[current]:
-                current, improved = some[best], True
-                break
-    return current
 
 
 def _minimised(proxy: FlowCut, space: Space, k: int, rng: np.random.Generator) -> Partition:

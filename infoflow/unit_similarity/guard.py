@@ -149,23 +149,28 @@ def _direction(batch: PerturbedBatch, matrix: Tensor, across: bool, seed: int) -
 
 def i_sens_form(batch: PerturbedBatch, v: Tensor) -> float:
     """vᵀ (Σ_k J_k J_kᵀ) v = Σ_k |∂(v·h)/∂x|²."""
-    mixed = (torch.cat(batch.units, 1) * v).sum()
-    if not mixed.requires_grad:
+    parts = zip(batch.units, v.split([h.shape[1] for h in batch.units]), strict=True)
+    mixed = sum((h * part).sum() for h, part in parts if part.any())
+    if not isinstance(mixed, Tensor) or not mixed.requires_grad:
         return 0.0
-    found = [g.flatten() for g in _gradients(mixed, batch.inputs)]
-    return sum(float(torch.linalg.vector_norm(g, dtype=torch.float64)) ** 2 for g in found)
+    found = [g.flatten(1) for g in _gradients(mixed, batch.inputs)]
+    return sum(float((torch.linalg.vector_norm(g, dim=1).double() ** 2).sum()) for g in found)
 
 
 def hess_form(batch: PerturbedBatch, v: Tensor, request: Request, index: slice) -> float:
     """vᵀ (Σ_k ∂²L_k/∂δ∂δ) v, the second derivative along v."""
-    if not batch.outputs.requires_grad:
+    parts = zip(batch.deltas, v.split([delta.shape[1] for delta in batch.deltas]), strict=True)
+    along = [(delta, part) for delta, part in parts if part.any()]
+    if not batch.outputs.requires_grad or not along:
         return 0.0
     total = per_sample_loss(request.loss, batch.outputs, request.labels(index)).sum()
-    slope = torch.cat(batch.slopes(total), 1)
-    if not slope.requires_grad:
+    deltas = tuple(delta for delta, _ in along)
+    slopes = _gradients(total, deltas, create_graph=True)
+    first = sum((slope * part).sum() for slope, (_, part) in zip(slopes, along, strict=True))
+    if not isinstance(first, Tensor) or not first.requires_grad:
         return 0.0
-    turned = torch.cat(_gradients((slope * v).sum(), batch.deltas), 1)
-    return float((turned * v).double().sum())
+    turned = zip(_gradients(first, deltas), along, strict=True)
+    return sum(float((change * part).double().sum()) for change, (_, part) in turned)
 
 
 def _not_apart(batch: PerturbedBatch, request: Request, index: slice, seed: int) -> str | None:
@@ -207,7 +212,14 @@ def _random(like: Tensor, seed: int) -> Tensor:
     return (values + 0.5).to(like.device, like.dtype).expand_as(like)
 
 
-def _gradients(value: Tensor, leaves: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _gradients(
+    value: Tensor, leaves: tuple[Tensor, ...], *, create_graph: bool = False
+) -> tuple[Tensor, ...]:
     return torch.autograd.grad(
-        value, leaves, retain_graph=True, allow_unused=True, materialize_grads=True
+        value,
+        leaves,
+        retain_graph=True,
+        create_graph=create_graph,
+        allow_unused=True,
+        materialize_grads=True,
     )

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
+import infoflow as ifl
 from experiments.causal_vs_q.study import main as causal_vs_q_main
-from experiments.lange2022 import architectures
+from experiments.lange2022 import architectures, copies
 from experiments.lange2022 import claims as claim_module
 from experiments.lange2022.causal import main as causal_main
 from experiments.lange2022.claims import page
@@ -228,3 +231,31 @@ def test_small_networks_of_other_architectures_give_rows(monkeypatch: pytest.Mon
     rows = pd.DataFrame(architectures.measure(1))
     assert rows.groupby("kind")["layer"].nunique().to_dict() == {"convolutional": 2, "recurrent": 1}
     assert len(rows) == 2 * 3 * len(MEASURES)
+
+
+@pytest.mark.skipif(not (RESULTS / copies.ROWS).exists(), reason="no results are committed")
+def test_the_page_shows_what_the_rows_of_near_copies_say() -> None:
+    assert copies.page(copies.load(RESULTS)) in (TOP / "docs" / "lange2022.md").read_text("utf-8")
+
+
+def test_copies_are_harmless_one_by_one_and_not_together() -> None:
+    """Three copies, of which any one is enough, beside three units that nothing else can stand
+    for."""
+    x = torch.randn(400, 4, generator=torch.Generator().manual_seed(0)).abs()
+    net = nn.Sequential(nn.Linear(4, 6, bias=False), nn.ReLU(), nn.Linear(6, 2), nn.Tanh())
+    with torch.no_grad():
+        net[0].weight.zero_()
+        net[0].weight[:3, 0] = 1.0
+        net[0].weight[[3, 4, 5], [1, 2, 3]] = 1.0
+        net[2].weight.zero_()
+        net[2].bias.zero_()
+        net[2].weight[0, :3] = 10.0  # saturates: two of the three are as good as all
+        net[2].weight[0, 3:] = 0.01
+    rec = ifl.record(net, ["1"], x, torch.zeros(400, dtype=torch.long))
+    assert (copies.nearest(rec, "1")[:3] > 0.99).all() and (
+        copies.nearest(rec, "1")[3:] < 0.5
+    ).all()
+    alike = [np.array([i]) for i in range(3)]
+    assert copies.harm(rec, "1", [np.arange(3)]) > 5 * copies.harm(rec, "1", alike)
+    apart = [np.array([i]) for i in range(3, 6)]
+    assert copies.harm(rec, "1", [np.arange(3, 6)]) < 2 * copies.harm(rec, "1", apart)

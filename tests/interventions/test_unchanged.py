@@ -56,6 +56,25 @@ def test_what_a_forward_pass_writes_is_put_back():
     assert unchanged()
 
 
+class Clamped(nn.Module):
+    """Keeps its weights in a range that they are in already."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.b.weight.clamp_(-10, 10)
+        return self.b(torch.tanh(self.a(x)))
+
+
+def test_a_pass_that_writes_what_is_there_is_no_change_since_the_recording():
+    rec = ifl.record(seeded(Clamped), ["a", "b"], normal(K, 4))
+    assert ifl.flow(rec, {"a": [0, 1]}, {"b": [0]}, donors=8, contexts=8).bits_given_context > 0
+    assert ifl.similarity(rec, "o_sens").max() > 0
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("make", [torch.jit.script, lambda m: torch.jit.trace(m, normal(2, 4))])
 def test_a_net_with_a_compiled_part_comes_back_as_it_was(make):
