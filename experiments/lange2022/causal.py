@@ -126,14 +126,14 @@ def finish(out: Path, study: Path | None) -> list[Path]:
     Raises:
         ValueError: A network is not the one in the study's rows.
     """
-    from experiments.lange2022.causal_findings import CAUSAL_ROWS, figure_causal, page, save_causal
+    from experiments.lange2022.causal_findings import CAUSAL_ROWS, figure_causal, pages, save_causal
     from experiments.lange2022.rows import load_rows
 
     causal = save_causal(out / "sweep", out / CAUSAL_ROWS)
     if study is None:
         return [out / CAUSAL_ROWS]
     rows = load_rows(study)
-    (out / "findings.md").write_text(page(causal, rows), encoding="utf-8")
+    (out / "findings.md").write_text("\n".join(pages(causal, rows)), encoding="utf-8")
     figures = save_figure(figure_causal(causal, rows), out / "figures", "figure_causal")
     return [out / CAUSAL_ROWS, out / "findings.md", *figures]
 

@@ -5,7 +5,7 @@ Decided after seeing them: differences and means are of log2 scores, as one scor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,9 @@ from infoflow.sweep import load_sweep
 from infoflow.unit_similarity import MEASURES
 
 CAUSAL_ROWS = "causal.csv.gz"
-WEIGHTINGS = ("pairs", "conductance")
+DEFAULT = ("ncut",)  # the package's weighting, and the findings under it
+EARLIER = ("pairs", "conductance")  # those that were planned before it was
+WEIGHTINGS = (*DEFAULT, *EARLIER)
 
 
 def save_causal(sweep_folder: Path, path: Path) -> Table:
@@ -90,26 +92,39 @@ def _verdict(*estimates: Estimate) -> str:
     return "lowered" if all(e.negative for e in estimates) else "not shown"
 
 
-def page(causal: Table, rows: Table) -> str:
-    """All tables as Markdown."""
+def page(causal: Table, rows: Table, weightings: Sequence[str] = DEFAULT) -> str:
+    """All tables under some weightings as Markdown."""
     check_same_networks(causal, rows)
+    causal = causal[causal["weighting"].isin(weightings)]
     table = networks(causal, rows)
-    parts = [_regularisation(table), _most(table), _beside_untrained(table), _beside_q(table)]
-    return "\n\n".join([*parts, _of_measures(causal), _lopsided(table)]) + "\n"
+    parts = [
+        make(table, weightings) for make in (_regularisation, _most, _beside_untrained, _beside_q)
+    ]
+    parts += [_of_measures(causal, weightings), _lopsided(table, weightings)]
+    return "\n\n".join(parts) + "\n"
+
+
+def pages(causal: Table, rows: Table) -> list[str]:
+    """The page under the package's weighting, and under the earlier ones, where there are rows."""
+    measured = set(causal["weighting"])
+    return [page(causal, rows, some) for some in (DEFAULT, EARLIER) if measured >= set(some)]
 
 
 def _of(table: Table, weighting: str) -> Table:
     return table[(table["weighting"] == weighting) & table["trained"]]
 
 
-def _regularisation(table: Table) -> str:
-    pairs, conductance = (_of(table, weighting) for weighting in WEIGHTINGS)
-    quantities = [
-        ("causal score, pairs", pairs, "score", "log_score"),
-        ("causal score, conductance", conductance, "score", "log_score"),
-        ("... pairs, no lopsided search (post hoc)", pairs[~_uneven(pairs)], "score", "log_score"),
-        ("Q* of the same networks", pairs, "q_star", "q_star"),
-        ("plain score, conductance (exploratory)", conductance, "score_plain", "score_plain"),
+def _regularisation(table: Table, weightings: Sequence[str]) -> str:
+    own = {weighting: _of(table, weighting) for weighting in weightings}
+    quantities = [(f"causal score, {w}", some, "score", "log_score") for w, some in own.items()]
+    if "pairs" in own:
+        even = own["pairs"][~_uneven(own["pairs"])]
+        text = "... pairs, no lopsided search (post hoc)"
+        quantities.append((text, even, "score", "log_score"))
+    last, some = list(own.items())[-1]
+    quantities += [
+        ("Q* of the same networks", some, "q_star", "q_star"),
+        (f"plain score, {last} (exploratory)", some, "score_plain", "score_plain"),
     ]
     lines = []
     for label, some, ranked, differing in quantities:
@@ -119,9 +134,9 @@ def _regularisation(table: Table) -> str:
     return _markdown(head, lines)
 
 
-def _most(table: Table) -> str:
+def _most(table: Table, weightings: Sequence[str]) -> str:
     lines = []
-    for weighting in WEIGHTINGS:
+    for weighting in weightings:
         some = _of(table, weighting)
         ends = {
             f: strong_minus_weak(some[some["family"] == f], "log_score", ends=EDGE)
@@ -133,9 +148,9 @@ def _most(table: Table) -> str:
     return _markdown(head, lines)
 
 
-def _beside_untrained(table: Table) -> str:
+def _beside_untrained(table: Table, weightings: Sequence[str]) -> str:
     lines = []
-    for weighting in WEIGHTINGS:
+    for weighting in weightings:
         some = table[table["weighting"] == weighting]
         scores = [some.loc[some["trained"] == t, "log_score"].to_numpy() for t in (True, False)]
         draws = [resampled(s, seed=number)[0].mean(1) for number, s in enumerate(scores)]
@@ -146,9 +161,9 @@ def _beside_untrained(table: Table) -> str:
     return _markdown(head, lines)
 
 
-def _beside_q(table: Table) -> str:
+def _beside_q(table: Table, weightings: Sequence[str]) -> str:
     lines = []
-    for weighting in WEIGHTINGS:
+    for weighting in weightings:
         some = _of(table, weighting)
         pooled = bootstrap(rank_correlation, some["score"], some["q_star"])
         lines.append((weighting, len(some), pooled, _within(some), _within(some, "n_units")))
@@ -167,12 +182,12 @@ def _within(table: Table, *given: str) -> Estimate:
     return interval(np.mean(values), np.mean(draws, axis=0))
 
 
-def _of_measures(causal: Table) -> str:
+def _of_measures(causal: Table, weightings: Sequence[str]) -> str:
     trained = causal[causal["trained"]]
     lines: list[list[Any]] = [[f"`{measure}`"] for measure in MEASURES]
     chance: list[Any] = ["any, units shuffled"]
     head = ["partition of largest Q under"]
-    for weighting in WEIGHTINGS:
+    for weighting in weightings:
         some = trained[trained["weighting"] == weighting]
         for line, measure in zip(lines, MEASURES, strict=True):
             line += _of_measure(some, measure)
@@ -209,9 +224,9 @@ def _uneven(searched: Table) -> Table:
     return searched["smallest"] < 0.25 * searched["n_units"]
 
 
-def _lopsided(table: Table) -> str:
+def _lopsided(table: Table, weightings: Sequence[str]) -> str:
     lines = []
-    for weighting in WEIGHTINGS:
+    for weighting in weightings:
         some = table[table["weighting"] == weighting]
         parts = [_percent(_uneven(some[some["family"] == f])) for f in (*FAMILIES, "untrained")]
         lines.append((weighting, *parts))
@@ -234,11 +249,12 @@ def _markdown(head: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:
 
 
 def figure_causal(causal: Table, rows: Table) -> Any:
-    """Log2 causal score under both weightings, and Q*, of the same networks against percent
+    """Log2 causal score under every weighting, and Q*, of the same networks against percent
     regularisation, on bands of the untrained ones."""
     table = networks(causal, rows)
-    panels = {f"log2 causal score, {w}": (w, "log_score") for w in WEIGHTINGS}
-    panels["Q*, mean of layers and measures"] = "pairs", "q_star"
+    there = [w for w in WEIGHTINGS if (table["weighting"] == w).any()]
+    panels = {f"log2 causal score, {w}": (w, "log_score") for w in there}
+    panels["Q*, mean of layers and measures"] = there[0], "q_star"
     long = pd.concat(
         [
             table[table["weighting"] == w].assign(panel=name, value=table[column])

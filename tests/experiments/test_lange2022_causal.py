@@ -75,15 +75,16 @@ def test_planted_rises_and_no_others_are_found() -> None:
         verdicts = {f: v for f, (_, _, v) in findings.rises(some, "score", "log_score").items()}
         assert verdicts == {"dropout": "raised", "l1": "lowered", "l2": "not shown"}
         assert {v for _, _, v in findings.rises(some, "q_star", "q_star").values()} == {"raised"}
-    page = findings.page(causal, rows)
-    assert "| causal score, pairs | dropout | +0.9" in page
-    assert page.count("| 0 % | 0 % | 0 % | 0 % |") == 2  # none is lopsided
+    main, earlier = findings.pages(causal, rows)
+    assert "| causal score, ncut | dropout | +0.9" in main and "pairs" not in main
+    assert "| causal score, pairs | dropout | +0.9" in earlier and "ncut" not in earlier
+    assert earlier.count("| 0 % | 0 % | 0 % | 0 % |") == 2  # none is lopsided
 
 
 def test_the_figure_sets_scores_beside_q() -> None:
     figure = findings.figure_causal(*_planted({"dropout": 0.3}))
     titles = [ax.get_title() for ax in figure.axes]
-    assert titles[:2] == ["log2 causal score, pairs", "log2 causal score, conductance"]
+    assert titles[:3] == [f"log2 causal score, {w}" for w in ("ncut", "pairs", "conductance")]
     dropout = figure.axes[0].containers[2].lines[0].get_ydata()
     rise = np.log2((1.2 + 0.3 * 0.7) / (1.2 + 0.3 * 0.05))
     assert dropout[-1] - dropout[0] == pytest.approx(rise, abs=0.03)
@@ -91,7 +92,7 @@ def test_the_figure_sets_scores_beside_q() -> None:
 
 @pytest.mark.skipif(not (RESULTS / findings.CAUSAL_ROWS).exists(), reason="none are committed")
 def test_the_page_shows_what_the_committed_scores_say() -> None:
-    page = findings.page(findings.load_causal(RESULTS), load_rows(RESULTS))
     text = (TOP / "docs" / "lange2022.md").read_text(encoding="utf-8")
-    for table in page.strip().split("\n\n"):
-        assert table in text
+    for page in findings.pages(findings.load_causal(RESULTS), load_rows(RESULTS)):
+        for table in page.strip().split("\n\n"):
+            assert table in text
