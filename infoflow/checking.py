@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from infoflow._hooks import CallFunction, call_hooks
+from infoflow._passes import joined_calls
 from infoflow._replay.prepare import Replays, replay_for
 from infoflow._safety import evaluating
 from infoflow.interventions import counterfactual
-from infoflow.recording import Recording, joined_calls
+from infoflow.recording import Recording
 from infoflow.site import Site
 from infoflow.unit_similarity import refused_measures, similarity
 from infoflow.unit_similarity.shared import ways

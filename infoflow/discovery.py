@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from infoflow._hooks import layer_at, plain_names
+from infoflow._hooks import layer_at, plain_names, removed_after
 from infoflow._inputs import Inputs, call_model, collect, device_of
 from infoflow._safety import evaluating
 from infoflow.site import Site, knows_its_units
@@ -102,19 +103,12 @@ def _watching(model: nn.Module) -> Iterator[dict[str, _Calls]]:
         calls.values.append(value)
         calls.dims.append(dim)
 
-    handles = []
-    try:
-        for path, layer in plain_names(model).items():
-            if path and not isinstance(layer, torch.jit.ScriptModule):  # they take no hooks
-                handles.append(
-                    layer.register_forward_hook(
-                        lambda layer, args, value, path=path: look(path, layer, args, value)
-                    )
-                )
+    with removed_after(
+        layer.register_forward_hook(partial(look, path))
+        for path, layer in plain_names(model).items()
+        if path and not isinstance(layer, torch.jit.ScriptModule)  # they take no hooks
+    ):
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _unit_dim(
@@ -148,12 +142,11 @@ def _row(model: nn.Module, path: str, seen: _Calls) -> tuple[Any, ...]:
         return (path, kind, shape, 0, 0, count, "", str(error))
     if not value.is_floating_point():
         return (path, kind, shape, 0, 0, count, "", f"holds {value.dtype}, not activations")
-    first = site.units_first(value)
-    positions = first[0, 0].numel()
+    units, positions = (*site.read(value).shape[1:], 1)[:2]
     text = f'"{path}"' if call is None else f'Site("{path}", call=0)'
     note = f"called {count} times: call= says which, or call='all'" if count > 1 else ""
     note = note or _heads(model, path)
-    return (path, kind, shape, first.shape[1], positions, count, text, note)
+    return (path, kind, shape, units, positions, count, text, note)
 
 
 def _heads(model: nn.Module, path: str) -> str:

@@ -23,8 +23,6 @@ from infoflow._inputs import (
 from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
 from infoflow._padding import MaskLike, Padding, find_padding
 from infoflow._passes import batches_of, dry_run, run_all, units_of
-from infoflow._passes import joined_calls as joined_calls
-from infoflow._passes import show_progress as show_progress
 from infoflow._refusals import (
     refuse_model,
     refuse_samples_as_steps,

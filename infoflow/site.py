@@ -134,19 +134,6 @@ class Site:
             return _with_item(args, self.output or 0, tensor), kwargs
         return tensor if self.output is None else _with_item(value, self.output, tensor)
 
-    def units_first(self, tensor: Tensor) -> Tensor:
-        """A view `(batch, units)` or `(batch, units, ...)` with the units in dimension 1.
-
-        Raises:
-            ValueError: Units are directions, or positions were chosen: they are no view. Use
-                `read`, `write` and `add`.
-        """
-        if self.basis is not None or self.positions is not None:
-            raise ValueError(
-                f"units of {self.name!r} are directions of a basis, or at chosen positions"
-            )
-        return self._axes_first(tensor)
-
     def _axes_first(self, tensor: Tensor) -> Tensor:
         assert self.unit_dim is not None, "sites are resolved before use"
         moved = tensor if self.unit_dim == 1 else tensor.movedim(self.unit_dim, 1)

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 import infoflow as ifl
 from infoflow import data, models, train
-from infoflow._hooks import evaluating
+from infoflow._safety import evaluating
 from infoflow.unit_similarity import MEASURES, similarities_by_layer, structure, sums
 from infoflow.unit_similarity.perturbed import run_perturbed
 from infoflow.unit_similarity.request import make_request

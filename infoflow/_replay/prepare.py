@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from infoflow._passes import joined_calls
 from infoflow._replay.budget import free_bytes
 from infoflow._replay.calls import Call, finished_calls, moments, trace_calls
 from infoflow._replay.guard import alike
@@ -19,7 +20,7 @@ from infoflow._replay.lazy import materialised
 from infoflow._replay.replay import Key, Replay, ReplayError
 from infoflow._replay.tables import Answer, Table, fill_tables, small_answer, watch
 from infoflow._safety import evaluating, every_layer
-from infoflow.recording import Recording, joined_calls
+from infoflow.recording import Recording
 from infoflow.site import Site
 
 Leaf = tuple[Key, int]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from infoflow._hooks import call_hooks
+from infoflow._passes import joined_calls, show_progress
 from infoflow._replay.budget import chunk_rows
 from infoflow._replay.edits import Edit
 from infoflow._replay.guard import GUARDED_ROWS, alike, unit_sizes
@@ -19,7 +20,7 @@ from infoflow._replay.prepare import Replays, replay_for
 from infoflow._replay.replay import Replay
 from infoflow._replay.tables import ReplayError, Stop
 from infoflow._safety import Snapshot, evaluating
-from infoflow.recording import Recording, joined_calls, show_progress
+from infoflow.recording import Recording
 from infoflow.site import Site
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infoflow._passes import show_progress
 from infoflow.comparing.sources import Candidate, q_of
 from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import Weighting
 from infoflow.partition import Partition
-from infoflow.recording import show_progress
 from infoflow.searching.sampling import random_partitions
 from infoflow.searching.score import score_against
 

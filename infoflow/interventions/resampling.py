@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoflow._passes import show_progress
 from infoflow._replay.batched import BatchedEdits, segments
 from infoflow._replay.edits import Edit, donor_edit
 from infoflow._replay.pairs import make_pairs, row_lists
 from infoflow._replay.run import Run
-from infoflow.recording import Recording, show_progress
+from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 
 

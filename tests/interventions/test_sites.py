@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 import infoflow as ifl
-from infoflow._hooks import site_hooks
 from infoflow.interventions import Zero, resample
 from tests.nets import Cells, Encoder, Twice, mlp, normal, seeded
 from tests.test_recording import ifl_net
@@ -184,12 +183,6 @@ def test_sites_that_make_no_sense_are_refused(kwargs, message):
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="5 units of layer 'fc1' do not divide into 3 heads"):
         ifl.record(ifl_net(), ifl.Site("fc1", heads=3), normal(4, 4))
-
-
-def test_what_wants_one_activation_per_unit_refuses_all_calls():
-    site = ifl.Site("cell", call="all")
-    with pytest.raises(ValueError, match="record one call"), site_hooks(Cells(), {site: len}):
-        pass
 
 
 def test_a_shared_module_is_found_under_each_of_its_names():
