@@ -19,16 +19,14 @@ from torch.utils.hooks import RemovableHandle
 from infoflow._hooks import CallFunction, layer_at, removed_after
 from infoflow._replay.calls import Call, live_calls, moments
 from infoflow._replay.guard import Guard
-from infoflow._replay.lazy import LazyTensor, materialised
-from infoflow._replay.tables import Answer, ReplayError, Stop
+from infoflow._replay.lazy import LazyTensor, Thunk, materialised
+from infoflow._replay.tables import Answer, Key, ReplayError, Stop
 from infoflow.recording import Recording
 from infoflow.site import Site
 
-Key = tuple[int, int]
-
 
 @dataclass(frozen=True, eq=False)
-class _Inputs:
+class _Inputs(Thunk):
     """Thunk of `LazyTensor`: a model's argument, which stays on the CPU until it is asked for."""
 
     data: Tensor
@@ -44,12 +42,6 @@ class _Inputs:
 
     def compute(self) -> Tensor:
         return self.data.index_select(0, self.index.cpu()).to(self.index.device)
-
-    def wanted(self) -> None:
-        return None
-
-    def apply(self, function: Any, args: Any, kwargs: Any) -> Tensor | None:
-        return None
 
 
 @dataclass(frozen=True, eq=False)
