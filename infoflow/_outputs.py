@@ -113,7 +113,7 @@ def chosen_output(raw: Any, wanted: OutputLike) -> Output:
     Raises:
         TypeError: It is not there, or none can be named.
     """
-    tensors = [key for key, value in _entries(raw).items() if isinstance(value, Tensor)]
+    tensors = [key for key, value in entries(raw).items() if isinstance(value, Tensor)]
     if wanted is not None or isinstance(raw, Tensor):
         output = Output(wanted)
         output(raw)
@@ -139,7 +139,7 @@ def chosen_output(raw: Any, wanted: OutputLike) -> Output:
     return output
 
 
-def _entries(raw: Any) -> dict[Any, Any]:
+def entries(raw: Any) -> dict[Any, Any]:
     """By key, and by index where there is an order, what a model returned."""
     if isinstance(raw, Mapping):
         return dict(raw)
@@ -162,7 +162,7 @@ def name_of(key: Any) -> str:
 
 
 def _listed(raw: Any) -> str:
-    found = [f"{k!r} ({type(v).__name__})" for k, v in _entries(raw).items()]
+    found = [f"{k!r} ({type(v).__name__})" for k, v in entries(raw).items()]
     return ", ".join(found) or "nothing that can be named"
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from infoflow._hooks import layer_at, plain_names, removed_after
 from infoflow._inputs import Inputs, call_model, collect, device_of
+from infoflow._outputs import entries
 from infoflow._safety import evaluating
 from infoflow.site import Site, knows_its_units
 from infoflow.units import unknown_name
@@ -158,16 +159,11 @@ def _heads(model: nn.Module, path: str) -> str:
 
 
 def _inside(path: str, value: Any) -> str:
-    keys = list(value) if isinstance(value, Mapping) else range(len(value)) if _many(value) else []
-    held = [key for key in keys if isinstance(value[key], Tensor)]
+    held = [key for key, part in entries(value).items() if isinstance(part, Tensor)]
     if not held:
         return f"returns a {type(value).__name__} without tensors"
     choices = ", ".join(f"output={key!r}" for key in held)
     return f"returns a {type(value).__name__}: Site({path!r}, unit_dim=..., {choices})"
-
-
-def _many(value: Any) -> bool:
-    return isinstance(value, (tuple, list))
 
 
 def named_sites(model: nn.Module, layers: str | Site | Sequence[str | Site]) -> tuple[Site, ...]:

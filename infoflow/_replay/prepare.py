@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from infoflow._passes import joined_calls
+from infoflow._passes import joined_calls, keepers
 from infoflow._replay.budget import free_bytes
 from infoflow._replay.calls import Call, finished_calls, moments, trace_calls
 from infoflow._replay.guard import alike
@@ -255,17 +255,10 @@ def differing_sites(replay: Replay) -> list[str]:
     rows = np.random.default_rng(0).permutation(len(rec))
     rows = rows[: max(2, min(32, len(rec) // 2))]
     seen: dict[str, list[Tensor]] = {}
-
-    def watch_site(site: Site) -> Any:
-        def see(value: Any, _call: int) -> None:
-            seen.setdefault(site.name, []).append(site.read(value).detach().cpu().clone())
-
-        return site, see
-
     live = {site.name: replay.live_moments(site) for site in rec.units.sites}
     sites = [site for site in rec.units.sites if live[site.name]]
     index = torch.as_tensor(rows, device=rec.device)
-    output = rec.output(replay.attempt(index, [watch_site(site) for site in sites])).cpu()
+    output = rec.output(replay.attempt(index, keepers(sites, seen))).cpu()
     output, kept = (x.reshape(len(rows), -1) for x in (output, rec.outputs[rows]))
     wrong = [] if alike(output, kept) else ["the model's output"]
     for site in sites:
