@@ -134,7 +134,7 @@ def chosen_output(raw: Any, wanted: OutputLike) -> Output:
             f"{list(output.others)} are left out: record(output=...) says which is meant, or "
             "makes one of them all",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return output
 

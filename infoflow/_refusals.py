@@ -91,5 +91,5 @@ def say_where_fast_path_differs(
             "only in its fast path (in evaluation mode without gradients): recorded is what it "
             "does without; let the model mask them",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
