@@ -1,11 +1,10 @@
 """What an intervention costs here, by raw hooks, by other libraries, and written by hand.
 
-Run: python experiments/benchmarks/interventions.py
+Run: python -m experiments.benchmarks.interventions
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -17,12 +16,10 @@ import torch
 from torch import Tensor, nn
 
 import infoflow as ifl
+from experiments.benchmarks.intervention_peers import Swap, Task, by_hand, installed, raw_hooks
 from infoflow._replay.run import Run
 from infoflow.interventions import resample, resample_each
 from infoflow.models import isolated_rng, mlp
-
-sys.path.insert(0, str(Path(__file__).parent))
-from intervention_peers import Swap, Task, by_hand, installed, raw_hooks
 
 Rows = tuple[np.ndarray, np.ndarray]
 

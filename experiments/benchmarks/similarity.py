@@ -1,7 +1,7 @@
 """Time and accuracy of `infoflow.unit_similarity` against plain ways to compute the same numbers.
 
-    python experiments/benchmarks/similarity.py                        # some minutes
-    python experiments/benchmarks/similarity.py --part networks        # one part only
+    python -m experiments.benchmarks.similarity                        # some minutes
+    python -m experiments.benchmarks.similarity --parts networks       # one part only
 
 Prints ratios from one run on one thread, of processor time: other work on the machine then matters
 less. What came out stands in similarity.md beside this file.
@@ -9,27 +9,28 @@ less. What came out stands in similarity.md beside this file.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from similarity_baselines import (
-    one_channel_and_position_at_a_time,
-    one_unit_at_a_time,
-    with_torch_func,
-)
+import tyro
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import infoflow as ifl
+from experiments.benchmarks.similarity_baselines import (
+    one_channel_and_position_at_a_time,
+    one_unit_at_a_time,
+    with_torch_func,
+)
 from infoflow import data, models, train
 from infoflow._safety import evaluating
 from infoflow.unit_similarity import MEASURES, similarities_by_layer, structure, sums
@@ -40,24 +41,27 @@ from infoflow.unit_similarity.structure import read_structure
 BASES = ("cov", "i_sens", "o_sens", "hess")
 
 
-PARTS = ("networks", "more samples", "positions", "accuracy", "width", "samples")
+Part = Literal["networks", "more samples", "positions", "accuracy", "width", "samples"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=PARTS, action="append")
-    parser.add_argument("--data-dir", help="folder with the four MNIST files")
-    parser.add_argument("--quick", action="store_true", help="one ReLU, one GELU, one conv network")
-    args = parser.parse_args()
-    parts = args.part or PARTS
+def main(
+    parts: tuple[Part, ...] = get_args(Part), data_dir: Path | None = None, quick: bool = False
+) -> None:
+    """Print all ratios.
+
+    Args:
+        parts: Which.
+        data_dir: Folder with the four MNIST files; None reads INFOFLOW_DATA.
+        quick: One ReLU, one GELU, one convolutional network.
+    """
     torch.set_num_threads(1)
-    if args.quick:
-        quick(data.load_mnist(args.data_dir))
+    if quick:
+        few_networks(data.load_mnist(data_dir))
         return
     rate = matmul_rate()
     print(f"matmul: {rate / 1e9:.0f} GFlop/s, float32, one thread\n")
     if {"networks", "more samples", "positions"} & set(parts):
-        mnist = data.load_mnist(args.data_dir)
+        mnist = data.load_mnist(data_dir)
         x, y = mnist.train_x.reshape(-1, 784), mnist.train_y
         if "networks" in parts or "more samples" in parts:
             print(
@@ -79,7 +83,7 @@ def main() -> None:
         sweep("samples", [2_000, 10_000, 60_000], rate)
 
 
-def quick(mnist: data.Dataset) -> None:
+def few_networks(mnist: data.Dataset) -> None:
     x, y = mnist.train_x.reshape(-1, 784)[:2000], mnist.train_y[:2000]
     fc = ["fc1", "fc2"]
     for name, act in (("ReLU", nn.ReLU), ("GELU", nn.GELU)):
@@ -316,4 +320,4 @@ def timed(function: Callable[[], Any]) -> tuple[float, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)
