@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
@@ -140,9 +140,11 @@ def chosen_output(raw: Any, wanted: OutputLike) -> Output:
 
 
 def entries(raw: Any) -> dict[Any, Any]:
-    """By key, and by index where there is an order, what a model returned."""
+    """By key or name, and by index where there is an order, what a model returned."""
     if isinstance(raw, Mapping):
         return dict(raw)
+    if is_dataclass(raw):
+        return {field.name: getattr(raw, field.name) for field in fields(raw)}
     return dict(enumerate(raw)) if isinstance(raw, (tuple, list)) else {}
 
 

@@ -169,6 +169,11 @@ def _check_same_length(site: Site, parts: list[Tensor]) -> None:
 
 
 def _check_finite(name: str, values: Tensor) -> None:
+    if values.is_complex():
+        raise ValueError(
+            f"layer {name!r} has complex activations, expected real ones: record a layer that "
+            "takes their real part or size"
+        )
     bad = ~torch.isfinite(values)
     if bad.any():
         units = bad.transpose(0, 1).flatten(1).any(1).nonzero().ravel().tolist()

@@ -173,6 +173,7 @@ def named_sites(model: nn.Module, layers: str | Site | Sequence[str | Site]) -> 
     activation of every block. Names of TransformerLens are known for some models (`hook_sites`).
 
     Raises:
+        TypeError: Neither a name nor a `Site`.
         KeyError: A name or pattern that fits no layer; near misses are named.
         ValueError: No layer, or one named twice.
     """
@@ -201,7 +202,10 @@ def named_sites(model: nn.Module, layers: str | Site | Sequence[str | Site]) -> 
 
 
 def _path(layer: str | Site) -> str:
-    return layer.path if isinstance(layer, Site) else layer
+    path = layer.path if isinstance(layer, Site) else layer
+    if not isinstance(path, str):
+        raise TypeError(f"expected names of layers or Site objects, got {path!r}: name its path")
+    return path
 
 
 def _spelt_out(given: str | Site, site: Site) -> Site:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -136,7 +136,9 @@ def index_array(units: Any, size: int, where: str) -> np.ndarray:
     """
     if isinstance(units, Tensor):
         units = units.detach().cpu().numpy()
-    index = np.atleast_1d(np.array(units if isinstance(units, (int, np.ndarray)) else list(units)))
+    elif isinstance(units, Iterable) and not isinstance(units, np.ndarray):
+        units = list(units)
+    index = np.atleast_1d(np.asarray(units))
     if index.size == 0:
         return np.arange(0)
     if index.dtype == bool and index.shape == (size,):

@@ -264,9 +264,20 @@ def differing_sites(replay: Replay) -> list[str]:
     for site in sites:
         if len(seen.get(site.name, [])) < len(live[site.name]):
             raise ReplayError(f"layer {site.name!r} was not reached")
-        found = joined_calls(seen[site.name])
-        kept = rec[site.name][rows]
-        kept = kept[..., kept.shape[-1] - found.shape[-1] :] if site.call == "all" else kept
-        if not alike(found, kept):
+        found = with_upstream(seen[site.name], rec[site.name], torch.from_numpy(rows))
+        if not alike(found, rec[site.name][rows]):
             wrong.append(repr(site.name))
     return wrong
+
+
+def with_upstream(calls: Sequence[Tensor] | None, recorded: Tensor, index: Tensor) -> Tensor:
+    """What was seen in a layer's live calls (None: there are none) for some samples, and before it
+    what was `recorded` at the positions that lie upstream of every edit."""
+    live = joined_calls(calls) if calls else None
+    if live is not None and live.shape[1:] == recorded.shape[1:]:
+        return live
+    normal = recorded.index_select(0, index)
+    if live is None:
+        return normal
+    live = live[:, :, None] if live.ndim == 2 else live
+    return torch.cat([normal[:, :, : normal.shape[2] - live.shape[2]], live], 2)
