@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from infoflow.toys import arithmetic, forks, gates, modular, weights
 from infoflow.toys.system import ModuleToy, Toy
-from infoflow.units import unknown_name
+from infoflow.units import UnknownName, unknown_name
 
 TOYS: dict[str, Toy] = {
     toy.name: toy
@@ -54,7 +54,7 @@ def load(name: str) -> Toy:
         1
     """
     if name not in TOYS:
-        raise KeyError(unknown_name("toy", name, list(TOYS)))
+        raise UnknownName(unknown_name("toy", name, list(TOYS)))
     return TOYS[name]
 
 
@@ -69,5 +69,5 @@ def load_modules(name: str) -> ModuleToy:
         Partition(8 units in 2 modules of 4, 4)
     """
     if name not in MODULE_TOYS:
-        raise KeyError(unknown_name("toy with modules", name, list(MODULE_TOYS)))
+        raise UnknownName(unknown_name("toy with modules", name, list(MODULE_TOYS)))
     return MODULE_TOYS[name]

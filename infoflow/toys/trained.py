@@ -18,7 +18,7 @@ from infoflow.models import isolated_rng, mlp
 from infoflow.partition import Partition
 from infoflow.recording import Recording, record
 from infoflow.toys.system import listed
-from infoflow.units import unknown_name
+from infoflow.units import UnknownName, unknown_name
 
 _GOOD_ENOUGH = 0.01  # nats per sample and head: every label is then given 0.99 on average
 
@@ -145,7 +145,7 @@ def retina(
     102 (2005).
     """
     if goal not in ("and", "or", "both"):
-        raise ValueError(f"unknown goal {goal!r}: expected 'and', 'or' or 'both'")
+        raise UnknownName(unknown_name("goal", goal, ("and", "or", "both")))
     pixels = listed(*[[0, 1]] * 8)
     left = _is_object(pixels[:, :4], outer=[0, 1])
     right = _is_object(pixels[:, 4:], outer=[2, 3])
@@ -203,7 +203,7 @@ def train_toy(name: str, seed: int = 0) -> TrainedToy:
         TrainedToy(modular_addition: a + b mod 7; accuracy 1.000)
     """
     if name not in TRAINED:
-        raise KeyError(unknown_name("trained toy", name, list(TRAINED)))
+        raise UnknownName(unknown_name("trained toy", name, list(TRAINED)))
     return TRAINED[name](seed)
 
 

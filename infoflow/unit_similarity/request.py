@@ -15,7 +15,7 @@ from infoflow._safety import fingerprint
 from infoflow.recording import Recording
 from infoflow.site import Site
 from infoflow.unit_similarity.per_sample_loss import Loss, per_sample_loss
-from infoflow.units import unknown_name
+from infoflow.units import UnknownName, unknown_name
 
 _LOSS_ROWS, _LOSS_NUMBERS = 256, 2**20
 _NO_WEIGHTS = torch.nn.Module()
@@ -81,7 +81,7 @@ def chosen(measures: str | Sequence[str] | None) -> list[Measure]:
         raise ValueError(f"expected at least one measure of {list(MEASURES)}, got none")
     for name in names:
         if name not in TABLE:
-            raise ValueError(unknown_name("similarity measure", name, tuple(TABLE)))
+            raise UnknownName(unknown_name("similarity measure", name, tuple(TABLE)))
     return [TABLE[name] for name in names]
 
 
