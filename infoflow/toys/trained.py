@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from infoflow.models import isolated_rng, mlp
 from infoflow.partition import Partition
 from infoflow.recording import Recording, record
-from infoflow.toys.system import listed
+from infoflow.toys.system import listed, named
 from infoflow.units import UnknownName, unknown_name
 
 _GOOD_ENOUGH = 0.01  # nats per sample and head: every label is then given 0.99 on average
@@ -196,15 +196,13 @@ def train_toy(name: str, seed: int = 0) -> TrainedToy:
     """The task of that name, learned with its default settings.
 
     Raises:
-        KeyError: No such task; near misses are named.
+        UnknownName: No such task; near misses are named.
 
     Examples:
         >>> train_toy("modular_addition")
         TrainedToy(modular_addition: a + b mod 7; accuracy 1.000)
     """
-    if name not in TRAINED:
-        raise UnknownName(unknown_name("trained toy", name, list(TRAINED)))
-    return TRAINED[name](seed)
+    return named(TRAINED, "trained toy", name)(seed)
 
 
 def _trained(
