@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from infoflow.comparing.sources import Candidate, q_of
+from infoflow.clustering import modularity
+from infoflow.comparing.sources import Candidate
 from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import Weighting
 from infoflow.partition import Partition
@@ -19,13 +20,8 @@ from infoflow.searching.score import score_against
 if TYPE_CHECKING:
     import pandas as pd
 
-SIMPLE_WEIGHTINGS: tuple[Weighting, ...] = (
-    "min_size",
-    "pairs",
-    "min_entropy",
-    "cut_connections",
-    "conductance",
-    "ncut",
+SIMPLE_WEIGHTINGS: tuple[Weighting, ...] = tuple(
+    w for w in get_args(Weighting) if w not in ("none", "size_null", "size_z")
 )
 """Weightings that divide by a number known beforehand; random partitions of equal sizes have
 columns of their own."""
@@ -149,7 +145,7 @@ def q_table(labels: Mapping[str, Partition], matrices: Mapping[str, np.ndarray])
     import pandas as pd
 
     rows = [
-        (name, measure, q_of(matrix, partition))
+        (name, measure, modularity(matrix, partition))
         for name, partition in labels.items()
         for measure, matrix in matrices.items()
     ]

@@ -12,9 +12,10 @@ from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
+from infoflow.searching.flow_cut import FlowCut
 from infoflow.searching.interface import interface, mean_hessian, unit_jacobians
 from infoflow.searching.starts import available
-from infoflow.searching.surrogate import Proxy, flow_proxy
+from infoflow.searching.surrogate import Proxy
 from infoflow.unit_similarity import similarities as all_similarities
 
 
@@ -56,7 +57,7 @@ def proxies(
         (True, ['hess_interface', 'q_hess', 'q_hess_norm'])
     """
     meter = ExchangeMeter(rec) if meter is None else meter
-    found: dict[str, Proxy] = {"unit_flow_cut": flow_proxy(meter.traffic, weighting)}
+    found: dict[str, Proxy] = {"unit_flow_cut": FlowCut(meter.traffic, weighting)}
     missing = {}
     measures = available(rec)
     known = all_similarities(rec, measures) if similarities is None else similarities
@@ -96,5 +97,4 @@ def ncut(matrix: np.ndarray, partition: Partition) -> float:
 
 
 def _minus_q(matrix: np.ndarray, partition: Partition) -> float:
-    used = ~partition.unused
-    return -float(modularity(matrix * np.outer(used, used), partition))
+    return -modularity(matrix, partition)
