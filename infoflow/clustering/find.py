@@ -7,8 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from infoflow.clustering.bound import cheap_bound
-from infoflow.clustering.certificate import PROVEN, certify
+from infoflow.clustering.certificate import PROVEN, certify, cheap_bound
 from infoflow.clustering.matrix import ModularityMatrix, NullModel, modularity_matrix
 from infoflow.clustering.metropolis import monte_carlo
 from infoflow.clustering.modules import Modules, Trace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, get_args
 
@@ -27,10 +28,11 @@ SIMPLE_WEIGHTINGS: tuple[Weighting, ...] = tuple(
 columns of their own."""
 
 
+@dataclass(eq=False)
 class Chance:
     """What random partitions of the same units exchange, measured once for each shape.
 
-    Args:
+    Attributes:
         meter: Measures.
         used: `(n,)` bool; units that are divided.
         weighting: Of the exchange.
@@ -39,24 +41,14 @@ class Chance:
         seed: Of the draws.
     """
 
-    def __init__(
-        self,
-        meter: ExchangeMeter,
-        used: np.ndarray,
-        weighting: Weighting,
-        *,
-        samples: int,
-        same_size: int,
-        seed: int,
-    ) -> None:
-        self.meter = meter
-        self.used = used
-        self.weighting: Weighting = weighting
-        self.samples = samples
-        self.same_size = same_size
-        self.seed = seed
-        self._into: dict[int, Values] = {}
-        self._of: dict[tuple[int, ...], list[Partition]] = {}
+    meter: ExchangeMeter
+    used: np.ndarray
+    weighting: Weighting
+    samples: int
+    same_size: int
+    seed: int
+    _into: dict[int, Values] = field(default_factory=dict, init=False)
+    _of: dict[tuple[int, ...], list[Partition]] = field(default_factory=dict, init=False)
 
     def into(self, k: int) -> Values:
         """What random partitions into k modules exchange."""

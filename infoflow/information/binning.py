@@ -129,8 +129,8 @@ class UnitBins:
 
     def take(self, columns: np.ndarray) -> UnitBins:
         """The bins of some of the units."""
-        cut = (part[columns] for part in (self.edges, self.zero, self.low, self.high))
-        return UnitBins(*cut, self.n_codes)
+        low, high = self.low[columns], self.high[columns]
+        return UnitBins(self.edges[columns], self.zero[columns], low, high, self.n_codes)
 
     @staticmethod
     def joined(parts: Sequence[UnitBins]) -> UnitBins:
@@ -141,7 +141,8 @@ class UnitBins:
             for p in parts
         ]
         rest = zip(*((p.zero, p.low, p.high) for p in parts), strict=True)
-        return UnitBins(np.concatenate(edges), *map(np.concatenate, rest), n_codes)
+        zero, low, high = (np.concatenate(part) for part in rest)
+        return UnitBins(np.concatenate(edges), zero, low, high, n_codes)
 
 
 def fit_unit_bins(

@@ -16,6 +16,7 @@ from infoflow.searching.flow_cut import FlowCut
 from infoflow.searching.interface import interface, mean_hessian, unit_jacobians
 from infoflow.searching.starts import available
 from infoflow.searching.surrogate import Proxy
+from infoflow.unit_similarity import refused_measures
 from infoflow.unit_similarity import similarities as all_similarities
 
 
@@ -58,14 +59,11 @@ def proxies(
     """
     meter = ExchangeMeter(rec) if meter is None else meter
     found: dict[str, Proxy] = {"unit_flow_cut": FlowCut(meter.traffic, weighting)}
-    missing = {}
+    missing = {f"q_{name}": why for name, why in refused_measures(rec).items()}
     measures = available(rec)
     known = all_similarities(rec, measures) if similarities is None else similarities
     for name, matrix in known.items():
         found[f"q_{name}"] = partial(_minus_q, matrix)
-    for name in ("i_sens", "i_sens_norm"):
-        if name not in measures:
-            missing[f"q_{name}"] = "needs inputs that can be differentiated"
     try:
         graph = all_similarities(rec, ["weights"])["weights"]
         found |= {"q_weights": partial(_minus_q, graph), "weight_ncut": partial(ncut, graph)}
@@ -74,8 +72,7 @@ def proxies(
     if "hess" in measures:
         found["hess_interface"] = partial(interface, mean_hessian(rec))
     else:
-        why = "needs targets and a loss: record(model, layers, X, y, loss=...)"
-        missing |= {"q_hess": why, "q_hess_norm": why, "hess_interface": why}
+        missing["hess_interface"] = missing["q_hess"]
     found["jacobian_interface"] = partial(interface, unit_jacobians(rec))
     return found, missing
 
