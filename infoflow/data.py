@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.units import unknown_name
+from infoflow.units import UnknownName, unknown_name
 
 DATASETS = ("digits", "mnist")
 """The names that `load` knows."""
@@ -111,7 +111,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
         return load_digits()
     if name == "mnist":
         return load_mnist(data_dir)
-    raise ValueError(unknown_name("data set", str(name), DATASETS))
+    raise UnknownName(unknown_name("data set", str(name), DATASETS))
 
 
 def load_digits(test_fraction: float = 0.2, seed: int = 0) -> Dataset:

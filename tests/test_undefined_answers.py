@@ -10,8 +10,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import infoflow as ifl
-from infoflow import plot, study
+from infoflow import plot, study, toys
+from infoflow.clustering import significance
+from infoflow.data import load
+from infoflow.measured import WEIGHTINGS
 from infoflow.oracle import coarse
+from infoflow.units import UnknownName
 
 FEW = {"donors": 10, "contexts": 10}
 LABELS = [7, 7, 3, 3, 7, 3, 7, 3, 7, 3]
@@ -84,6 +88,34 @@ def test_where_nothing_lies_downstream_nobody_says_a_number_without_a_word(rec):
         assert "no module reaches another" in repr(ifl.exchange(alone, [0, 0, 1, 1], **FEW))
     with pytest.warns(RuntimeWarning, match="no module reaches another"):
         ifl.module_flow(alone, [0, 0, 1, 1], **FEW)
+    for given_context in (False, True):
+        with pytest.warns(RuntimeWarning, match="record layers that follow one another"):
+            assert not ifl.unit_flow(alone, given_context=given_context, **FEW).any()
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_an_exchange_of_one_layer_is_flagged_whatever_it_is_divided_by(rec, weighting):
+    alone = ifl.record(rec.model, ["2"], torch.randn(60, 6))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a division by zero is not left to NumPy to tell
+        found = ifl.exchange(alone, [0, 0, 1, 1], weighting=weighting, **FEW)
+    assert not found.reachable and found.weighted in (0.0, np.inf)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda rec, word: ifl.similarity(rec, word),
+        lambda rec, word: ifl.find_modules(np.ones((3, 3)), method=word),
+        lambda rec, word: significance(np.ones((3, 3)), shuffle=word),
+        lambda rec, word: ifl.agreement([0, 1], [0, 1], measure=word),
+        lambda rec, word: load(word),
+        lambda rec, word: toys.load(word),
+    ],
+)
+def test_an_unknown_name_is_the_same_error_everywhere(rec, ask):
+    with pytest.raises(UnknownName, match=r"'copi'.*Known: "):
+        ask(rec, "copi")
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,9 @@ from typing import get_args
 
 import numpy as np
 import torch
-from sklearn.metrics import mutual_info_score
 
 import infoflow as ifl
 from infoflow.information.donors import table_flow
-from infoflow.information.pairwise import pairwise_information
 from infoflow.information.tables import code_tables
 from infoflow.information.targets import fit_target
 from infoflow.measured import Coding, Draws
@@ -31,20 +29,6 @@ def seconds(work: Callable[[], object], repeats: int = 5) -> float:
         work()
         best = min(best, time.perf_counter() - start)
     return best
-
-
-def all_pairs(n: int = 128, k: int = 10_000, sample: int = 200) -> float:
-    """A loop over scikit-learn's mutual information, divided by `pairwise_information`."""
-    rng = np.random.default_rng(0)
-    codes = rng.integers(10, size=(k, n))
-    pairs = rng.integers(n, size=(sample, 2))
-
-    def loop() -> None:
-        for i, j in pairs:
-            mutual_info_score(codes[:, i], codes[:, j])
-
-    whole_loop = seconds(loop, 1) * n * n / sample
-    return whole_loop / seconds(lambda: pairwise_information(codes, 10))
 
 
 def donors_by_contexts(m: int = 200, k: int = 200, *, coding: Coding = "joint") -> dict[str, float]:
@@ -72,7 +56,6 @@ def donors_by_contexts(m: int = 200, k: int = 200, *, coding: Coding = "joint") 
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(f"all pairs, n=128, K=10,000: {all_pairs():.0f}x faster than a loop over scikit-learn")
     for coding in get_args(Coding):
         cost = donors_by_contexts(coding=coding)
         print(

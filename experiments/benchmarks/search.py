@@ -20,10 +20,11 @@ from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import SCORE
 from infoflow.models import isolated_rng
 from infoflow.searching.annealing import annealing, climbing
+from infoflow.searching.flow_cut import FlowCut
 from infoflow.searching.genetic import genetic
 from infoflow.searching.log import EvaluationLog
 from infoflow.searching.space import Space
-from infoflow.searching.surrogate import flow_proxy, screened
+from infoflow.searching.surrogate import screened
 from infoflow.searching.unguided import sampling
 
 
@@ -66,7 +67,7 @@ def loop_overhead(rec: ifl.Recording, budget: int = 300, repeats: int = 3) -> No
     """Time of a search that is not spent in the evaluator, over the time that is."""
     meter = ExchangeMeter(rec, replace(SCORE, donors=60, contexts=40))
     space = Space(~rec.units.unused, 2, 2)
-    proxy = flow_proxy(meter.traffic, "pairs")
+    proxy = FlowCut(meter.traffic, "pairs")
     methods: dict[str, Callable[[EvaluationLog], None]] = {
         "sampling": lambda log: sampling(log, space, []),
         "climbing": lambda log: climbing(log, space, []),

@@ -24,12 +24,13 @@ from experiments.common.builders import digits_network, tracks
 from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import SCORE, Weighting
 from infoflow.searching.annealing import annealing, climbing
+from infoflow.searching.flow_cut import FlowCut
 from infoflow.searching.genetic import genetic
 from infoflow.searching.log import EvaluationLog
 from infoflow.searching.sampling import random_partitions
 from infoflow.searching.space import Space, divided_units
 from infoflow.searching.starts import starts_by_name
-from infoflow.searching.surrogate import flow_proxy, screened
+from infoflow.searching.surrogate import screened
 from infoflow.searching.unguided import sampling
 
 HERE = Path(__file__).parent
@@ -64,7 +65,7 @@ def label_uniform(log: EvaluationLog, space: Space, population: int = 24) -> Non
 def searches(
     meter: ExchangeMeter, seeds: Sequence[ifl.Partition], spread: float, weighting: Weighting
 ) -> dict[str, Callable[[EvaluationLog, Space], None]]:
-    proxy = flow_proxy(meter.traffic, weighting)
+    proxy = FlowCut(meter.traffic, weighting)
     return {
         "random": lambda log, space: sampling(log, space, []),
         "label-uniform GA": label_uniform,

@@ -1,7 +1,6 @@
 """Modularity: Q of a partition, and the partitions with the largest Q."""
 
-from infoflow.clustering.bound import cheap_bound
-from infoflow.clustering.certificate import certify
+from infoflow.clustering.certificate import certify, cheap_bound
 from infoflow.clustering.co_membership import Consensus, consensus
 from infoflow.clustering.find import find_modules
 from infoflow.clustering.matrix import ModularityMatrix, modularity_matrix

@@ -7,14 +7,14 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from infoflow.clustering.bound import cheap_bound
-from infoflow.clustering.certificate import PROVEN, certify
+from infoflow.clustering.certificate import PROVEN, certify, cheap_bound
 from infoflow.clustering.matrix import ModularityMatrix, NullModel, modularity_matrix
 from infoflow.clustering.metropolis import monte_carlo
 from infoflow.clustering.modules import Modules, Trace
 from infoflow.clustering.refinement import refine
 from infoflow.clustering.spectral import greedy_spectral
 from infoflow.partition import PartitionLike, as_partition
+from infoflow.units import UnknownName, unknown_name
 
 Method = Literal["default", "lange2022", "spectral", "monte_carlo"]
 
@@ -69,7 +69,7 @@ def find_modules(
         (Partition(12 units in 3 modules of 4, 4, 4), 0.554, 3.0)
     """
     if method not in get_args(Method):
-        raise ValueError(f"unknown method {method!r}; known: {', '.join(get_args(Method))}")
+        raise UnknownName(unknown_name("method", method, get_args(Method)))
     if n_modules is not None and method != "default":
         raise ValueError(f"n_modules: only method='default' keeps a number, got method={method!r}")
     B = modularity_matrix(S, resolution=resolution, null=null)

@@ -8,6 +8,7 @@ import numpy as np
 
 from infoflow.clustering.find import find_modules
 from infoflow.measured import Null
+from infoflow.units import UnknownName, unknown_name
 
 Shuffle = Literal["weights", "rewired"]
 
@@ -43,7 +44,7 @@ def significance(
         0.05
     """
     if shuffle not in get_args(Shuffle):
-        raise ValueError(f"unknown shuffle {shuffle!r}; known: {', '.join(get_args(Shuffle))}")
+        raise UnknownName(unknown_name("shuffle", shuffle, get_args(Shuffle)))
     if n_null < 1:
         raise ValueError(f"n_null: expected at least 1, got {n_null}")
     found = find_modules(S, seed=seed, **options)

@@ -72,25 +72,17 @@ def rank_correlation(
         nothing = np.full(shape, np.nan)
         return RankCorrelation(nothing, nothing, nothing, nothing, 0)
     kinds = [s.kind for s in large]
-    whole = [_both(s, np.arange(s.x.shape[1])[None]) for s in large]
-    resampled = [_spearman(s, _resamples(s.x.shape[1], n_boot, rng)) for s in large]
-    boot = _averaged(resampled, kinds)
-    low, high = _percentiles(boot)
+    sizes = [s.x.shape[1] for s in large]
+    whole = [(s, np.arange(m)[None]) for s, m in zip(large, sizes, strict=True)]
+    drawn = [(s, rng.integers(m, size=(n_boot, m))) for s, m in zip(large, sizes, strict=True)]
+    low, high = _percentiles(_averaged([_spearman(*one) for one in drawn], kinds))
     return RankCorrelation(
-        spearman=_averaged([pair[0] for pair in whole], kinds)[..., 0],
-        kendall=_averaged([pair[1] for pair in whole], kinds)[..., 0],
+        spearman=_averaged([_spearman(*one) for one in whole], kinds)[..., 0],
+        kendall=_averaged([_kendall(*one) for one in whole], kinds)[..., 0],
         low=low,
         high=high,
-        n=sum(s.x.shape[1] for s in large),
+        n=sum(sizes),
     )
-
-
-def _resamples(m: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(m, size=(count, m))
-
-
-def _both(stratum: Stratum, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return _spearman(stratum, index), _kendall(stratum, index)
 
 
 def _spearman(stratum: Stratum, index: np.ndarray) -> np.ndarray:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from infoflow._passes import show_progress
-from infoflow.clustering import Modules, find_modules, modularity
+from infoflow.clustering import Modules, find_modules
 from infoflow.exchanges import ExchangeMeter
 from infoflow.partition import Partition
 from infoflow.recording import Recording
-from infoflow.searching.starts import normalised_cut
+from infoflow.searching.starts import completed, normalised_cut
 from infoflow.unit_similarity import MEASURES, allowed_measures, refused_measures, similarities
 
 if TYPE_CHECKING:
@@ -134,31 +134,12 @@ def linked(matrix: np.ndarray) -> np.ndarray:
     return np.asarray((matrix - np.diag(np.diag(matrix))).any(0))
 
 
-def q_of(matrix: np.ndarray, partition: Partition) -> float:
-    """Q among the partition's own units."""
-    return modularity(used_only(matrix, ~partition.unused), partition)
-
-
 def optimum(matrix: np.ndarray, method: QMethod, seed: int, k: int | None = None) -> Modules | None:
     """The partition of largest Q; None without any similarity, or with fewer units than modules."""
     units = linked(matrix).sum()
     if not units or (k is not None and k > units):
         return None
     return find_modules(matrix, method=method, seed=seed, n_modules=k)
-
-
-def completed(partition: Partition, used: np.ndarray) -> Partition:
-    """Used units that are in no module put into the largest one, the others at -1.
-
-    Examples:
-        >>> completed(Partition([0, 0, -1, 1, -1]), np.array([1, 1, 1, 1, 0], bool)).labels.tolist()
-        [0, 0, 0, 1, -1]
-    """
-    inside = partition.without(~used)
-    if not inside.n_modules:
-        return inside
-    labels = np.where(inside.unused, int(inside.sizes.argmax()), inside.labels)
-    return Partition(np.where(used, labels, -1))
 
 
 def check_names(given: Iterable[str], k: int) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from infoflow._passes import show_progress
-from infoflow.comparing.sources import Candidate, q_of
+from infoflow.clustering import modularity
+from infoflow.comparing.sources import Candidate
 from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import Weighting
 from infoflow.partition import Partition
@@ -19,22 +21,18 @@ from infoflow.searching.score import score_against
 if TYPE_CHECKING:
     import pandas as pd
 
-SIMPLE_WEIGHTINGS: tuple[Weighting, ...] = (
-    "min_size",
-    "pairs",
-    "min_entropy",
-    "cut_connections",
-    "conductance",
-    "ncut",
+SIMPLE_WEIGHTINGS: tuple[Weighting, ...] = tuple(
+    w for w in get_args(Weighting) if w not in ("none", "size_null", "size_z")
 )
 """Weightings that divide by a number known beforehand; random partitions of equal sizes have
 columns of their own."""
 
 
+@dataclass(eq=False)
 class Chance:
     """What random partitions of the same units exchange, measured once for each shape.
 
-    Args:
+    Attributes:
         meter: Measures.
         used: `(n,)` bool; units that are divided.
         weighting: Of the exchange.
@@ -43,24 +41,14 @@ class Chance:
         seed: Of the draws.
     """
 
-    def __init__(
-        self,
-        meter: ExchangeMeter,
-        used: np.ndarray,
-        weighting: Weighting,
-        *,
-        samples: int,
-        same_size: int,
-        seed: int,
-    ) -> None:
-        self.meter = meter
-        self.used = used
-        self.weighting: Weighting = weighting
-        self.samples = samples
-        self.same_size = same_size
-        self.seed = seed
-        self._into: dict[int, Values] = {}
-        self._of: dict[tuple[int, ...], list[Partition]] = {}
+    meter: ExchangeMeter
+    used: np.ndarray
+    weighting: Weighting
+    samples: int
+    same_size: int
+    seed: int
+    _into: dict[int, Values] = field(default_factory=dict, init=False)
+    _of: dict[tuple[int, ...], list[Partition]] = field(default_factory=dict, init=False)
 
     def into(self, k: int) -> Values:
         """What random partitions into k modules exchange."""
@@ -149,7 +137,7 @@ def q_table(labels: Mapping[str, Partition], matrices: Mapping[str, np.ndarray])
     import pandas as pd
 
     rows = [
-        (name, measure, q_of(matrix, partition))
+        (name, measure, modularity(matrix, partition))
         for name, partition in labels.items()
         for measure, matrix in matrices.items()
     ]

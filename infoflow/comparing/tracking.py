@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from infoflow._passes import show_progress
+from infoflow.clustering import modularity
 from infoflow.comparing.ranks import RankCorrelation, Stratum, rank_correlation
-from infoflow.comparing.sources import linked, q_of
+from infoflow.comparing.sources import linked, used_only
 from infoflow.comparing.table import Chance, layer_flows
 from infoflow.partition import Partition
 from infoflow.searching.sampling import random_partitions
@@ -119,7 +120,7 @@ def common_set(
         row["of_random"] = weighted[number] / chance.into(partition.n_modules).weighted.mean()
         rows.append(row)
         for name, matrix in matrices.items():
-            predicted.append((number, "", name, True, q_of(matrix, partition)))
+            predicted.append((number, "", name, True, modularity(matrix, partition)))
         for name, proxy in proxies.items():
             predicted.append((number, "", name, False, -float(proxy(partition))))
         for layer in units.layers if len(units.layers) > 1 else ():
@@ -141,8 +142,8 @@ def common_set(
 def _q_inside(matrix: np.ndarray, partition: Partition, units: np.ndarray) -> float:
     """Q of one layer's units by themselves; nan where it has no module or no similarity."""
     inside = Partition(partition.labels[units])
-    block = matrix[np.ix_(units, units)] * np.outer(~inside.unused, ~inside.unused)
-    return q_of(block, inside) if linked(block).any() and inside.n_modules else float("nan")
+    block = used_only(matrix[np.ix_(units, units)], ~inside.unused)
+    return modularity(block, inside) if linked(block).any() and inside.n_modules else float("nan")
 
 
 def perturbed(partition: Partition, share: float, rng: np.random.Generator) -> Partition:

@@ -2,7 +2,6 @@
 
 from infoflow.information.flows import Flow, flow
 from infoflow.information.observational import conditional_information
-from infoflow.information.pairwise import pairwise_information
 from infoflow.information.resolution import resolution_sweep
 from infoflow.information.unit_flows import unit_flow
 from infoflow.measured import Binning
@@ -12,7 +11,6 @@ __all__ = [
     "Flow",
     "conditional_information",
     "flow",
-    "pairwise_information",
     "resolution_sweep",
     "unit_flow",
 ]

@@ -111,41 +111,6 @@ def pair_counts(codes, columns, n_codes, n_column_codes):
 
 
 @njit(cache=True)
-def pairwise_tables(rows, n_codes, weights):
-    """For codes `(n, K)`: `(n, C)` counts, `(n, n)` sums of weights[count] over the cells of each
-    pair's table, and `(n, n)` numbers of cells seen."""
-    n, k = rows.shape
-    single = np.zeros((n, n_codes), np.int64)
-    joint = np.empty((n, n))
-    cells = np.empty((n, n), np.int64)
-    first = np.zeros(n_codes * n_codes, np.int32)
-    second = np.zeros(n_codes * n_codes, np.int32)
-    scaled = np.empty(k, np.int32)
-    for i in range(n):
-        for r in range(k):
-            single[i, rows[i, r]] += 1
-            scaled[r] = np.int32(rows[i, r]) * n_codes
-        for j in range(i, n):
-            # Two tables in turn: equal neighbours do not wait for each other's increment.
-            for r in range(0, k - 1, 2):
-                first[scaled[r] + rows[j, r]] += 1
-                second[scaled[r + 1] + rows[j, r + 1]] += 1
-            if k % 2:
-                first[scaled[k - 1] + rows[j, k - 1]] += 1
-            total = 0.0
-            seen = 0
-            for c in range(n_codes * n_codes):
-                count = first[c] + second[c]
-                total += weights[count]
-                seen += count > 0
-                first[c] = 0
-                second[c] = 0
-            joint[i, j] = joint[j, i] = total
-            cells[i, j] = cells[j, i] = seen
-    return single, joint, cells
-
-
-@njit(cache=True)
 def likely_cells(counts, possible):
     """Per histogram `(H, C)`, the number of cells for which the expected number of cells seen in
     N draws comes closest to the number that was seen: at least that, at most `possible` `(H,)`."""

@@ -68,29 +68,24 @@ class UnitBins:
     n_codes: int
 
     @cached_property
-    def _single(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self._rounded(np.dtype(np.float32))
-
-    @cached_property
-    def _double(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self._rounded(np.dtype(np.float64))
+    def _prepared(self) -> dict[np.dtype, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        return {}
 
     def prepared(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Edges `(bins - 1, n)` and the range `(n,)`, `(n,)`, as the kernels compare them with
-        values of that type, float32 or float64."""
-        return self._single if dtype == np.float32 else self._double
-
-    def _rounded(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Edges `(bins - 1, n)` and the range widened by rounding, for values of that type.
+        """Edges `(bins - 1, n)` and the range `(n,)`, `(n,)`, widened by rounding, as the kernels
+        compare them with values of that type, float32 or float64.
 
         An edge is rounded down to the type: then value > edge says the same as in float64.
         """
+        if dtype in self._prepared:
+            return self._prepared[dtype]
         edges = self.edges.T.astype(dtype)
         above = edges > self.edges.T
         edges[above] = np.nextafter(edges[above], dtype.type(-np.inf))
         slack = ROUNDING * np.maximum(np.abs(self.low), np.abs(self.high))
         low, high = (self.low - slack).astype(dtype), (self.high + slack).astype(dtype)
-        return np.ascontiguousarray(edges), low, high
+        self._prepared[dtype] = np.ascontiguousarray(edges), low, high
+        return self._prepared[dtype]
 
     def encode_into(
         self,
@@ -132,20 +127,10 @@ class UnitBins:
         self.encode_into(values, out)
         return out.astype(np.int64)
 
-    def out_of_range(self, values: np.ndarray) -> float:
-        """Share of values outside the range of the normal run, by more than rounding."""
-        out = np.empty(values.shape, dtype=code_dtype(self.n_codes))
-        return float(self.encode_into(values, out).sum() / out.size)
-
     def take(self, columns: np.ndarray) -> UnitBins:
         """The bins of some of the units."""
-        return UnitBins(
-            self.edges[columns],
-            self.zero[columns],
-            self.low[columns],
-            self.high[columns],
-            self.n_codes,
-        )
+        low, high = self.low[columns], self.high[columns]
+        return UnitBins(self.edges[columns], self.zero[columns], low, high, self.n_codes)
 
     @staticmethod
     def joined(parts: Sequence[UnitBins]) -> UnitBins:
@@ -155,13 +140,9 @@ class UnitBins:
             np.pad(p.edges, ((0, 0), (0, n_codes - 1 - p.edges.shape[1])), constant_values=np.inf)
             for p in parts
         ]
-        return UnitBins(
-            np.concatenate(edges),
-            np.concatenate([p.zero for p in parts]),
-            np.concatenate([p.low for p in parts]),
-            np.concatenate([p.high for p in parts]),
-            n_codes,
-        )
+        rest = zip(*((p.zero, p.low, p.high) for p in parts), strict=True)
+        zero, low, high = (np.concatenate(part) for part in rest)
+        return UnitBins(np.concatenate(edges), zero, low, high, n_codes)
 
 
 def fit_unit_bins(

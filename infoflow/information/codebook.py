@@ -36,10 +36,6 @@ class GroupCoder(ABC):
         """Codes `(rows, 1)`; raises ValueError for a value that is not a number."""
         return self.encode_counting(values)[0]
 
-    def out_of_range(self, values: np.ndarray) -> float:
-        """Share of rows outside what the normal run showed."""
-        return self.encode_counting(values)[1] / len(values)
-
 
 @dataclass(frozen=True, eq=False)
 class Codebook(GroupCoder):
@@ -63,7 +59,7 @@ class Codebook(GroupCoder):
         return len(self.centroids)
 
     def _distances(self, values: np.ndarray) -> np.ndarray:
-        """Squared distances `(rows, c)`; off by rounding, which `out_of_range` allows for."""
+        """Squared distances `(rows, c)`; off by rounding."""
         scaled = values.astype(np.float64, copy=False) * self.scale
         norms = (self.centroids**2).sum(1)
         return (scaled**2).sum(1, keepdims=True) - 2 * scaled @ self.centroids.T + norms

@@ -3,6 +3,7 @@ serves all targets."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -204,6 +205,8 @@ def unit_flow(
 ) -> Float[np.ndarray, "units units"]:
     """I(do(i); j) in bits for every ordered pair of recorded units.
 
+    A warning says where no unit's code follows any other unit, and all flows are 0.
+
     Plainly, unit by unit: one shuffled pass over the data set with unit i's values permuted, and
     the mutual information of the two binned units. Most single units send less than this
     estimator can tell from nothing (its noise is about (bins - 1)² / (2 K ln 2) bits before
@@ -235,7 +238,16 @@ def unit_flow(
         ((5, 5), True)
     """
     draws = Draws(donors, contexts, bins, "units", pool, "auto", seed)
-    return single_flows(rec, draws, given_context=given_context, progress=progress)
+    flows = single_flows(rec, draws, given_context=given_context, progress=progress)
+    if not flows.any():
+        layers = ", ".join(map(repr, rec.units.layers))
+        warnings.warn(
+            f"unit_flow: forcing a unit of {layers} changes the code of no other recorded unit, so "
+            "all flows are 0: record layers that follow one another",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return flows
 
 
 def single_flows(

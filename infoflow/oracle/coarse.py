@@ -187,11 +187,7 @@ def adjusted_flows(
 
 
 def _checked(rec: Recording, partition: PartitionLike) -> Partition:
-    found = as_partition(partition)
-    if len(found) != len(rec.units):
-        raise ValueError(
-            f"expected one label per recorded unit ({len(rec.units)}), got {len(found)}"
-        )
+    found = as_partition(partition, len(rec.units))
     if found.n_modules == 0:
         raise ValueError("expected at least one module, got a partition with all units unused")
     return found

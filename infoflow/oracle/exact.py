@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from infoflow.units import unknown_name
+from infoflow.units import UnknownName, unknown_name
 
 if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork
@@ -254,7 +254,7 @@ def _check_groups(
             raise ValueError(f"expected at least one variable as {label}, got none")
         for name in names:
             if name not in known:
-                raise KeyError(unknown_name("variable", name, known))
+                raise UnknownName(unknown_name("variable", name, known))
             if name in owner:
                 raise ValueError(
                     f"variable {name!r} is named twice: as {owner[name]} and as {label}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -79,10 +81,7 @@ def mean_hessian(rec: Recording, samples: int = 128, seed: int = 0) -> np.ndarra
     with evaluating(rec.model):
         batch = run_perturbed(request, index)
         loss = per_sample_loss(request.loss, batch.outputs, request.labels(index)).sum()
-        slope = torch.autograd.grad(
-            loss, batch.deltas, create_graph=True, allow_unused=True, materialize_grads=True
-        )
-        found = _gradients_of_each(torch.cat(slope, 1), batch).mean(0)
+        found = _gradients_of_each(torch.cat(batch.slopes(loss), 1), batch).mean(0)
     return (found + found.T) / 2
 
 
@@ -90,19 +89,9 @@ def _gradients_of_each(values: torch.Tensor, batch: PerturbedBatch) -> np.ndarra
     """`(rows, columns of values, n)`: gradient of each column with respect to the perturbations."""
     if not values.requires_grad:
         return np.zeros((len(values), values.shape[1], batch.n))
-    rows = [
-        torch.cat(
-            torch.autograd.grad(
-                column.sum(),
-                batch.deltas,
-                retain_graph=True,
-                allow_unused=True,
-                materialize_grads=True,
-            ),
-            1,
-        )
-        for column in values.unbind(1)
-    ]
+    how: Any = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+    each = [torch.autograd.grad(column.sum(), batch.deltas, **how) for column in values.unbind(1)]
+    rows = [torch.cat(parts, 1) for parts in each]
     return torch.stack(rows, 1).detach().double().cpu().numpy()
 
 

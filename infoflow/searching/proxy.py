@@ -12,9 +12,11 @@ from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
+from infoflow.searching.flow_cut import FlowCut
 from infoflow.searching.interface import interface, mean_hessian, unit_jacobians
 from infoflow.searching.starts import available
-from infoflow.searching.surrogate import Proxy, flow_proxy
+from infoflow.searching.surrogate import Proxy
+from infoflow.unit_similarity import refused_measures
 from infoflow.unit_similarity import similarities as all_similarities
 
 
@@ -56,15 +58,12 @@ def proxies(
         (True, ['hess_interface', 'q_hess', 'q_hess_norm'])
     """
     meter = ExchangeMeter(rec) if meter is None else meter
-    found: dict[str, Proxy] = {"unit_flow_cut": flow_proxy(meter.traffic, weighting)}
-    missing = {}
+    found: dict[str, Proxy] = {"unit_flow_cut": FlowCut(meter.traffic, weighting)}
+    missing = {f"q_{name}": why for name, why in refused_measures(rec).items()}
     measures = available(rec)
     known = all_similarities(rec, measures) if similarities is None else similarities
     for name, matrix in known.items():
         found[f"q_{name}"] = partial(_minus_q, matrix)
-    for name in ("i_sens", "i_sens_norm"):
-        if name not in measures:
-            missing[f"q_{name}"] = "needs inputs that can be differentiated"
     try:
         graph = all_similarities(rec, ["weights"])["weights"]
         found |= {"q_weights": partial(_minus_q, graph), "weight_ncut": partial(ncut, graph)}
@@ -73,8 +72,7 @@ def proxies(
     if "hess" in measures:
         found["hess_interface"] = partial(interface, mean_hessian(rec))
     else:
-        why = "needs targets and a loss: record(model, layers, X, y, loss=...)"
-        missing |= {"q_hess": why, "q_hess_norm": why, "hess_interface": why}
+        missing["hess_interface"] = missing["q_hess"]
     found["jacobian_interface"] = partial(interface, unit_jacobians(rec))
     return found, missing
 
@@ -96,5 +94,4 @@ def ncut(matrix: np.ndarray, partition: Partition) -> float:
 
 
 def _minus_q(matrix: np.ndarray, partition: Partition) -> float:
-    used = ~partition.unused
-    return -float(modularity(matrix * np.outer(used, used), partition))
+    return -modularity(matrix, partition)

@@ -16,6 +16,7 @@ from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.annealing import annealing, climbing
 from infoflow.searching.checkpoint import Checkpoint, fingerprint
+from infoflow.searching.flow_cut import FlowCut
 from infoflow.searching.genetic import genetic
 from infoflow.searching.log import Callback, EvaluationLog
 from infoflow.searching.result import SearchResult
@@ -23,7 +24,7 @@ from infoflow.searching.sampling import random_partitions
 from infoflow.searching.score import chance, check_sampling, score_against
 from infoflow.searching.space import Space, check_downstream, divided_units
 from infoflow.searching.starts import STARTS, starts_by_name
-from infoflow.searching.surrogate import flow_proxy, screened
+from infoflow.searching.surrogate import screened
 from infoflow.searching.unguided import MOST_UNITS, check_exhaustive, exhaustive, sampling
 from infoflow.units import UnknownName, unknown_name
 
@@ -203,7 +204,7 @@ def _run(
     elif plan.method == "climbing":
         climbing(log, space, starts)
     elif plan.method == "screened":
-        screened(log, space, starts, flow_proxy(meter.traffic, plan.weighting), spread=spread)
+        screened(log, space, starts, FlowCut(meter.traffic, plan.weighting), spread=spread)
     elif plan.method == "exhaustive":
         exhaustive(log, space)
     else:

@@ -104,10 +104,19 @@ def starts_by_name(
 ) -> list[Partition]:
     """Partitions of the space to begin with; units that one leaves out go to its largest module."""
     found = [p for name in names for p in STARTS[name](meter, space, seed)]
-    fitted = [space.fitted(_completed(p, space)) for p in found if p.n_modules]
+    fitted = [space.fitted(completed(p, space.used)) for p in found if p.n_modules]
     return list(dict.fromkeys(p for p in fitted if p is not None))
 
 
-def _completed(partition: Partition, space: Space) -> Partition:
-    left_out = space.used & partition.unused
-    return Partition(np.where(left_out, int(partition.sizes.argmax()), partition.labels))
+def completed(partition: Partition, used: np.ndarray) -> Partition:
+    """Used units that are in no module put into the largest one, the others at -1.
+
+    Examples:
+        >>> completed(Partition([0, 0, -1, 1, -1]), np.array([1, 1, 1, 1, 0], bool)).labels.tolist()
+        [0, 0, 0, 1, -1]
+    """
+    inside = partition.without(~used)
+    if not inside.n_modules:
+        return inside
+    labels = np.where(inside.unused, int(inside.sizes.argmax()), inside.labels)
+    return Partition(np.where(used, labels, -1))

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from infoflow.exchanges.weighting import Traffic
-from infoflow.measured import Weighting
 from infoflow.partition import Partition
 from infoflow.searching.annealing import COLD, HOT, anneal, climb, finish
 from infoflow.searching.flow_cut import FlowCut
@@ -20,11 +18,6 @@ Proxy = Callable[[Partition], float]
 
 # Steps of a minimisation of the proxy, per unit.
 _STEPS_PER_UNIT = 50
-
-
-def flow_proxy(traffic: Traffic, weighting: Weighting) -> FlowCut:
-    """The cut of the unit flows, weighted as the true exchange is."""
-    return FlowCut(traffic, weighting)
 
 
 def screened(

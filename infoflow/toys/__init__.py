@@ -5,9 +5,8 @@
 """
 
 from infoflow.toys.catalogue import MODULE_TOYS, TOYS, load, load_modules
-from infoflow.toys.random_networks import random_network
-from infoflow.toys.system import ModuleToy, System, Toy
-from infoflow.toys.three_ways import Check, Numbers, check, table
+from infoflow.toys.system import ModuleToy, Numbers, System, Toy
+from infoflow.toys.three_ways import Check, check, table
 from infoflow.toys.trained import TRAINED, TrainedToy, train_toy
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "check",
     "load",
     "load_modules",
-    "random_network",
     "table",
     "train_toy",
 ]

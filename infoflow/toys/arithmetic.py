@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from infoflow.oracle import causal_network
-from infoflow.toys.system import Toy, identity, listed, relu_layer, stack
+from infoflow.toys.system import Numbers, Toy, identity, listed, relu_layer, stack
 
 
 def halving(n: int, *, passed_on: int = 0) -> tuple[nn.Module, nn.Module]:
@@ -40,9 +40,7 @@ INTEGER_DIVISION = Toy(
     network=lambda: causal_network(
         {"X": 16}, {"B": (["X"], lambda x: x // 2), "C": (["B"], lambda b: b // 2)}
     ),
-    observational=2,
-    interventional=2,
-    given_context=2,
+    paper=Numbers(2, 2, 2),
 )
 
 BOTTLENECK = Toy(
@@ -56,9 +54,7 @@ BOTTLENECK = Toy(
     network=lambda: causal_network(
         {"X": 16}, {"B": (["X"], lambda x: x), "C": (["B"], lambda b: b // 8)}
     ),
-    observational=1,
-    interventional=1,
-    given_context=1,
+    paper=Numbers(1, 1, 1),
 )
 
 
@@ -77,9 +73,7 @@ def _fully_mixed(k: int, bits: float, given_context: float) -> Toy:
         ),
         source_variables=[f"B{i}" for i in range(k)],
         input_variables=[f"X{i}" for i in range(4)],
-        observational=bits,
-        interventional=bits,
-        given_context=given_context,
+        paper=Numbers(bits, bits, given_context),
     )
 
 

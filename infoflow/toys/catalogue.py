@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from infoflow.toys import arithmetic, forks, gates, modular, weights
-from infoflow.toys.system import ModuleToy, Toy
-from infoflow.units import unknown_name
+from infoflow.toys.system import ModuleToy, Toy, named
 
 TOYS: dict[str, Toy] = {
     toy.name: toy
@@ -47,27 +46,23 @@ def load(name: str) -> Toy:
     """The toy of that name.
 
     Raises:
-        KeyError: No such toy; near misses are named.
+        UnknownName: No such toy; near misses are named.
 
     Examples:
-        >>> load("copy").interventional
+        >>> load("copy").paper.interventional
         1
     """
-    if name not in TOYS:
-        raise KeyError(unknown_name("toy", name, list(TOYS)))
-    return TOYS[name]
+    return named(TOYS, "toy", name)
 
 
 def load_modules(name: str) -> ModuleToy:
     """The toy with planted modules of that name.
 
     Raises:
-        KeyError: No such toy; near misses are named.
+        UnknownName: No such toy; near misses are named.
 
     Examples:
         >>> load_modules("nested_modules").planted[0]
         Partition(8 units in 2 modules of 4, 4)
     """
-    if name not in MODULE_TOYS:
-        raise KeyError(unknown_name("toy with modules", name, list(MODULE_TOYS)))
-    return MODULE_TOYS[name]
+    return named(MODULE_TOYS, "toy with modules", name)

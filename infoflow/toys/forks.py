@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from infoflow.oracle import causal_network
 from infoflow.toys.arithmetic import halving
-from infoflow.toys.system import Toy, identity, listed, relu_layer, stack
+from infoflow.toys.system import Numbers, Toy, identity, listed, relu_layer, stack
 
 COIN_TOSS = Toy(
     name="coin_toss",
@@ -17,9 +17,7 @@ COIN_TOSS = Toy(
         {"X1": 2, "X2": 2}, {"B": (["X1"], lambda x: x), "C": (["X2"], lambda x: x)}
     ),
     input_variables=("X1", "X2"),
-    observational=0,
-    interventional=0,
-    given_context=0,
+    paper=Numbers(0, 0, 0),
 )
 
 COPY = Toy(
@@ -32,9 +30,7 @@ COPY = Toy(
     network=lambda: causal_network(
         {"X": 2}, {"B": (["X"], lambda x: x), "C": (["B"], lambda b: b)}
     ),
-    observational=1,
-    interventional=1,
-    given_context=1,
+    paper=Numbers(1, 1, 1),
 )
 
 DUCKS_AND_SHADOWS = Toy(
@@ -47,9 +43,7 @@ DUCKS_AND_SHADOWS = Toy(
     network=lambda: causal_network(
         {"X": 4}, {"B": (["X"], lambda x: x), "C": (["X"], lambda x: x)}
     ),
-    observational=2,
-    interventional=0,
-    given_context=0,
+    paper=Numbers(2, 0, 0),
 )
 
 
@@ -75,9 +69,7 @@ ISOLATED_SUBNETWORKS = Toy(
         },
     ),
     input_variables=("X1", "X2"),
-    observational=2,
-    interventional=0,
-    given_context=0,
+    paper=Numbers(2, 0, 0),
 )
 
 SELECTED_DATA = Toy(
@@ -97,7 +89,5 @@ SELECTED_DATA = Toy(
     ),
     input_variables=("X1", "X2"),
     given={"kept": True},
-    observational=1,
-    interventional=0,
-    given_context=0,
+    paper=Numbers(1, 0, 0),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from infoflow.oracle import causal_network
-from infoflow.toys.system import Toy, identity, listed, relu_layer, stack
+from infoflow.toys.system import Numbers, Toy, identity, listed, relu_layer, stack
 
 CONFOUNDED_AND = Toy(
     name="confounded_and",
@@ -17,9 +17,7 @@ CONFOUNDED_AND = Toy(
     network=lambda: causal_network(
         {"X": 2}, {"B": (["X"], lambda x: x), "C": (["B", "X"], lambda b, x: b & x)}
     ),
-    observational=1,
-    interventional=0.3113,
-    given_context=0.5,
+    paper=Numbers(1, 0.3113, 0.5),
 )
 
 
@@ -42,9 +40,7 @@ XOR_ONE = Toy(
         {"X1": 2, "X2": 2}, {"B": (["X1"], lambda x: x), "C": (["B", "X2"], lambda b, x: b ^ x)}
     ),
     input_variables=("X1", "X2"),
-    observational=0,
-    interventional=0,
-    given_context=1,
+    paper=Numbers(0, 0, 1),
 )
 
 XOR_BOTH = Toy(
@@ -64,9 +60,7 @@ XOR_BOTH = Toy(
     ),
     source_variables=("B1", "B2"),
     input_variables=("X1", "X2"),
-    observational=1,
-    interventional=1,
-    given_context=1,
+    paper=Numbers(1, 1, 1),
 )
 
 
@@ -98,9 +92,7 @@ REDUNDANT_OR_ONE = Toy(
     target={"layer3": [0]},
     network=_or_network,
     source_variables=("B1",),
-    observational=1,
-    interventional=0.3113,
-    given_context=0.5,
+    paper=Numbers(1, 0.3113, 0.5),
 )
 
 REDUNDANT_OR_BOTH = Toy(
@@ -112,9 +104,7 @@ REDUNDANT_OR_BOTH = Toy(
     target={"layer3": [0]},
     network=_or_network,
     source_variables=("B1", "B2"),
-    observational=1,
-    interventional=1,
-    given_context=1,
+    paper=Numbers(1, 1, 1),
 )
 
 MAJORITY_ONE = Toy(
@@ -135,9 +125,7 @@ MAJORITY_ONE = Toy(
         | {"C": (["B0", "B1", "B2"], lambda *votes: sum(votes) >= 2)},
     ),
     source_variables=("B0",),
-    observational=1,
-    interventional=0,
-    given_context=0,
+    paper=Numbers(1, 0, 0),
 )
 
 
@@ -164,7 +152,5 @@ PARITY_3 = Toy(
     ),
     source_variables=("B0", "B1", "B2"),
     input_variables=("X0", "X1", "X2", "X3"),
-    observational=0,
-    interventional=0,
-    given_context=1,
+    paper=Numbers(0, 0, 1),
 )

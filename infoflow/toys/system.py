@@ -4,42 +4,57 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from infoflow.partition import Partition
 from infoflow.recording import Recording, record
+from infoflow.units import UnknownName, unknown_name
 
 if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork
 
 Units = Mapping[str, Sequence[int]]
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class System:
-    """One discrete system told twice: as a neural network and as a causal network.
+class _Network:
+    """A small ReLU network with all its inputs.
 
     Attributes:
         name: Short name.
-        description: The system in a sentence.
-        model: Builds the ReLU network; its weights are small integers, exact in float32.
+        description: The network in a sentence.
+        model: Builds it; its weights are small integers, exact in float32.
         inputs: `(K, d)`: every input, each with the same probability (a value of probability 1/8
             stands in one row of eight).
-        source, target: B and C as units of the network, `{layer: indices}`.
-        network: Builds the same system as a pgmpy network.
-        source_variables, target_variables: B and C as variables of that network.
-        input_variables: The variables that make up the input X.
-        given: States of variables by which the data were selected; usually none.
     """
 
     name: str
     description: str
     model: Callable[[], nn.Module]
     inputs: Tensor
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}: {self.description})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class System(_Network):
+    """One discrete system told twice: as a neural network and as a causal network.
+
+    Attributes:
+        name, description, model, inputs: The neural network.
+        source, target: B and C as units of it, `{layer: indices}`.
+        network: Builds the same system as a pgmpy network.
+        source_variables, target_variables: B and C as variables of that network.
+        input_variables: The variables that make up the input X.
+        given: States of variables by which the data were selected; usually none.
+    """
+
     source: Units
     target: Units
     network: Callable[[], DiscreteBayesianNetwork]
@@ -57,13 +72,10 @@ class System:
         """The network run once over all its inputs."""
         return record(self.model(), self.layers, self.inputs)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name}: {self.description})"
 
-
-@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Toy(System):
-    """A system whose flow from B to C is known on paper. All numbers are in bits.
+@dataclass(frozen=True)
+class Numbers:
+    """What is known of B and C, in bits.
 
     Attributes:
         observational: I(B; C) in the normal run.
@@ -75,32 +87,38 @@ class Toy(System):
     interventional: float
     given_context: float
 
+    def difference(self, other: Numbers) -> float:
+        """The largest absolute difference between the two."""
+        return max(abs(getattr(self, f.name) - getattr(other, f.name)) for f in fields(self))
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class ModuleToy:
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Toy(System):
+    """A system whose flow from B to C is known.
+
+    Attributes:
+        paper: The numbers on paper, to four decimals.
+    """
+
+    paper: Numbers
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class ModuleToy(_Network):
     """A network whose modules are known, small enough to try every partition.
 
     Attributes:
-        name, description: Short name; the network in a sentence.
-        model: Builds the ReLU network.
-        inputs: `(K, d)`: every input, each with the same probability.
+        name, description, model, inputs: The network.
         layers: The layers whose units are partitioned, in the order of the partitions' labels.
         planted: Partitions into the true modules, coarsest first; empty where there are none.
     """
 
-    name: str
-    description: str
-    model: Callable[[], nn.Module]
-    inputs: Tensor
     layers: tuple[str, ...]
     planted: tuple[Partition, ...]
 
     def record(self) -> Recording:
         """The network run once over all its inputs."""
         return record(self.model(), self.layers, self.inputs)
-
-    def __repr__(self) -> str:
-        return f"ModuleToy({self.name}: {self.description})"
 
 
 def listed(*values: Iterable[float]) -> Tensor:
@@ -128,6 +146,13 @@ def relu_layer(
         layer.weight.copy_(matrix)
         layer.bias.copy_(torch.tensor([0.0] * len(matrix) if bias is None else bias))
     return nn.Sequential(layer, nn.ReLU())
+
+
+def named(known: Mapping[str, _Kind], what: str, name: str) -> _Kind:
+    """The one of that name; raises UnknownName, with near misses, where there is none."""
+    if name not in known:
+        raise UnknownName(unknown_name(what, name, list(known)))
+    return known[name]
 
 
 def stack(*layers: nn.Module) -> nn.Module:

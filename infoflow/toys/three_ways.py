@@ -9,32 +9,13 @@ from typing import TYPE_CHECKING
 from infoflow import oracle
 from infoflow.information import flow
 from infoflow.toys.catalogue import TOYS, load
-from infoflow.toys.system import System, Toy
+from infoflow.toys.system import Numbers, System, Toy
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _EXACT = 1e-9
 _FOUR_DECIMALS = 0.5e-4 + 1e-12
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """What one road says about B and C, in bits.
-
-    Attributes:
-        observational: I(B; C) in the normal run.
-        interventional: I(do(B); C).
-        given_context: E_x H(C | x) under do(B).
-    """
-
-    observational: float
-    interventional: float
-    given_context: float
-
-    def difference(self, other: Numbers) -> float:
-        """The largest absolute difference between the two."""
-        return max(abs(getattr(self, f.name) - getattr(other, f.name)) for f in fields(self))
 
 
 @dataclass(frozen=True)
@@ -109,7 +90,7 @@ def check(toy: str | Toy) -> Check:
     """One toy by three roads.
 
     Raises:
-        KeyError: No toy of that name; near misses are named.
+        UnknownName: No toy of that name; near misses are named.
 
     Examples:
         >>> check("xor_one").engine
@@ -125,8 +106,7 @@ def check(toy: str | Toy) -> Check:
         toy.input_variables,
         given=toy.given,
     )
-    paper = Numbers(toy.observational, toy.interventional, toy.given_context)
-    return Check(toy.name, toy.description, by_engine(toy), by_oracle(toy), paper, conditional)
+    return Check(toy.name, toy.description, by_engine(toy), by_oracle(toy), toy.paper, conditional)
 
 
 def table(names: Iterable[str] | None = None) -> pd.DataFrame:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from infoflow.models import isolated_rng, mlp
 from infoflow.partition import Partition
 from infoflow.recording import Recording, record
-from infoflow.toys.system import listed
-from infoflow.units import unknown_name
+from infoflow.toys.system import listed, named
+from infoflow.units import UnknownName, unknown_name
 
 _GOOD_ENOUGH = 0.01  # nats per sample and head: every label is then given 0.99 on average
 
@@ -145,7 +145,7 @@ def retina(
     102 (2005).
     """
     if goal not in ("and", "or", "both"):
-        raise ValueError(f"unknown goal {goal!r}: expected 'and', 'or' or 'both'")
+        raise UnknownName(unknown_name("goal", goal, ("and", "or", "both")))
     pixels = listed(*[[0, 1]] * 8)
     left = _is_object(pixels[:, :4], outer=[0, 1])
     right = _is_object(pixels[:, 4:], outer=[2, 3])
@@ -196,15 +196,13 @@ def train_toy(name: str, seed: int = 0) -> TrainedToy:
     """The task of that name, learned with its default settings.
 
     Raises:
-        KeyError: No such task; near misses are named.
+        UnknownName: No such task; near misses are named.
 
     Examples:
         >>> train_toy("modular_addition")
         TrainedToy(modular_addition: a + b mod 7; accuracy 1.000)
     """
-    if name not in TRAINED:
-        raise KeyError(unknown_name("trained toy", name, list(TRAINED)))
-    return TRAINED[name](seed)
+    return named(TRAINED, "trained toy", name)(seed)
 
 
 def _trained(

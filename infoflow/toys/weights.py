@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infoflow.oracle import causal_network
-from infoflow.toys.system import Toy, identity, listed, relu_layer, stack
+from infoflow.toys.system import Numbers, Toy, identity, listed, relu_layer, stack
 
 DEAD_UNIT = Toy(
     name="dead_unit",
@@ -17,9 +17,7 @@ DEAD_UNIT = Toy(
         {"X": 2},
         {"B": (["X"], lambda x: max(-x - 1, 0)), "C": (["B", "X"], lambda b, x: 5 * b + x)},
     ),
-    observational=0,
-    interventional=0,
-    given_context=0,
+    paper=Numbers(0, 0, 0),
 )
 
 BIAS_GATE = Toy(
@@ -32,9 +30,7 @@ BIAS_GATE = Toy(
     network=lambda: causal_network(
         {"X": 2}, {"B": (["X"], lambda x: x), "C": (["B"], lambda b: max(5 * b - 10, 0))}
     ),
-    observational=0,
-    interventional=0,
-    given_context=0,
+    paper=Numbers(0, 0, 0),
 )
 
 CONTEXT_GATE = Toy(
@@ -53,9 +49,7 @@ CONTEXT_GATE = Toy(
         },
     ),
     input_variables=("X", "g"),
-    observational=0.0655,
-    interventional=0.0655,
-    given_context=0.125,
+    paper=Numbers(0.0655, 0.0655, 0.125),
 )
 
 
@@ -85,9 +79,7 @@ NESTED_INNER = Toy(
     network=_nested_network,
     target_variables=("inner",),
     input_variables=("X", "g"),
-    observational=2,
-    interventional=2,
-    given_context=2,
+    paper=Numbers(2, 2, 2),
 )
 
 NESTED_OUTER = Toy(
@@ -100,9 +92,7 @@ NESTED_OUTER = Toy(
     network=_nested_network,
     target_variables=("outer",),
     input_variables=("X", "g"),
-    observational=0.1898,
-    interventional=0.1898,
-    given_context=0.25,
+    paper=Numbers(0.1898, 0.1898, 0.25),
 )
 
 TWO_LAYER_GROUP = Toy(
@@ -122,7 +112,5 @@ TWO_LAYER_GROUP = Toy(
         },
     ),
     source_variables=("h1", "h2"),
-    observational=0,
-    interventional=0,
-    given_context=0,
+    paper=Numbers(0, 0, 0),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -166,7 +167,7 @@ def _step(node: Any, dependent: list[int], below: list[Reach | None]) -> Reach |
 
 def _after(name: str, node: Any, dependent: list[int], below: list[Reach]) -> Reach | None:
     if name in _ELEMENTWISE and all(reach.size == below[0].size for reach in below):
-        return _union(below)
+        return reduce(Reach.either, below)
     if dependent != [0]:
         return None
     if name in BATCH_NORMS:  # in training mode, samples act on each other
@@ -178,13 +179,6 @@ def _after(name: str, node: Any, dependent: list[int], below: list[Reach]) -> Re
         dilation = getattr(node, "_saved_dilation", (1, 1))
         return _slid(below[0], node, node._saved_kernel_size, dilation)
     return None
-
-
-def _union(below: list[Reach]) -> Reach:
-    total = below[0]
-    for reach in below[1:]:
-        total = total.either(reach)
-    return total
 
 
 def _slid(reach: Reach, node: Any, kernel: Any, dilation: Any) -> Reach | None:

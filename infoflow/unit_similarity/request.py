@@ -15,12 +15,13 @@ from infoflow._safety import fingerprint
 from infoflow.recording import Recording
 from infoflow.site import Site
 from infoflow.unit_similarity.per_sample_loss import Loss, per_sample_loss
-from infoflow.units import unknown_name
+from infoflow.units import UnknownName, unknown_name
 
 _LOSS_ROWS, _LOSS_NUMBERS = 256, 2**20
 _NO_WEIGHTS = torch.nn.Module()
 
 Positions = Literal["mean", "each"] | int
+Family = Literal["upstream", "downstream", "other"]
 
 
 @dataclass(frozen=True)
@@ -33,27 +34,28 @@ class Measure:
         family: `"upstream"` looks at what drives the units, `"downstream"` at what they drive;
             `"other"` is for comparison, and not from the paper.
         normalised: Divided by the diagonal as in eq. 5.
-        equation: Number of the base's equation in the paper.
     """
 
     name: str
     base: str
-    family: Literal["upstream", "downstream", "other"]
+    family: Family
     normalised: bool
-    equation: int | None = None
 
 
+_FAMILIES: dict[str, Family] = {
+    "cov": "upstream",
+    "i_sens": "upstream",
+    "o_sens": "downstream",
+    "hess": "downstream",
+}
 TABLE: dict[str, Measure] = {
     measure.name: measure
     for measure in (
-        Measure("cov", "cov", "upstream", False, 1),
-        Measure("cov_norm", "cov", "upstream", True, 1),
-        Measure("i_sens", "i_sens", "upstream", False, 2),
-        Measure("i_sens_norm", "i_sens", "upstream", True, 2),
-        Measure("o_sens", "o_sens", "downstream", False, 3),
-        Measure("o_sens_norm", "o_sens", "downstream", True, 3),
-        Measure("hess", "hess", "downstream", False, 4),
-        Measure("hess_norm", "hess", "downstream", True, 4),
+        *(
+            Measure(base + end, base, family, bool(end))
+            for base, family in _FAMILIES.items()
+            for end in ("", "_norm")
+        ),
         Measure("weights", "weights", "other", False),
         Measure("w_in", "w_in", "other", False),
         Measure("w_in_norm", "w_in", "other", True),
@@ -81,7 +83,7 @@ def chosen(measures: str | Sequence[str] | None) -> list[Measure]:
         raise ValueError(f"expected at least one measure of {list(MEASURES)}, got none")
     for name in names:
         if name not in TABLE:
-            raise ValueError(unknown_name("similarity measure", name, tuple(TABLE)))
+            raise UnknownName(unknown_name("similarity measure", name, tuple(TABLE)))
     return [TABLE[name] for name in names]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,18 +47,11 @@ def similarity(
     fast: bool = True,
     progress: bool = False,
 ) -> Float[np.ndarray, "units units"]:
-    """Similarity of hidden units by one measure; see `similarities`.
+    """Similarity of hidden units by one measure; the other arguments as for `similarities`.
 
     Args:
         rec: A recording.
         measure: One of `MEASURES` or `OTHERS`.
-        layers: One layer, several together, or (None) all recorded layers together.
-        eps: ε of eq. 5.
-        positions: `"mean"`, `"each"`, or how many to choose.
-        seed: Of that choice.
-        fast: Take the exact short cuts that hold for this model (`read_structure`), guarded on
-            every batch; the result is the same without, up to rounding.
-        progress: Show a progress bar.
 
     Returns:
         `(n, n)` float64, symmetric, non-negative, finite; rows in the order of
@@ -71,17 +65,8 @@ def similarity(
         array([[1., 0.],
                [0., 1.]])
     """
-    found = similarities(
-        rec,
-        measure,
-        layers=layers,
-        eps=eps,
-        positions=positions,
-        seed=seed,
-        fast=fast,
-        progress=progress,
-    )
-    return found[measure]
+    how: Any = {"eps": eps, "positions": positions, "seed": seed, "fast": fast}
+    return similarities(rec, measure, layers=layers, progress=progress, **how)[measure]
 
 
 def similarities(

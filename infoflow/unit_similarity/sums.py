@@ -46,7 +46,8 @@ def _run(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
     counts = [n] if request.across else [len(rec.units.indices(s.name)) for s in request.sites]
     positions = 1 if request.positions is None else len(request.positions)
     covariances = [CovarianceSum(count, positions) for count in counts]
-    sums = {base: MeanOfSamples(n) for base in sorted(request.bases - {"cov"})}
+    bases = sorted(request.bases - {"cov"})
+    sums = {base: torch.zeros(n, n, dtype=torch.float64) for base in bases}
     with evaluating(rec.model):
         batches = Batches(request, fast=fast) if sums else None
         every = rec.batches() if batches is None else _split(slice(0, len(rec)), batches.rows)
@@ -56,10 +57,10 @@ def _run(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
                 for covariance, units in zip(covariances, parts, strict=True):
                     covariance.update(units)
             if batches is not None:
-                for part, totals in batches.sums(index):
+                for totals in batches.sums(index):
                     for base, total in totals.items():
-                        sums[base].update(total, part.stop - part.start)
-    matrices = {base: total.matrix() for base, total in sums.items()}
+                        sums[base] += total.detach().to("cpu", torch.float64)
+    matrices = {base: (total / len(rec)).numpy() for base, total in sums.items()}
     if "cov" in request.bases:
         blocks = [torch.from_numpy(covariance.matrix()) for covariance in covariances]
         matrices["cov"] = torch.block_diag(*blocks).numpy()
@@ -87,20 +88,20 @@ class Batches:
         """Samples at a time."""
         return self.sizes.rows
 
-    def sums(self, index: slice) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+    def sums(self, index: slice) -> Iterator[dict[str, Tensor]]:
         """The sums over those rows, in one part or, if that is too much at once, in several."""
         batch, holds = self._run(index)
         if holds.names:
             found = batch_sums(batch, self.request, index, self.sizes.chunk, holds)
             reason = failure(batch, self.request, index, holds, found)
             if reason is None:
-                yield index, found
+                yield found
                 return
             _warn(holds, index, reason)
             self.fast = False
         for part in _split(index, self.exact.rows):
             batch = batch if part == index else self._run(part)[0]
-            yield part, batch_sums(batch, self.request, part, self.exact.chunk)
+            yield batch_sums(batch, self.request, part, self.exact.chunk)
 
     def _run(self, index: slice) -> tuple[PerturbedBatch, Structure]:
         request, holds = self.request, EXACT
@@ -257,31 +258,6 @@ class CovarianceSum:
     def matrix(self) -> np.ndarray:
         """Covariance `(n, n)` with 1/(K-1), signed; the mean over positions."""
         return (self.products.mean(0) / (self.count - 1)).numpy()
-
-
-class MeanOfSamples:
-    """Mean over samples of an `(n, n)` quantity, from sums over batches.
-
-    Examples:
-        >>> total = MeanOfSamples(1)
-        >>> total.update(torch.tensor([[6.0]]), 2)
-        >>> total.update(torch.tensor([[3.0]]), 1)
-        >>> total.matrix()
-        array([[3.]])
-    """
-
-    def __init__(self, n: int) -> None:
-        self.count = 0
-        self.total = torch.zeros(n, n, dtype=torch.float64)
-
-    def update(self, batch_sum: Tensor, count: int) -> None:
-        """Add the sum `(n, n)` over `count` samples."""
-        self.total += batch_sum.detach().to("cpu", torch.float64)
-        self.count += count
-
-    def matrix(self) -> np.ndarray:
-        """Mean `(n, n)`, signed."""
-        return (self.total / self.count).numpy()
 
 
 class KeptMatrices:

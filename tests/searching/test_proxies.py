@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
+from infoflow.searching.flow_cut import FlowCut
 from infoflow.searching.interface import (
     effective_rank,
     interface,
@@ -17,7 +18,6 @@ from infoflow.searching.interface import (
 from infoflow.searching.proxy import ncut, proxies
 from infoflow.searching.space import Space
 from infoflow.searching.starts import STARTS, available, starts_by_name
-from infoflow.searching.surrogate import flow_proxy
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_every_proxy_prefers_the_isolated_tracks_to_a_random_division(rec):
 
 def test_the_cut_of_unit_flows_is_the_exchange_where_units_send_one_by_one(rec):
     meter = ExchangeMeter(rec)
-    proxy = flow_proxy(meter.traffic, "none")
+    proxy = FlowCut(meter.traffic, "none")
     flow = meter.traffic.unit_flow
     apart = ifl.Partition(np.arange(12))
     assert proxy(apart) == pytest.approx(flow.sum())

@@ -4,9 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infoflow.toys import Numbers, random_network
+from infoflow.toys import Numbers
 from infoflow.toys.three_ways import by_engine, by_oracle
 from tests.oracles_toys import three_numbers
+from tests.random_networks import random_network
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
