@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
-from infoflow._safety import evaluating
 from infoflow.site import Site
 from infoflow.units import unknown_name
 
-__all__ = [
-    "CallCheck",
-    "call_hooks",
-    "checked_passes",
-    "evaluating",
-    "layer_at",
-    "plain_names",
-    "site_hooks",
-]
-
-SiteFunction = Callable[[Any], Any]
-"""Takes what a layer returned; returns its replacement, or None to leave it."""
 CallFunction = Callable[[Any, int], Any]
-"""The same, with the number of the call within the pass."""
+"""Takes what a layer returned, and the number of the call within the pass; returns what replaces
+it, or None to leave it."""
 
 _COMPILED = "_orig_mod."  # torch.compile wraps a module in another that holds it by this name
 
@@ -104,20 +93,25 @@ def call_hooks(
     """
     functions = list(functions)
     check = CallCheck(site for site, _ in functions)
-    handles = []
-    try:
-        for number, (site, function) in enumerate(functions):
-            layer = layer_at(model, site.path)
-            handles.append(_register(layer, site, function, check.calls, number))
+    with removed_after(
+        _register(layer_at(model, site.path), site, function, check.calls, number)
+        for number, (site, function) in enumerate(functions)
+    ):
         yield check
-    finally:
+
+
+@contextmanager
+def removed_after(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Hooks that are taken off again, also where a generator of them fails half-way."""
+    with ExitStack() as stack:
         for handle in handles:
-            handle.remove()
+            stack.callback(handle.remove)
+        yield
 
 
 def _register(
     layer: nn.Module, site: Site, function: CallFunction, calls: list[int], place: int
-) -> Any:
+) -> RemovableHandle:
     if isinstance(layer, torch.jit.ScriptModule):
         raise ValueError(
             f"layer {site.path!r} is compiled by torch.jit and takes no hooks: record layers "
@@ -135,28 +129,6 @@ def _register(
     return layer.register_forward_pre_hook(
         _Ours(lambda _layer, args, kwargs: see((args, kwargs))), with_kwargs=True
     )
-
-
-@contextmanager
-def site_hooks(model: nn.Module, functions: Mapping[Site, SiteFunction]) -> Iterator[CallCheck]:
-    """`call_hooks` for functions that want one activation per unit and pass.
-
-    Raises:
-        ValueError: A site that stands for all calls of its layer.
-    """
-    for site in functions:
-        if site.call == "all":
-            raise ValueError(
-                f"layer {site.path!r} is taken over all its calls; this needs a single activation "
-                f"per unit: record one call, as in Site({site.path!r}, call=0)"
-            )
-    every = [(site, _without_number(function)) for site, function in functions.items()]
-    with call_hooks(model, every) as check:
-        yield check
-
-
-def _without_number(function: SiteFunction) -> CallFunction:
-    return lambda value, _number: function(value)
 
 
 @contextmanager
@@ -178,15 +150,9 @@ def checked_passes(
             check()
             after()
 
-        handles = [
-            model.register_forward_pre_hook(_Ours(begin)),
-            model.register_forward_hook(_Ours(finish)),
-        ]
-        try:
+        first = model.register_forward_pre_hook(_Ours(begin))
+        with removed_after([first, model.register_forward_hook(_Ours(finish))]):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 class _Ours:

@@ -181,6 +181,8 @@ def _tensor(value: Any, name: str, dtype: torch.dtype | None, *, whole: bool) ->
     """`value` on the CPU, as an ordinary tensor. Numbers that are no tensor yet are copied, and
     have the model's floating-point type; `whole`: integers become int64, as losses want them."""
     if isinstance(value, Tensor):
+        if value.layout is not torch.strided:
+            raise TypeError(f"{name}: expected a dense tensor, got {value.layout}: use .to_dense()")
         with torch.inference_mode(False):
             value = value.detach().cpu()
             return value.clone() if value.is_inference() else value
@@ -291,7 +293,11 @@ def check_data(model: nn.Module, given: Given) -> None:
         )
     embeds = any(isinstance(m, (nn.Embedding, nn.EmbeddingBag)) for m in model.modules())
     learned = any(True for _ in model.parameters())
-    if learned and not embeds and not any(x.is_floating_point() for x in tensors):
+    if (
+        learned
+        and not embeds
+        and not any((x.is_floating_point() or x.is_complex()) for x in tensors)
+    ):
         raise ValueError(
             f"inputs are {tensors[0].dtype}, but the model has no embedding layer to take "
             "integers: convert them with inputs.float()"

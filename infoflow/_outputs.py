@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
@@ -113,7 +113,7 @@ def chosen_output(raw: Any, wanted: OutputLike) -> Output:
     Raises:
         TypeError: It is not there, or none can be named.
     """
-    tensors = [key for key, value in _entries(raw).items() if isinstance(value, Tensor)]
+    tensors = [key for key, value in entries(raw).items() if isinstance(value, Tensor)]
     if wanted is not None or isinstance(raw, Tensor):
         output = Output(wanted)
         output(raw)
@@ -134,15 +134,17 @@ def chosen_output(raw: Any, wanted: OutputLike) -> Output:
             f"{list(output.others)} are left out: record(output=...) says which is meant, or "
             "makes one of them all",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return output
 
 
-def _entries(raw: Any) -> dict[Any, Any]:
-    """By key, and by index where there is an order, what a model returned."""
+def entries(raw: Any) -> dict[Any, Any]:
+    """By key or name, and by index where there is an order, what a model returned."""
     if isinstance(raw, Mapping):
         return dict(raw)
+    if is_dataclass(raw):
+        return {field.name: getattr(raw, field.name) for field in fields(raw)}
     return dict(enumerate(raw)) if isinstance(raw, (tuple, list)) else {}
 
 
@@ -162,7 +164,7 @@ def name_of(key: Any) -> str:
 
 
 def _listed(raw: Any) -> str:
-    found = [f"{k!r} ({type(v).__name__})" for k, v in _entries(raw).items()]
+    found = [f"{k!r} ({type(v).__name__})" for k, v in entries(raw).items()]
     return ", ".join(found) or "nothing that can be named"
 
 

@@ -94,34 +94,42 @@ def find_padding(
         return None
     source = "attention_mask" if wanted is None else "mask"
     mask = torch.as_tensor(mask).detach().cpu()
-    fits = [s for s, n in sites.items() if n == mask.shape[-1:].numel()]
-    fits = [s for s in fits if s.heads is None or s.call != "all"]  # calls lie outside components
-    output_dim = _dim_of(outputs, mask.shape[-1:].numel())
+    width = mask.shape[-1] if mask.ndim else 1
+    # where calls are positions they lie outside the components of heads
+    fits = [s for s, n in sites.items() if n == width and (s.heads is None or s.call != "all")]
+    output_dim = _dim_of(outputs, width)
     fitting = bool(fits) or output_dim is not None or wanted is None
     if not _is_mask(mask, len(given.tensors[0])) or not fitting:
-        counts = {site.name: n for site, n in sites.items()}
         raise ValueError(
             f"expected a mask ({len(given.tensors[0])}, positions) that is True or 1 where a "
-            f"position is real, for the positions of a site, {counts}; "
+            f"position is real, for the positions of a site, {_counts(sites)}; "
             f"got {tuple(mask.shape)} of {mask.dtype}"
         )
     mask = mask.bool()
     _check_real(mask, source)
     if bool(mask.all()):
         return None
-    missed = {site.name: n for site, n in sites.items() if n > 1 and site not in fits}
+    missed = _counts({s: n for s, n in sites.items() if n > 1 and s not in fits})
     if missed:
-        warnings.warn(
-            f"{source} has {mask.shape[1]} positions, which sites {missed} have not: there padding "
-            "counts as data. Record other layers, or say mask=False",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+        _say_missed(source, width, missed)
     chosen = {s.name: mask if s.positions is None else mask[:, list(s.positions)] for s in fits}
     for name, own in chosen.items():
         _check_real(own, f"{source} at {name!r}")
     found = Padding(mask, chosen, output_dim, source, tuple(missed))
     return found if chosen or output_dim is not None else None
+
+
+def _counts(sites: Mapping[Site, int]) -> dict[str, int]:
+    return {site.name: count for site, count in sites.items()}
+
+
+def _say_missed(source: str, positions: int, missed: Mapping[str, int]) -> None:
+    warnings.warn(
+        f"{source} has {positions} positions, which sites {missed} have not: there padding counts "
+        "as data. Record other layers, or say mask=False",
+        RuntimeWarning,
+        stacklevel=5,
+    )
 
 
 def _own_mask(given: Given, names: Sequence[str | None]) -> Tensor | Literal[False]:

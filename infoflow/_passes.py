@@ -65,6 +65,21 @@ def _check_apart(taken: Mapping[Site, tuple[int, ...]]) -> None:
             )
 
 
+def keepers(
+    sites: Iterable[Site], seen: dict[str, list[Tensor]]
+) -> list[tuple[Site, CallFunction]]:
+    """For `call_hooks`: every call's activations go into `seen`, by site, on the CPU."""
+
+    def keep(site: Site) -> tuple[Site, CallFunction]:
+        def see(value: Any, _call: int) -> None:
+            # cloned at once: a later in-place operation would change the tensor behind our back
+            seen.setdefault(site.name, []).append(site.read(value).detach().cpu().clone())
+
+        return site, see
+
+    return [keep(site) for site in sites]
+
+
 def run_all(
     model: nn.Module,
     sites: Iterable[Site],
@@ -76,28 +91,18 @@ def run_all(
     """Every site's activations, and the outputs, on the CPU; `run` makes a pass over some rows."""
     sites = tuple(sites)
     kept: dict[str, list[Tensor]] = {site.name: [] for site in sites}
-    calls: dict[str, list[Tensor]] = {}
+    seen: dict[str, list[Tensor]] = {}
     outputs = []
-
-    def keep(site: Site) -> tuple[Site, CallFunction]:
-        def see(value: Any, _call: int) -> None:
-            # cloned at once: a later in-place operation would change the tensor behind our back
-            seen = site.read(value).detach().cpu().clone()
-            _check_rows(site, len(seen), rows.stop - rows.start)
-            calls.setdefault(site.name, []).append(seen)
-
-        return site, see
-
-    rows = batches[0]
-    with call_hooks(model, [keep(site) for site in sites]) as check:
+    with call_hooks(model, keepers(sites, seen)) as check:
         for rows in show_progress(batches, progress, "record"):
             value = run(rows)
             check()
-            outputs.append(_with_rows(output(value)).detach().cpu().clone())
             for site in sites:
-                joined = joined_calls(calls.pop(site.name))
-                _check_same_calls(site, joined, kept[site.name])
-                kept[site.name].append(joined)
+                calls = seen.pop(site.name)
+                _check_rows(site, {len(call) for call in calls}, rows.stop - rows.start)
+                kept[site.name].append(joined_calls(calls))
+                _check_same_length(site, kept[site.name])
+            outputs.append(_with_rows(output(value)).detach().cpu().clone())
     return {name: torch.cat(parts) for name, parts in kept.items()}, torch.cat(outputs)
 
 
@@ -145,24 +150,30 @@ def joined_calls(calls: Sequence[Tensor]) -> Tensor:
     return torch.stack(tuple(calls), 2).flatten(2) if calls[0].ndim == 2 else torch.cat([*calls], 2)
 
 
-def _check_rows(site: Site, got: int, expected: int) -> None:
-    if got != expected:
+def _check_rows(site: Site, got: set[int], expected: int) -> None:
+    if got != {expected}:
         raise ValueError(
-            f"layer {site.path!r} returned {got} rows along dimension 0 for a batch of {expected}: "
-            "dimension 0 of a site must be the batch (set batch_first=True, or move the batch "
-            "dimension in front)"
+            f"layer {site.path!r} returned {max(got - {expected})} rows along dimension 0 for a "
+            f"batch of {expected}: dimension 0 of a site must be the batch (set batch_first=True, "
+            "or move the batch dimension in front)"
         )
 
 
-def _check_same_calls(site: Site, seen: Tensor, before: list[Tensor]) -> None:
-    if before and seen.shape[1:] != before[0].shape[1:]:
+def _check_same_length(site: Site, parts: list[Tensor]) -> None:
+    first, last = (tuple(part.shape[1:]) for part in (parts[0], parts[-1]))
+    if first != last:
         raise ValueError(
-            f"layer {site.path!r} gave {tuple(before[0].shape[1:])} (units, positions) in one "
-            f"batch and {tuple(seen.shape[1:])} in another: inputs must all have the same length"
+            f"layer {site.path!r} gave {first} (units, positions) in one batch and {last} in "
+            "another: inputs must all have the same length"
         )
 
 
 def _check_finite(name: str, values: Tensor) -> None:
+    if values.is_complex():
+        raise ValueError(
+            f"layer {name!r} has complex activations, expected real ones: record a layer that "
+            "takes their real part or size"
+        )
     bad = ~torch.isfinite(values)
     if bad.any():
         units = bad.transpose(0, 1).flatten(1).any(1).nonzero().ravel().tolist()

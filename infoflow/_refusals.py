@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from infoflow._hooks import removed_after
 from infoflow._safety import fast_path
 
 
@@ -59,23 +61,17 @@ def _lengths(
     """Per layer and call, how much longer its dimension 0 is than there are samples."""
     seen: dict[str, list[int]] = {name: [] for name in layers}
 
-    def look(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def look(name: str, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         value = next(iter((*args, *kwargs.values())), None)
         if isinstance(value, Tensor) and value.ndim == 3:
             seen[name].append(len(value) - count)
 
-    handles = [
-        layer.register_forward_pre_hook(
-            lambda _, args, kwargs, name=name: look(name, args, kwargs), with_kwargs=True
-        )
+    with removed_after(
+        layer.register_forward_pre_hook(partial(look, name), with_kwargs=True)
         for name, layer in layers.items()
-    ]
-    try:
+    ):
         for count in counts:
             run(slice(0, count))
-    finally:
-        for handle in handles:
-            handle.remove()
     return seen
 
 
@@ -95,5 +91,5 @@ def say_where_fast_path_differs(
             "only in its fast path (in evaluation mode without gradients): recorded is what it "
             "does without; let the model mask them",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

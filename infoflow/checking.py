@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from infoflow._hooks import CallFunction, call_hooks
+from infoflow._passes import batches_of, run_all
 from infoflow._replay.prepare import Replays, replay_for
 from infoflow._safety import evaluating
 from infoflow.interventions import counterfactual
-from infoflow.recording import Recording, joined_calls
-from infoflow.site import Site
+from infoflow.recording import Recording
 from infoflow.unit_similarity import refused_measures, similarity
 from infoflow.unit_similarity.shared import ways
 
@@ -156,30 +155,17 @@ def _bare(rec: Recording, few: np.ndarray) -> Iterator[Trial]:
     """The model by itself, row order reversed, a third of the recording's batch size."""
     order = few[::-1].copy()
     size = max(1, min(rec.batch_size, len(order)) // 3)
-    seen: dict[str, list[Tensor]] = {name: [] for name in rec.units.layers}
-    calls: dict[str, list[Tensor]] = {}
-    outputs = []
 
-    def keep(site: Site) -> tuple[Site, CallFunction]:
-        def see(value: object, _call: int) -> None:
-            calls.setdefault(site.name, []).append(site.read(value).detach().cpu().clone())
+    def run(rows: slice) -> object:
+        return rec.call(rec.rows(order[rows]))
 
-        return site, see
-
-    with (
-        evaluating(rec.model),
-        torch.no_grad(),
-        call_hooks(rec.model, [keep(site) for site in rec.units.sites]) as complete,
-    ):
-        for start in range(0, len(order), size):
-            outputs.append(rec.output(rec.call(rec.rows(order[start : start + size]))).cpu())
-            complete()
-            for name in seen:
-                seen[name].append(joined_calls(calls.pop(name)))
-    for name, parts in seen.items():
-        yield _trial("bare model", name, torch.cat(parts), rec[name][order], rec[name])
+    batches = batches_of(len(order), size)
+    with evaluating(rec.model), torch.no_grad():
+        seen, outputs = run_all(rec.model, rec.units.sites, run, batches, rec.output, False)
+    for name, values in seen.items():
+        yield _trial("bare model", name, values, rec[name][order], rec[name])
     if rec.outputs.is_floating_point():
-        found, kept = (y.reshape(len(y), -1) for y in (torch.cat(outputs), rec.outputs))
+        found, kept = (y.reshape(len(y), -1) for y in (outputs, rec.outputs))
         yield _trial("bare model", "its outputs", found, kept[order], kept)
 
 

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from infoflow._hooks import layer_at, plain_names
+from infoflow._hooks import layer_at, plain_names, removed_after
 from infoflow._inputs import Inputs, call_model, collect, device_of
+from infoflow._outputs import entries
 from infoflow._safety import evaluating
 from infoflow.site import Site, knows_its_units
 from infoflow.units import unknown_name
@@ -102,19 +104,12 @@ def _watching(model: nn.Module) -> Iterator[dict[str, _Calls]]:
         calls.values.append(value)
         calls.dims.append(dim)
 
-    handles = []
-    try:
-        for path, layer in plain_names(model).items():
-            if path and not isinstance(layer, torch.jit.ScriptModule):  # they take no hooks
-                handles.append(
-                    layer.register_forward_hook(
-                        lambda layer, args, value, path=path: look(path, layer, args, value)
-                    )
-                )
+    with removed_after(
+        layer.register_forward_hook(partial(look, path))
+        for path, layer in plain_names(model).items()
+        if path and not isinstance(layer, torch.jit.ScriptModule)  # they take no hooks
+    ):
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _unit_dim(
@@ -148,12 +143,11 @@ def _row(model: nn.Module, path: str, seen: _Calls) -> tuple[Any, ...]:
         return (path, kind, shape, 0, 0, count, "", str(error))
     if not value.is_floating_point():
         return (path, kind, shape, 0, 0, count, "", f"holds {value.dtype}, not activations")
-    first = site.units_first(value)
-    positions = first[0, 0].numel()
+    units, positions = (*site.read(value).shape[1:], 1)[:2]
     text = f'"{path}"' if call is None else f'Site("{path}", call=0)'
     note = f"called {count} times: call= says which, or call='all'" if count > 1 else ""
     note = note or _heads(model, path)
-    return (path, kind, shape, first.shape[1], positions, count, text, note)
+    return (path, kind, shape, units, positions, count, text, note)
 
 
 def _heads(model: nn.Module, path: str) -> str:
@@ -165,16 +159,11 @@ def _heads(model: nn.Module, path: str) -> str:
 
 
 def _inside(path: str, value: Any) -> str:
-    keys = list(value) if isinstance(value, Mapping) else range(len(value)) if _many(value) else []
-    held = [key for key in keys if isinstance(value[key], Tensor)]
+    held = [key for key, part in entries(value).items() if isinstance(part, Tensor)]
     if not held:
         return f"returns a {type(value).__name__} without tensors"
     choices = ", ".join(f"output={key!r}" for key in held)
     return f"returns a {type(value).__name__}: Site({path!r}, unit_dim=..., {choices})"
-
-
-def _many(value: Any) -> bool:
-    return isinstance(value, (tuple, list))
 
 
 def named_sites(model: nn.Module, layers: str | Site | Sequence[str | Site]) -> tuple[Site, ...]:
@@ -184,6 +173,7 @@ def named_sites(model: nn.Module, layers: str | Site | Sequence[str | Site]) -> 
     activation of every block. Names of TransformerLens are known for some models (`hook_sites`).
 
     Raises:
+        TypeError: Neither a name nor a `Site`.
         KeyError: A name or pattern that fits no layer; near misses are named.
         ValueError: No layer, or one named twice.
     """
@@ -212,7 +202,10 @@ def named_sites(model: nn.Module, layers: str | Site | Sequence[str | Site]) -> 
 
 
 def _path(layer: str | Site) -> str:
-    return layer.path if isinstance(layer, Site) else layer
+    path = layer.path if isinstance(layer, Site) else layer
+    if not isinstance(path, str):
+        raise TypeError(f"expected names of layers or Site objects, got {path!r}: name its path")
+    return path
 
 
 def _spelt_out(given: str | Site, site: Site) -> Site:

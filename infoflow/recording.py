@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from infoflow._inputs import (
+    Given,
     Inputs,
     argument_names,
     call_model,
@@ -23,8 +24,6 @@ from infoflow._inputs import (
 from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
 from infoflow._padding import MaskLike, Padding, find_padding
 from infoflow._passes import batches_of, dry_run, run_all, units_of
-from infoflow._passes import joined_calls as joined_calls
-from infoflow._passes import show_progress as show_progress
 from infoflow._refusals import (
     refuse_model,
     refuse_samples_as_steps,
@@ -270,19 +269,11 @@ def record(
     with evaluating(model, Snapshot(model, everything=True)):
         given = collect(model, inputs, targets)
         check_data(model, given)
-
-        def run(rows: slice) -> Any:
-            # copies, since a model may work in place on what it is given
-            args = [x[rows].to(where, copy=True) for x in given.tensors]
-            return call_model(model, args, given.keywords)
-
+        batches = batches_of(len(given.tensors[0]), batch_size)
+        run = partial(_run, model, given, where)
         before = state(model)
         with torch.no_grad():
-            refuse_samples_as_steps(model, run)
-            few = partial(run, slice(0, 2))
-            found, raw = dry_run(model, with_known_axes(model, sites, few), few)
-            chosen = chosen_output(raw, output)
-            batches = batches_of(len(given.tensors[0]), batch_size)
+            found, chosen = _settled(model, sites, run, output)
             kept, outputs = run_all(model, found, run, batches, chosen, progress)
             first = batches[0]
             say_where_fast_path_differs(model, lambda: chosen(run(first)), outputs[first])
@@ -305,6 +296,23 @@ def record(
         padding=padding,
         versions={k: v for k, v in fingerprint(model, given.tensors).items() if k not in moving},
     )
+
+
+def _run(model: nn.Module, given: Given, where: torch.device, rows: slice) -> Any:
+    # copies, since a model may work in place on what it is given
+    args = [x[rows].to(where, copy=True) for x in given.tensors]
+    return call_model(model, args, given.keywords)
+
+
+def _settled(
+    model: nn.Module, sites: tuple[Site, ...], run: Callable[[slice], Any], output: OutputLike
+) -> tuple[dict[Site, int], Output]:
+    """By passes over a few samples: the sites with their unit dimensions and how many positions
+    they have, and which tensor is the output."""
+    refuse_samples_as_steps(model, run)
+    few = partial(run, slice(0, 2))
+    found, raw = dry_run(model, with_known_axes(model, sites, few), few)
+    return found, chosen_output(raw, output)
 
 
 def _as_bases(

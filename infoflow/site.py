@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -37,8 +37,8 @@ class Site:
         unit_dim: Dimension of the tensor along which units lie (the batch is dimension 0).
             None: 1 for tensors with two dimensions and for convolutional layers, last for
             Linear, LayerNorm and Embedding; anything else is an error, never a guess.
-        output: Index or key when the layer returns a tuple or a dict; for `io="input"` the
-            position or keyword of the argument (None: the first).
+        output: Index, key or name when the layer returns a tuple, dict or dataclass; for
+            `io="input"` the position or keyword of the argument (None: the first).
         call: Which call, when a pass calls the layer several times: 0 is the first. "all": every
             call; calls are then positions of the units, as time steps of a recurrent cell are.
         io: "output": what the layer returns. "input": what it is called with.
@@ -107,7 +107,7 @@ class Site:
         key = 0 if self.io == "input" and self.output is None else self.output
         if key is not None:
             try:
-                picked = picked[key]
+                picked = vars(picked)[str(key)] if _is_record(picked) else picked[key]
             except (KeyError, IndexError, TypeError) as error:
                 raise TypeError(
                     f"layer {self.path!r} {verb} {_describe(picked)}, "
@@ -133,19 +133,6 @@ class Site:
                 return args, {**kwargs, self.output: tensor}
             return _with_item(args, self.output or 0, tensor), kwargs
         return tensor if self.output is None else _with_item(value, self.output, tensor)
-
-    def units_first(self, tensor: Tensor) -> Tensor:
-        """A view `(batch, units)` or `(batch, units, ...)` with the units in dimension 1.
-
-        Raises:
-            ValueError: Units are directions, or positions were chosen: they are no view. Use
-                `read`, `write` and `add`.
-        """
-        if self.basis is not None or self.positions is not None:
-            raise ValueError(
-                f"units of {self.name!r} are directions of a basis, or at chosen positions"
-            )
-        return self._axes_first(tensor)
 
     def _axes_first(self, tensor: Tensor) -> Tensor:
         assert self.unit_dim is not None, "sites are resolved before use"
@@ -314,11 +301,18 @@ def _is_index(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _is_record(value: Any) -> bool:
+    """A dataclass that is no mapping as well, as the outputs of Hugging Face are."""
+    return is_dataclass(value) and not hasattr(value, "__getitem__")
+
+
 def _with_item(value: Any, key: int | str, tensor: Tensor) -> Any:
     if isinstance(value, tuple):
         index = int(key)
         items = [*value[:index], tensor, *value[index:][1:]]
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    if _is_record(value):
+        return replace(value, **{str(key): tensor})
     copied = value.copy()  # dict, OrderedDict, list: the layer's own object stays as it was
     copied[key] = tensor
     return copied

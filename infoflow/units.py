@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from infoflow.site import Site
 
@@ -86,20 +87,17 @@ class UnitSpace:
             KeyError: A layer that was not recorded.
         """
         if isinstance(units, Mapping):
-            blocks = []
+            blocks = [np.arange(0)]
             for name, inside in units.items():
                 own = self.indices(name)
-                local = _index_array(inside, len(own), f"layer {name!r}")
-                blocks.append(own[local])
-            index = np.concatenate(blocks) if blocks else np.arange(0)
+                blocks.append(own[index_array(inside, len(own), f"layer {name!r}")])
+            index = np.concatenate(blocks)
         elif isinstance(units, str):
             index = self.indices(units)
         else:
-            index = _index_array(units, len(self), "the recording")
+            index = index_array(units, len(self), "the recording")
         if len(index) == 0:
             raise ValueError("expected at least one unit, got none")
-        if len(set(index.tolist())) != len(index):
-            raise ValueError(f"units are named more than once: {index.tolist()}")
         return index
 
     def by_layer(self, units: UnitsLike) -> dict[str, np.ndarray]:
@@ -130,17 +128,32 @@ class UnitSpace:
 UnitsLike = Mapping[str, Any] | Sequence[int] | np.ndarray | str
 
 
-def _index_array(units: Any, size: int, where: str) -> np.ndarray:
+def index_array(units: Any, size: int, where: str) -> np.ndarray:
+    """`(u,)` indices below `size`, of a mask of all or of indices; negative ones from the end.
+
+    Raises:
+        ValueError: Out of range, repeated, or no integers.
+    """
+    if isinstance(units, Tensor):
+        units = units.detach().cpu().numpy()
+    elif isinstance(units, Iterable) and not isinstance(units, np.ndarray):
+        units = list(units)
     index = np.atleast_1d(np.asarray(units))
     if index.size == 0:
         return np.arange(0)
     if index.dtype == bool and index.shape == (size,):
         return np.flatnonzero(index)
     if index.ndim != 1 or index.dtype.kind not in "iu":
-        raise ValueError(f"expected unit indices of {where}, got {index.dtype} of {index.shape}")
+        kind = "a mask" if index.dtype == bool else str(index.dtype)
+        raise ValueError(
+            f"expected unit indices of {where} with {size} units, got {kind} of shape {index.shape}"
+        )
     if index.min() < -size or index.max() >= size:
         raise ValueError(f"unit index out of range: {where} has {size} units, got {index.tolist()}")
-    return index % size
+    index = index.astype(np.int64) % size
+    if len(np.unique(index)) < len(index):
+        raise ValueError(f"units of {where} are named more than once: {index.tolist()}")
+    return index
 
 
 class UnknownName(KeyError, ValueError):

@@ -187,6 +187,7 @@ def test_every_measure_runs_on_named_arguments(tokens_net):
         ([(X[0], Y[0]), (X[1], Y[1])], ValueError, "put single samples into a DataLoader"),
         (TensorDataset(X, Y), TypeError, "put it into a torch.utils.data.DataLoader"),
         ({"words": X}, TypeError, r"takes no argument \['words'\].*'input'"),
+        (X.to_sparse(), TypeError, "dense tensor, got torch.sparse_coo: use .to_dense"),
         ((None, X), TypeError, "None stands before others: pass them by name"),
         (np.array(["a", "b"]), TypeError, "expected a tensor"),
         (7, TypeError, "expected a tensor.*got int"),

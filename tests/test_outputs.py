@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import make_dataclass
 
 import numpy as np
 import pytest
@@ -81,6 +82,7 @@ def test_the_only_tensor_and_logits_are_taken_without_a_word(make):
         (lambda a, b: (a, b), 2, "output=2"),
         (lambda a, b: a, 0, "output=0"),
         (lambda a, b: (a, b), lambda o: o, "expected a tensor"),
+        (make_dataclass("Both", ["a", "b"]), None, r"'a' \(Tensor\), 'b'.*output='a'"),
         (lambda a, b: None, None, "no single output tensor"),
     ],
 )

@@ -163,7 +163,22 @@ def test_a_batch_size_that_is_no_positive_integer_is_refused(batch_size):
         ifl.record(ifl_net(), "fc1", normal(4, 4), batch_size=batch_size)
 
 
+def test_a_model_of_complex_numbers_is_recorded_where_it_has_real_ones():
+    net = nn.Sequential(nn.Linear(4, 3, dtype=torch.cfloat), Size(), nn.Linear(3, 2))
+    x = normal(6, 4).cfloat()
+    torch.testing.assert_close(ifl.record(net, "1", x)["1"], net[0](x).abs().detach())
+    with pytest.raises(ValueError, match="layer '0' has complex activations, expected real ones"):
+        ifl.record(net, "0", x)
+
+
+class Size(nn.Module):
+    def forward(self, x):
+        return x.abs()
+
+
 def test_no_layers_and_repeated_layers_are_refused():
+    with pytest.raises(TypeError, match="expected names of layers or Site objects, got None"):
+        ifl.record(ifl_net(), [None], normal(4, 4))
     with pytest.raises(ValueError, match="at least one layer name"):
         ifl.record(ifl_net(), [], normal(4, 4))
     with pytest.raises(ValueError, match="named more than once"):

@@ -172,6 +172,11 @@ def test_bad_units_are_named_at_the_door(units, message):
         space().flat(units)
 
 
+@pytest.mark.parametrize("units", [3, np.int64(3), range(3, 4), {3}, torch.tensor([3])])
+def test_units_may_be_named_in_any_form_of_integers(units):
+    assert space().flat(units).tolist() == [3]
+
+
 def test_an_unknown_layer_names_its_near_misses():
     with pytest.raises(KeyError, match=r"unknown recorded layer 'fc3'; did you mean 'fc"):
         space().flat({"fc3": [0]})

@@ -32,7 +32,7 @@ from experiments.benchmarks.similarity_baselines import (
     with_torch_func,
 )
 from infoflow import data, models, train
-from infoflow._hooks import evaluating
+from infoflow._safety import evaluating
 from infoflow.unit_similarity import MEASURES, similarities_by_layer, structure, sums
 from infoflow.unit_similarity.perturbed import run_perturbed
 from infoflow.unit_similarity.request import make_request

@@ -89,7 +89,7 @@ def _piece(site: Site, value: Any, part: slice) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class Joined:
+class Joined(Thunk):
     """Thunk of `LazyTensor`: several, one after the other."""
 
     parts: Sequence[Thunk]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
+from torch.utils.hooks import RemovableHandle
 
-from infoflow._hooks import layer_at
+from infoflow._hooks import layer_at, removed_after
 from infoflow._replay.memory import Memory
+from infoflow._safety import every_layer
 from infoflow.site import Site
 
 
@@ -80,7 +81,7 @@ def trace_calls(
         call.update(end=memory.tick(), nbytes=size, shared=shared)
 
     memory.note([*args, *model.parameters(), *model.buffers()])
-    with _on_every_layer(model, begin, finish), torch.no_grad(), memory:
+    with removed_after(_on_every_layer(model, begin, finish)), torch.no_grad(), memory:
         run(args)
     made: dict[int, Call] = {}
     for facts in calls:
@@ -91,19 +92,12 @@ def trace_calls(
     return list(made.values())
 
 
-@contextmanager
-def _on_every_layer(model: nn.Module, begin: Any, finish: Any) -> Iterator[None]:
-    handles = []
-    try:
-        for layer in model.modules():
-            if isinstance(layer, torch.jit.ScriptModule):
-                continue  # takes no hooks; it runs, like what lies between layers
-            handles.append(layer.register_forward_pre_hook(begin))
-            handles.append(layer.register_forward_hook(finish, with_kwargs=True))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _on_every_layer(model: nn.Module, begin: Any, finish: Any) -> Iterator[RemovableHandle]:
+    for layer in every_layer(model):
+        # a scripted layer takes no hooks; it runs, like what lies between layers
+        if not isinstance(layer, torch.jit.ScriptModule):
+            yield layer.register_forward_pre_hook(begin)
+            yield layer.register_forward_hook(finish, with_kwargs=True)
 
 
 def moments(model: nn.Module, calls: Sequence[Call], site: Site) -> dict[int, int]:

@@ -53,15 +53,16 @@ class PutDonors:
             if swapped is not None:
                 return swapped
         donors = self.pairs.donors[rows]
-        if self._put is None and 8 * len(donors) < len(self.values):  # too few to keep a copy for
-            new = self.values.index_select(0, donors.to(self.values.device))
-            new = new.index_select(1, self.inside.to(new.device)).to(self.inside.device)
-            return site.write(value, self.inside, of_call(site, new, value, call))
+        if self._put is None and 8 * len(donors) >= len(self.values):  # for fewer a copy is dear
+            self._put = self._units_of(self.values)
         if self._put is None:
-            picked = self.values.index_select(1, self.inside.to(self.values.device))
-            self._put = picked.to(self.inside.device)
-        new = self._put.index_select(0, donors)
+            new = self._units_of(self.values.index_select(0, donors.to(self.values.device)))
+        else:
+            new = self._put.index_select(0, donors)
         return site.write(value, self.inside, of_call(site, new, value, call))
+
+    def _units_of(self, values: Tensor) -> Tensor:
+        return values.index_select(1, self.inside.to(values.device)).to(self.inside.device)
 
     def _swap(self, site: Site, source: Gather, rows: slice) -> Tensor | None:
         table = source.table

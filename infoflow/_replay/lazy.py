@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,30 +15,30 @@ _METADATA = {
 } | {Tensor.size, Tensor.dim, Tensor.__len__, Tensor.is_floating_point, Tensor.numel}
 
 
-class Thunk(Protocol):
+class Thunk(ABC):
     """What a `LazyTensor` stands for, and how to get it."""
 
     @property
+    @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Shape of the tensor."""
-        ...
 
     @property
+    @abstractmethod
     def like(self) -> Tensor:
         """A tensor of the same type on the same device."""
-        ...
 
+    @abstractmethod
     def compute(self) -> Tensor:
         """A fresh tensor, which the model may edit in place."""
-        ...
 
     def wanted(self) -> None:
         """Told that an operation of the model takes the rows themselves, no shorter way."""
-        ...
+        return
 
     def apply(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
         """`function(self, *args, **kwargs)` by a shorter way, or None if there is none."""
-        ...
+        return None
 
 
 class LazyTensor(Tensor):

@@ -85,7 +85,23 @@ def _present(rows: np.ndarray, n: int) -> np.ndarray:
 
 
 def make_pairs(rec: Recording, donors: np.ndarray, contexts: np.ndarray) -> Pairs:
-    """Those rows of the data set, on the recording's device."""
+    """Those rows of the data set, on the recording's device.
+
+    Raises:
+        ValueError: Not equally many, or no rows of the data set.
+    """
+    donors = np.ascontiguousarray(donors, np.int64)
+    contexts = np.ascontiguousarray(contexts, np.int64)
+    if len(donors) != len(contexts):
+        raise ValueError(
+            f"expected one context per donor: {len(donors)} donors, {len(contexts)} contexts"
+        )
+    for what, rows in (("donors", donors), ("contexts", contexts)):
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(rec)):
+            raise ValueError(
+                f"expected {what} among the {len(rec)} samples, got rows {rows.min()} to "
+                f"{rows.max()}"
+            )
     return Pairs(donors, contexts, grid_of(donors, contexts), len(rec), rec.device)
 
 
@@ -105,26 +121,3 @@ def grid_of(donors: np.ndarray, contexts: np.ndarray) -> int:
     same_donor = (donors.reshape(-1, k) == donors[::k, None]).all()
     same_contexts = (contexts.reshape(-1, k) == contexts[:k]).all()
     return k if same_donor and same_contexts else 0
-
-
-def row_lists(
-    rec: Recording, donors: np.ndarray, contexts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Donors and contexts as checked index arrays.
-
-    Raises:
-        ValueError: Not equally many, or no rows of the data set.
-    """
-    donors = np.ascontiguousarray(donors, np.int64)
-    contexts = np.ascontiguousarray(contexts, np.int64)
-    if len(donors) != len(contexts):
-        raise ValueError(
-            f"expected one context per donor: {len(donors)} donors, {len(contexts)} contexts"
-        )
-    for what, rows in (("donors", donors), ("contexts", contexts)):
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(rec)):
-            raise ValueError(
-                f"expected {what} among the {len(rec)} samples, got rows {rows.min()} to "
-                f"{rows.max()}"
-            )
-    return donors, contexts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,25 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from infoflow._passes import joined_calls, keepers
 from infoflow._replay.budget import free_bytes
 from infoflow._replay.calls import Call, finished_calls, moments, trace_calls
 from infoflow._replay.guard import alike
 from infoflow._replay.lazy import materialised
-from infoflow._replay.replay import Key, Replay, ReplayError
-from infoflow._replay.tables import Answer, Table, fill_tables, small_answer, watch
+from infoflow._replay.replay import Replay
+from infoflow._replay.tables import (
+    Answer,
+    Key,
+    Leaf,
+    ReplayError,
+    Table,
+    fill_tables,
+    small_answer,
+    watch,
+)
 from infoflow._safety import evaluating, every_layer
-from infoflow.recording import Recording, joined_calls
+from infoflow.recording import Recording
 from infoflow.site import Site
-
-Leaf = tuple[Key, int]
 
 
 @dataclass(eq=False)
@@ -140,26 +148,20 @@ def _build(rec: Recording, calls: Sequence[Call], first: int) -> Replay:
     index = torch.tensor([0, 1], device=rec.device)
     sites = [(site, _look) for site in rec.units.sites if trial.live_moments(site)]
     trial.attempt(index, sites, used=lambda key, leaf: wanted.add((key, leaf)))
-    known = _recorded_leaves(rec, calls, small)
+    leaves = {(k, n): leaf for k, answer in small.items() for n, leaf in enumerate(answer.leaves)}
+    tables = _recorded_leaves(rec, calls, small)
     missing = {
-        (key, leaf): small[key].leaves[leaf] for key, leaf in wanted if (key, leaf) not in known
+        at: leaf
+        for at, leaf in leaves.items()
+        if isinstance(leaf, Tensor) or (at in wanted and at not in tables)
     }
-    constants = {
-        (key, n): leaf
-        for key, answer in small.items()
-        for n, leaf in enumerate(answer.leaves)
-        if isinstance(leaf, Tensor)
+    tables |= _filled(rec, calls, missing)
+    whole = {
+        at: tables.get(at, leaf.empty()) if isinstance(leaf, Table) else leaf
+        for at, leaf in leaves.items()
     }
-    tables = known | _filled(rec, calls, missing, constants)
     answers = {
-        key: Answer(
-            tuple(
-                tables.get((key, n), leaf.unread()) if isinstance(leaf, Table) else leaf
-                for n, leaf in enumerate(answer.leaves)
-            ),
-            answer.spec,
-            answer.same,
-        )
+        key: replace(answer, leaves=tuple(whole[key, n] for n in range(len(answer.leaves))))
         for key, answer in small.items()
     }
     return Replay(rec, calls, first, answers)
@@ -193,14 +195,10 @@ def _returned(rec: Recording, rows: Tensor, calls: Mapping[Key, Call]) -> dict[K
     def keep(key: Key, value: Any) -> None:
         seen[key] = tree_map_only(Tensor, lambda t: t.detach().clone(), value)
 
-    watch(rec.model, lambda: rec.call(rec.rows(rows)), calls, _names(rec), keep)
+    watch(lambda: rec.call(rec.rows(rows)), calls, keep)
     if len(seen) < len(calls):
         raise ReplayError("the model calls other layers for other samples")
     return seen
-
-
-def _names(rec: Recording) -> dict[int, str]:
-    return {id(layer): name for name, layer in rec.model.named_modules()}
 
 
 def _recorded_leaves(
@@ -230,26 +228,24 @@ def _recorded_leaves(
 
 
 def _filled(
-    rec: Recording,
-    calls: Sequence[Call],
-    missing: Mapping[Leaf, Table],
-    constants: Mapping[Leaf, Tensor],
+    rec: Recording, calls: Sequence[Call], missing: Mapping[Leaf, Table | Tensor]
 ) -> dict[Leaf, Table]:
-    if not missing and not constants:
+    if not missing:
         return {}
-    need = sum(table.values[0].nbytes for table in missing.values()) * len(rec)
+    small = [leaf for leaf in missing.values() if isinstance(leaf, Table)]
+    need = sum(table.values[0].nbytes for table in small) * len(rec)
     if need > 0.5 * free_bytes(rec.device):
         raise ReplayError(f"its activations would take {need / 2**30:.1f} GiB of memory")
-    keys = {key for key, _ in (*missing, *constants)}
+    keys = {key for key, _ in missing}
     wanted = {call.key: call for call in calls if call.key in keys}
 
     def run(rows: slice, keep: Any) -> None:
-        watch(rec.model, lambda: rec.call(rec.rows(rows)), wanted, _names(rec), keep)
+        watch(lambda: rec.call(rec.rows(rows)), wanted, keep)
 
-    return fill_tables(missing, constants, run, list(rec.batches()), rec.device)
+    return fill_tables(missing, run, list(rec.batches()), rec.device)
 
 
-def differing_sites(replay: Replay, n_samples: int = 32) -> list[str]:
+def differing_sites(replay: Replay) -> list[str]:
     """Names of what a replay without any change gets different from the recording.
 
     Samples are taken out of order and at most half of them, so that a layer that kept something
@@ -257,27 +253,31 @@ def differing_sites(replay: Replay, n_samples: int = 32) -> list[str]:
     """
     rec = replay.rec
     rows = np.random.default_rng(0).permutation(len(rec))
-    rows = rows[: max(2, min(n_samples, len(rec) // 2))]
+    rows = rows[: max(2, min(32, len(rec) // 2))]
     seen: dict[str, list[Tensor]] = {}
-
-    def watch_site(site: Site) -> Any:
-        def see(value: Any, _call: int) -> None:
-            seen.setdefault(site.name, []).append(site.read(value).detach().cpu().clone())
-
-        return site, see
-
     live = {site.name: replay.live_moments(site) for site in rec.units.sites}
     sites = [site for site in rec.units.sites if live[site.name]]
     index = torch.as_tensor(rows, device=rec.device)
-    output = rec.output(replay.attempt(index, [watch_site(site) for site in sites])).cpu()
+    output = rec.output(replay.attempt(index, keepers(sites, seen))).cpu()
     output, kept = (x.reshape(len(rows), -1) for x in (output, rec.outputs[rows]))
     wrong = [] if alike(output, kept) else ["the model's output"]
     for site in sites:
         if len(seen.get(site.name, [])) < len(live[site.name]):
             raise ReplayError(f"layer {site.name!r} was not reached")
-        found = joined_calls(seen[site.name])
-        kept = rec[site.name][rows]
-        kept = kept[..., kept.shape[-1] - found.shape[-1] :] if site.call == "all" else kept
-        if not alike(found, kept):
+        found = with_upstream(seen[site.name], rec[site.name], torch.from_numpy(rows))
+        if not alike(found, rec[site.name][rows]):
             wrong.append(repr(site.name))
     return wrong
+
+
+def with_upstream(calls: Sequence[Tensor] | None, recorded: Tensor, index: Tensor) -> Tensor:
+    """What was seen in a layer's live calls (None: there are none) for some samples, and before it
+    what was `recorded` at the positions that lie upstream of every edit."""
+    live = joined_calls(calls) if calls else None
+    if live is not None and live.shape[1:] == recorded.shape[1:]:
+        return live
+    normal = recorded.index_select(0, index)
+    if live is None:
+        return normal
+    live = live[:, :, None] if live.ndim == 2 else live
+    return torch.cat([normal[:, :, : normal.shape[2] - live.shape[2]], live], 2)

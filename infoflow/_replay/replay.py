@@ -14,21 +14,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from infoflow._hooks import layer_at
+from infoflow._hooks import CallFunction, layer_at, removed_after
 from infoflow._replay.calls import Call, live_calls, moments
 from infoflow._replay.guard import Guard
-from infoflow._replay.lazy import LazyTensor, materialised
-from infoflow._replay.tables import Answer, ReplayError, Stop
+from infoflow._replay.lazy import LazyTensor, Thunk, materialised
+from infoflow._replay.tables import Answer, Key, ReplayError, Stop
 from infoflow.recording import Recording
 from infoflow.site import Site
 
-CallFunction = Callable[[Any, int], Any]
-Key = tuple[int, int]
-
 
 @dataclass(frozen=True, eq=False)
-class _Inputs:
+class _Inputs(Thunk):
     """Thunk of `LazyTensor`: a model's argument, which stays on the CPU until it is asked for."""
 
     data: Tensor
@@ -44,12 +42,6 @@ class _Inputs:
 
     def compute(self) -> Tensor:
         return self.data.index_select(0, self.index.cpu()).to(self.index.device)
-
-    def wanted(self) -> None:
-        return None
-
-    def apply(self, function: Any, args: Any, kwargs: Any) -> Tensor | None:
-        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +122,7 @@ class Replay:
         left = {layer: list(calls) for layer, calls in self.live.items()}
         output = None
         answering = self._intercepting(index, functions, left, used)
-        with contextlib.suppress(Stop), answering, self._hooks(functions):
+        with contextlib.suppress(Stop), answering, removed_after(self._hooks(functions)):
             output = self.rec.call(args)
         if any(call.key in self.answers for calls in left.values() for call in calls):
             raise ReplayError("a layer that was called in the normal run was not called")
@@ -196,24 +188,19 @@ class Replay:
 
         return call_layer
 
-    @contextmanager
-    def _hooks(self, functions: Sequence[tuple[Site, CallFunction]]) -> Iterator[None]:
+    def _hooks(self, functions: Sequence[tuple[Site, CallFunction]]) -> Iterator[RemovableHandle]:
         """Hooks for inputs of the calls that really happen, told their numbers in a full pass."""
-        handles = []
-        try:
-            for site, function in functions:
-                layer = self.layers[site.path]
-                if site.io == "input":
-                    own = [c.number for c in self.live.get(id(layer), ())]
-                    own = [n for n in own if (id(layer), n) not in self.answers]
-                    handles.append(_watch_input(layer, site, function, own))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        for site, function in functions:
+            layer = self.layers[site.path]
+            if site.io == "input":
+                own = [c.number for c in self.live.get(id(layer), ())]
+                own = [n for n in own if (id(layer), n) not in self.answers]
+                yield _watch_input(layer, site, function, own)
 
 
-def _watch_input(layer: nn.Module, site: Site, function: CallFunction, numbers: list[int]) -> Any:
+def _watch_input(
+    layer: nn.Module, site: Site, function: CallFunction, numbers: list[int]
+) -> RemovableHandle:
     def see(_layer: nn.Module, args: Any, kwargs: Any) -> Any:
         if not numbers:
             raise ReplayError(f"layer {site.path!r} was called more often than in the normal run")

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from infoflow._hooks import call_hooks
+from infoflow._passes import joined_calls, show_progress
 from infoflow._replay.budget import chunk_rows
 from infoflow._replay.edits import Edit
 from infoflow._replay.guard import GUARDED_ROWS, alike, unit_sizes
 from infoflow._replay.lazy import looked_at
-from infoflow._replay.prepare import Replays, replay_for
+from infoflow._replay.prepare import Replays, replay_for, with_upstream
 from infoflow._replay.replay import Replay
 from infoflow._replay.tables import ReplayError, Stop
 from infoflow._safety import Snapshot, evaluating
-from infoflow.recording import Recording, joined_calls, show_progress
+from infoflow.recording import Recording
 from infoflow.site import Site
 
 
@@ -135,19 +136,8 @@ class Run:
             plan.run(self.contexts[rows], self._functions(rows, watched))
             if watched.waiting:
                 raise ReplayError("a layer that is observed was not reached")
-        return {name: self._with_upstream(name, watched.seen.get(name), rows) for name in live}
-
-    def _with_upstream(self, name: str, calls: list[Tensor] | None, rows: slice) -> Tensor:
-        """What was seen, and before it the positions that lie upstream of every edit."""
-        kept = self.rec[name]
-        live = joined_calls(calls) if calls else None
-        if live is not None and live.shape[1:] == kept.shape[1:]:
-            return live
-        normal = kept.index_select(0, self.contexts[rows].cpu())
-        if live is None:
-            return normal
-        live = live[:, :, None] if live.ndim == 2 else live
-        return torch.cat([normal[:, :, : normal.shape[2] - live.shape[2]], live], 2)
+        index = self.contexts[rows].cpu()
+        return {name: with_upstream(watched.seen.get(name), self.rec[name], index) for name in live}
 
     def _functions(
         self, rows: slice, watched: _Watch

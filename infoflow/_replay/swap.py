@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from infoflow._replay.lazy import Thunk
 from infoflow._replay.pairs import Pairs
 from infoflow._replay.tables import Table
 
@@ -114,7 +115,7 @@ class Contributions:
 
 
 @dataclass(frozen=True, eq=False)
-class Swap:
+class Swap(Thunk):
     """Thunk of `LazyTensor`: contexts' rows with `units` at the donors' values.
 
     Attributes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,11 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
-from infoflow._hooks import CallFunction, call_hooks
+from infoflow._hooks import removed_after
 from infoflow._replay.calls import Call
-from infoflow._replay.lazy import LazyTensor
+from infoflow._replay.lazy import LazyTensor, Thunk
 
 _PLAIN = (int, float, bool, str, type(None), torch.dtype, torch.device, torch.Size)
+Key = tuple[int, int]
+Leaf = tuple[Key, int]
+"""A call, and the number of a leaf of what it returns."""
 
 
 class ReplayError(RuntimeError):
@@ -49,9 +53,21 @@ class Table:
         rest = list(self.values.shape[1 if self.per == 1 else 2 :])
         return (*rest[: self.dim], rows * self.per, *rest[self.dim :])
 
-    def unread(self) -> Table:
-        """A table of the same shape without samples, for a tensor that nobody reads."""
-        return Table(self.values.new_empty((0, *self.values.shape[1:])), self.dim, self.per)
+    def empty(self, count: int = 0, device: torch.device | None = None) -> Table:
+        """A table of the same shape to be filled; without samples, for a tensor nobody reads."""
+        shape = (count, *self.values.shape[1:])
+        return Table(self.values.new_empty(shape, device=device), self.dim, self.per)
+
+    def put(self, rows: slice, values: Tensor) -> None:
+        """Fill in some samples: copied at once, as a later layer may edit the tensor in place.
+
+        Raises:
+            ReplayError: It has no value for every sample.
+        """
+        part = as_table(values, self.dim, self.per).values
+        if part.shape != self.values[rows].shape:
+            raise ReplayError("a layer does not return a value for every sample")
+        self.values[rows].copy_(part)
 
     def gather(self, index: Tensor) -> Tensor:
         """The layer's tensor for those samples; fresh memory.
@@ -67,7 +83,7 @@ class Table:
 
 
 @dataclass(frozen=True, eq=False)
-class Gather:
+class Gather(Thunk):
     """Thunk of `LazyTensor`: those samples of a table."""
 
     table: Table
@@ -89,14 +105,6 @@ class Gather:
         if self.used is not None:
             self.used()
         return self.table.gather(self.index)
-
-    def wanted(self) -> None:
-        """There is no other way anyhow."""
-        return
-
-    def apply(self, function: Any, args: Any, kwargs: Any) -> Tensor | None:
-        """No shorter way."""
-        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,77 +189,56 @@ def as_table(values: Tensor, dim: int, per: int) -> Table:
 
 
 def watch(
-    model: nn.Module,
-    run: Callable[[], Any],
-    calls: Mapping[tuple[int, int], Call],
-    names: Mapping[int, str],
-    see: Callable[[tuple[int, int], Any], None],
+    run: Callable[[], Any], calls: Mapping[Key, Call], see: Callable[[Key, Any], None]
 ) -> None:
     """Let `run` start a pass, hand over what each of `calls` returns; stop after the last."""
-    from infoflow.site import Site
-
     last = max(calls.values(), key=lambda call: call.end).key
+    layers = {id(call.layer): call.layer for call in calls.values()}
+    counts = dict.fromkeys(layers, 0)
 
-    def hook(layer: nn.Module, number: int) -> tuple[Site, CallFunction]:
-        key = (id(layer), number)
-
-        def keep(value: Any, _call: int) -> None:
+    def look(layer: nn.Module, _args: Any, value: Any) -> None:
+        key = (id(layer), counts[id(layer)])
+        counts[id(layer)] += 1
+        if key in calls:
             see(key, value)
-            if key == last:
-                raise Stop
+        if key == last:
+            raise Stop
 
-        return Site(names[id(layer)], call=number), keep
-
-    hooks = [hook(call.layer, call.number) for call in calls.values()]
-    with call_hooks(model, hooks), torch.no_grad():
-        try:
-            run()
-        except Stop:
-            return
+    hooks = removed_after(layer.register_forward_hook(look) for layer in layers.values())
+    with suppress(Stop), hooks, torch.no_grad():
+        run()
 
 
 def fill_tables(
-    leaves: Mapping[tuple[tuple[int, int], int], Table],
-    constants: Mapping[tuple[tuple[int, int], int], Tensor],
-    run: Callable[[slice, Callable[[tuple[int, int], Any], None]], None],
+    leaves: Mapping[Leaf, Table | Tensor],
+    run: Callable[[slice, Callable[[Key, Any], None]], None],
     batches: Sequence[slice],
     device: torch.device,
-) -> dict[tuple[tuple[int, int], int], Table]:
+) -> dict[Leaf, Table]:
     """Tables over the whole data set, for the leaves of which small ones are given.
 
     Args:
-        leaves: `{(call, leaf): table of a few samples}`.
-        constants: `{(call, leaf): what it was for a few samples}`, of leaves without a batch.
+        leaves: `{(call, leaf): table of a few samples}`, or the tensor that it was for a few
+            samples where it has no batch.
         run: Runs a batch, handing over what each call returns.
         batches: Consecutive rows that cover the data set.
         device: Where the tables are kept.
 
     Raises:
-        ReplayError: A layer returns values for some of a batch's samples only, or a constant is
-            none: a few samples of which one goes through an expert look alike.
+        ReplayError: A layer returns values for some of a batch's samples only, or what has no
+            batch differs: a few samples of which one goes through an expert look alike.
     """
-    count = batches[-1].stop
-    full = {
-        at: Table(
-            torch.empty((count, *small.values.shape[1:]), dtype=small.values.dtype, device=device),
-            small.dim,
-            small.per,
-        )
-        for at, small in leaves.items()
-    }
+    tables = {at: leaf for at, leaf in leaves.items() if isinstance(leaf, Table)}
+    full = {at: table.empty(batches[-1].stop, device) for at, table in tables.items()}
     for rows in batches:
 
-        def keep(key: tuple[int, int], value: Any, rows: slice = rows) -> None:
-            flat = tree_flatten(value)[0]
-            for (call, number), constant in constants.items():
-                if call == key and not torch.equal(flat[number], constant):
+        def keep(key: Key, value: Any, rows: slice = rows) -> None:
+            for number, found in enumerate(tree_leaves(value)):
+                small = leaves.get((key, number))
+                if isinstance(small, Table):
+                    full[key, number].put(rows, found)
+                elif small is not None and not torch.equal(found, small):
                     raise ReplayError("a layer that has no batch does not always return the same")
-            for (call, number), table in full.items():
-                if call == key:  # copied at once: a later layer may edit it in place
-                    part = as_table(flat[number], table.dim, table.per).values
-                    if part.shape != table.values[rows].shape:
-                        raise ReplayError("a layer does not return a value for every sample")
-                    table.values[rows].copy_(part)
 
         run(rows, keep)
     return full

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from infoflow._passes import show_progress
 from infoflow.clustering import Modules, find_modules
 from infoflow.exchanges import ExchangeMeter
 from infoflow.partition import Partition
-from infoflow.recording import Recording, show_progress
+from infoflow.recording import Recording
 from infoflow.searching.starts import completed, normalised_cut
 from infoflow.unit_similarity import MEASURES, allowed_measures, refused_measures, similarities
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from infoflow._passes import show_progress
 from infoflow.clustering import modularity
 from infoflow.comparing.sources import Candidate
 from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import Weighting
 from infoflow.partition import Partition
-from infoflow.recording import show_progress
 from infoflow.searching.sampling import random_partitions
 from infoflow.searching.score import score_against
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infoflow._passes import show_progress
 from infoflow.clustering import modularity
 from infoflow.comparing.ranks import RankCorrelation, Stratum, rank_correlation
 from infoflow.comparing.sources import linked, used_only
 from infoflow.comparing.table import Chance, layer_flows
 from infoflow.partition import Partition
-from infoflow.recording import show_progress
 from infoflow.searching.sampling import random_partitions
 from infoflow.searching.surrogate import Proxy
 

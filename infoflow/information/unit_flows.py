@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from infoflow._passes import show_progress
 from infoflow._replay.prepare import replay_for
 from infoflow._shapes import Float, shaped
 from infoflow.information.binning import UnitBins, code_dtype
@@ -19,7 +20,7 @@ from infoflow.information.shuffle import shuffled_codes
 from infoflow.information.targets import fit_target, normal_codes, pooled
 from infoflow.interventions import resample_each
 from infoflow.measured import Draws, Pool
-from infoflow.recording import Recording, show_progress
+from infoflow.recording import Recording
 
 _MOST_KEPT = 1 << 23  # numbers in the cache, twice 64 MB
 

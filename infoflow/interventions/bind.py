@@ -32,6 +32,7 @@ from infoflow.interventions.kinds import (
     Zero,
 )
 from infoflow.recording import Recording
+from infoflow.units import index_array
 
 
 def edit_for(
@@ -59,7 +60,7 @@ def edit_for(
         ValueError: Units out of range or repeated, or no data set where one is needed.
     """
     if isinstance(done, tuple) and len(done) == 2:
-        index = index_of(done[0], n, where, device)
+        index = _index(done[0], n, where, device)
         return PutValues(index, _values(done[1]), per_sample=True)
     if not isinstance(done, Intervention):
         if not callable(done):
@@ -69,26 +70,28 @@ def edit_for(
             )
         return Transform(torch.arange(n, device=device), done)
     if isinstance(done, Project):
-        basis = Basis(torch.tensor(done.basis, dtype=torch.float64))
-        if basis.directions.shape[1] != n:
-            raise ValueError(
-                f"layer {where!r} has {n} units, got a basis of {basis.directions.shape[1]}"
-            )
+        basis = _basis(done, n, where)
         coordinates = None if activations is None else basis.coordinates(activations)
         inner = edit_for(
             replace(done.then, units=done.units), where, len(basis), device,
             rec=rec, activations=coordinates, contexts=contexts,
         )  # fmt: skip
         return AlongBasis(basis, inner)
-    index = index_of(done.units, n, where, device)
-    if done.needs_data:
-        if rec is None or activations is None or contexts is None:
-            raise ValueError(
-                f"{type(done).__name__} of layer {where!r} takes its values from a recorded data "
-                "set: use counterfactual(recording, ...), or do(..., recording=recording)"
-            )
-        return _from_data(done, where, index, rec, activations, contexts)
-    return _from_nothing(done, index)
+    index = _index(done.units, n, where, device)
+    if not done.needs_data:
+        return _from_nothing(done, index)
+    if rec is None or activations is None or contexts is None:
+        raise ValueError(
+            f"{type(done).__name__} of layer {where!r} takes its values from a recorded data "
+            "set: use counterfactual(recording, ...), or do(..., recording=recording)"
+        )
+    if isinstance(done, Mean):
+        mean = _mean(activations, rec.real(where)).index_select(0, index.cpu())
+        return PutValues(index, mean.to(device=index.device, dtype=activations.dtype))
+    if isinstance(done, Resample):
+        pairs = make_pairs(rec, donors_for(done, rec, contexts), contexts)
+        return donor_edit(rec, where, index, pairs, activations)
+    raise _no_rule(done)
 
 
 def _from_nothing(done: Intervention, index: Tensor) -> Edit:
@@ -100,24 +103,20 @@ def _from_nothing(done: Intervention, index: Tensor) -> Edit:
         return Transform(index, lambda h: h * done.factor)
     if isinstance(done, Noise):
         return AddNoise(index, done.std, done.seed)
-    raise TypeError(f"no rule for {type(done).__name__}: pass a function of the activations")
+    raise _no_rule(done)
 
 
-def _from_data(
-    done: Intervention,
-    where: str,
-    index: Tensor,
-    rec: Recording,
-    activations: Tensor,
-    contexts: np.ndarray,
-) -> Edit:
-    if isinstance(done, Mean):
-        mean = _mean(activations, rec.real(where)).index_select(0, index.cpu())
-        return PutValues(index, mean.to(device=index.device, dtype=activations.dtype))
-    if isinstance(done, Resample):
-        pairs = make_pairs(rec, donors_for(done, rec, contexts), contexts)
-        return donor_edit(rec, where, index, pairs, activations)
-    raise TypeError(f"no rule for {type(done).__name__}: pass a function of the activations")
+def _no_rule(done: Intervention) -> TypeError:
+    return TypeError(f"no rule for {type(done).__name__}: pass a function of the activations")
+
+
+def _basis(done: Project, n: int, where: str) -> Basis:
+    basis = Basis(torch.tensor(done.basis, dtype=torch.float64))
+    if basis.directions.shape[1] != n:
+        raise ValueError(
+            f"layer {where!r} has {n} units, got a basis of {basis.directions.shape[1]}"
+        )
+    return basis
 
 
 def _mean(activations: Tensor, real: Tensor | None) -> Tensor:
@@ -128,29 +127,10 @@ def _mean(activations: Tensor, real: Tensor | None) -> Tensor:
     return (wide * real[:, None]).sum(0) / real.sum(0).clamp(min=1)
 
 
-def index_of(units: Any, n: int, where: str, device: torch.device) -> Tensor:
-    """`(u,)` indices of units, negative ones counted from the end, or a mask of all.
-
-    Raises:
-        ValueError: Out of range, repeated, or no integers.
-    """
+def _index(units: Any, n: int, where: str, device: torch.device) -> Tensor:
     if units is None:
         return torch.arange(n, device=device)
-    if isinstance(units, Tensor):
-        units = units.detach().cpu().numpy()
-    index = np.atleast_1d(np.array(units if isinstance(units, (int, np.ndarray)) else list(units)))
-    if index.dtype == bool:
-        if index.shape != (n,):
-            raise ValueError(f"layer {where!r} has {n} units, got a mask of shape {index.shape}")
-        index = np.flatnonzero(index)
-    if index.size and not np.issubdtype(index.dtype, np.integer):
-        raise ValueError(f"expected unit indices of layer {where!r}, got {index.dtype}")
-    if index.size and (index.min() < -n or index.max() >= n):
-        raise ValueError(f"layer {where!r} has {n} units, asked to set {index.tolist()}")
-    index = index.astype(np.int64) % n
-    if len(np.unique(index)) != len(index):
-        raise ValueError(f"units of layer {where!r} are named more than once: {index.tolist()}")
-    return torch.as_tensor(index, device=device)
+    return torch.as_tensor(index_array(units, n, f"layer {where!r}"), device=device)
 
 
 def _values(values: Any) -> Tensor:

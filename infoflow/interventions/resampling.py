@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from infoflow._replay.batched import BatchedEdits, segments
-from infoflow._replay.edits import Edit, donor_edit
-from infoflow._replay.pairs import make_pairs, row_lists
+from infoflow._replay.edits import Edit
+from infoflow._replay.pairs import make_pairs
 from infoflow._replay.run import Run
-from infoflow.recording import Recording, show_progress
+from infoflow.recording import Recording
 from infoflow.units import UnitsLike
 
 
@@ -51,17 +50,9 @@ def resample(
         ValueError: Source units empty, repeated or out of range; donors and contexts that differ
             in number or are no rows of the data set.
     """
-    by_layer = rec.units.by_layer(source)
-    for name in observe:
-        rec.units.site(name)
-    donors, contexts = row_lists(rec, donors, contexts)
-    pairs = make_pairs(rec, donors, contexts)
-    edits = {
-        name: donor_edit(rec, name, torch.as_tensor(inside, device=rec.device), pairs)
-        for name, inside in by_layer.items()
-    }
-    run = Run(rec, edits, pairs.contexts, tuple(observe), pairs.grid)
-    yield from run.chunks(replay=replay, progress=progress)
+    each = resample_each(rec, [source], donors, contexts, observe, replay=replay, progress=progress)
+    for _, rows, seen in each:
+        yield rows, seen
 
 
 def resample_each(
@@ -103,16 +94,14 @@ def resample_each(
     by_layer = [rec.units.by_layer(source) for source in sources]
     for name in observe:
         rec.units.site(name)
-    donors, contexts = row_lists(rec, donors, contexts)
     pairs, size = make_pairs(rec, donors, contexts), len(contexts)
-    groups = groupby(enumerate(by_layer), key=lambda item: tuple(item[1]))
-    for names, members in show_progress(groups, progress, "interventions"):
+    for names, members in groupby(enumerate(by_layer), key=lambda item: tuple(item[1])):
         numbers, units = zip(*members, strict=True)
         edits: dict[str, Edit] = {
             name: BatchedEdits(rec, name, [found[name] for found in units], pairs) for name in names
         }
         folded = pairs.contexts.repeat(len(numbers))
         run = Run(rec, edits, folded, tuple(observe), pairs.grid)
-        for rows, seen in run.chunks(replay=replay):
+        for rows, seen in run.chunks(replay=replay, progress=progress):
             for at, own, part in segments(rows, size):
                 yield numbers[at], own, {name: values[part] for name, values in seen.items()}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow._hooks import evaluating
+from infoflow._safety import evaluating
 from infoflow.recording import Recording
 from infoflow.unit_similarity.graph import (
     BATCH_NORMS,

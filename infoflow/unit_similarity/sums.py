@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoflow._passes import show_progress
 from infoflow._safety import evaluating
-from infoflow.recording import show_progress
 from infoflow.unit_similarity import carried, exact
 from infoflow.unit_similarity.guard import check_batch, failure
 from infoflow.unit_similarity.locality import groups_by_curvature, groups_by_input, one_by_one

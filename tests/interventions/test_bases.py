@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import infoflow as ifl
 from infoflow.interventions import Zero, resample
@@ -129,9 +128,3 @@ def test_matrices_that_are_no_basis_are_refused(basis, message):
 def test_a_basis_for_a_layer_that_is_not_recorded_names_near_misses():
     with pytest.raises(KeyError, match="unknown layer of the basis"):
         ifl.record(mlp(), "1", normal(K, 6), basis={"2": "pca"})
-
-
-def test_directions_are_no_view_of_the_tensor():
-    rec = ifl.record(nn.Sequential(nn.Linear(6, 4)), "0", normal(K, 6), basis="pca")
-    with pytest.raises(ValueError, match="directions of a basis"):
-        rec.units.site("0").units_first(torch.zeros(2, 4))

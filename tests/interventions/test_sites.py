@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import infoflow as ifl
-from infoflow._hooks import site_hooks
+from infoflow._replay.prepare import Replays
 from infoflow.interventions import Zero, resample
 from tests.nets import Cells, Encoder, Twice, mlp, normal, seeded
 from tests.test_recording import ifl_net
@@ -186,12 +188,6 @@ def test_heads_must_divide_the_width():
         ifl.record(ifl_net(), ifl.Site("fc1", heads=3), normal(4, 4))
 
 
-def test_what_wants_one_activation_per_unit_refuses_all_calls():
-    site = ifl.Site("cell", call="all")
-    with pytest.raises(ValueError, match="record one call"), site_hooks(Cells(), {site: len}):
-        pass
-
-
 def test_a_shared_module_is_found_under_each_of_its_names():
     net = Twice()
     net.alias = net.a
@@ -212,3 +208,61 @@ def test_adding_to_the_units_is_differentiable_and_lands_where_they_are_read():
         torch.testing.assert_close(moved, delta[:, :, None].expand_as(moved))
         (slope,) = torch.autograd.grad(moved.sum(), delta)
         torch.testing.assert_close(slope, torch.full((K, 3), float(moved.shape[2])))
+
+
+@dataclass
+class Pair:
+    sum: Tensor
+    hidden: Tensor
+
+
+class ReturnsPair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        hidden = torch.tanh(self.a(x))
+        return Pair(self.b(hidden), hidden)
+
+
+class TakesPair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair, self.head = ReturnsPair(), nn.Linear(6, 2)
+
+    def forward(self, x):
+        pair = self.pair(x)
+        return self.head(pair.hidden) + pair.sum[:, :2]
+
+
+@pytest.mark.parametrize("replay", [True, False])
+def test_a_field_of_a_dataclass_is_a_site_like_an_entry_of_a_mapping(replay):
+    net, x = seeded(TakesPair), normal(K, 4)
+    hidden = ifl.Site("pair", output="hidden", unit_dim=1)
+    rec = ifl.record(net, [hidden, "head"], x)
+    pair = net.pair(x)
+    torch.testing.assert_close(rec["pair[hidden]"], pair.hidden.detach())
+    donors = np.random.default_rng(0).permutation(K)
+    changed = pair.hidden.detach().clone()
+    changed[:, 1] = changed[donors, 1]
+    expected = net.head(changed)
+    with ifl.do(net, {hidden: ([1], changed[:, [1]])}), torch.no_grad():
+        torch.testing.assert_close(net(x), (expected + pair.sum[:, :2]).detach())
+    (seen,) = resample(rec, {"pair[hidden]": [1]}, donors, np.arange(K), ["head"], replay=replay)
+    torch.testing.assert_close(seen[1]["head"], expected.detach())
+
+
+def test_one_call_is_intervened_on_by_replay_where_all_calls_are_recorded_too():
+    rec = ifl.record(
+        seeded(Cells),
+        [ifl.Site("cell", call="all"), ifl.Site("cell", call=5), "head"],
+        normal(K, 6, 3),
+    )
+    donors, contexts = np.random.default_rng(0).permutation(K), np.arange(K)
+    seen = [
+        next(iter(resample(rec, {"cell#5": [0, 1]}, donors, contexts, ["head"], replay=fast)))[1]
+        for fast in (True, False)
+    ]
+    torch.testing.assert_close(*(found["head"] for found in seen))
+    assert not rec.kept(Replays).reasons  # a warning is an error here, and would have said so

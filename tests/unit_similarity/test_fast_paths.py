@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import infoflow as ifl
-from infoflow._hooks import evaluating
+from infoflow._safety import evaluating
 from infoflow.unit_similarity import similarities, similarities_by_layer
 from infoflow.unit_similarity.graph import batched_vjp, through_images
 from infoflow.unit_similarity.perturbed import run_perturbed
