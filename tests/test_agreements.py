@@ -54,6 +54,17 @@ def test_information_measures_are_scikit_learn_s(pair):
     assert agreement(a, b, measure="vi") == pytest.approx(entropies - 2 * homogeneous, abs=1e-9)
 
 
+def test_adjusted_information_is_clusim_s():
+    from clusim.clustering import Clustering
+    from clusim.sim import adj_mi
+
+    rng = np.random.default_rng(0)
+    for first, second in [(2, 3), (4, 4), (6, 2)]:
+        a, b = rng.integers(first, size=30), rng.integers(second, size=30)
+        theirs = adj_mi(*(Clustering().from_membership_list(x.tolist()) for x in (a, b)))
+        assert agreement(a, b, measure="ami") == pytest.approx(theirs, abs=1e-9)
+
+
 @pytest.mark.parametrize("measure", ["element", "nmi", "ami", "ari", "rmi"])
 @pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2], [0, 0, 0, 0, 0], [0, 1, 2, 3, 4]])
 def test_a_partition_agrees_with_itself_wholly(measure, labels):
