@@ -77,32 +77,26 @@ def sites(model: nn.Module, inputs: Inputs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-class _Calls:
-    """What a layer returned in one pass, and the unit dimension it has by its layer, if known."""
-
-    def __init__(self) -> None:
-        self.values: list[Any] = []
-        self.dims: list[int | None] = []
+Calls = list[tuple[Any, int | None]]
+"""What a layer returned in one pass, call by call, and the unit dimension that its layer tells."""
 
 
 @contextmanager
-def _watching(model: nn.Module) -> Iterator[dict[str, _Calls]]:
+def _watching(model: nn.Module) -> Iterator[dict[str, Calls]]:
     """Hooks on every layer that follow where units lie: an elementwise layer leaves them in place.
 
     Only the very tensor that a known layer returned counts; after a view or a sum nothing is known.
     """
-    seen: dict[str, _Calls] = {}
+    seen: dict[str, Calls] = {}
     known: dict[int, tuple[Tensor, int]] = {}  # the tensor is kept so that its id stays its own
 
     def look(path: str, layer: nn.Module, args: tuple[Any, ...], value: Any) -> None:
-        calls = seen.setdefault(path, _Calls())
         dim = None
         if isinstance(value, Tensor) and value.ndim >= 2:
             dim = _unit_dim(layer, args, value, known)
             if dim is not None:
                 known[id(value)] = (value, dim)
-        calls.values.append(value)
-        calls.dims.append(dim)
+        seen.setdefault(path, []).append((value, dim))
 
     with removed_after(
         layer.register_forward_hook(partial(look, path))
@@ -127,27 +121,28 @@ def _is_elementwise(layer: nn.Module) -> bool:
     return isinstance(layer, _ELEMENTWISE) or type(layer).__module__ == "transformers.activations"
 
 
-def _row(model: nn.Module, path: str, seen: _Calls) -> tuple[Any, ...]:
-    layer, value, count = layer_at(model, path), seen.values[0], len(seen.values)
-    kind = type(layer).__name__
-    call = 0 if count > 1 else None
+def _row(model: nn.Module, path: str, calls: Calls) -> tuple[Any, ...]:
+    layer, (value, dim), count = layer_at(model, path), calls[0], len(calls)
+    kind, shape = type(layer).__name__, ""
+
+    def unfit(note: str) -> tuple[Any, ...]:
+        return (path, kind, shape, 0, 0, count, "", note)
+
     if not isinstance(value, Tensor):
-        return (path, kind, "", 0, 0, count, "", _inside(path, value))
+        return unfit(_inside(path, value))
     if value.ndim < 2 or len(value) != 2:  # two samples were run
-        no_batch = f"its dimension 0 is not the batch: {tuple(value.shape)} for two samples"
-        return (path, kind, "", 0, 0, count, "", no_batch)
+        return unfit(f"its dimension 0 is not the batch: {tuple(value.shape)} for two samples")
     shape = str(("K", *value.shape[1:])).replace("'", "")
     try:
-        site = Site(path, unit_dim=seen.dims[0], call=call).resolved(layer, value)
+        site = Site(path, unit_dim=dim, call=0 if count > 1 else None).resolved(layer, value)
     except ValueError as error:
-        return (path, kind, shape, 0, 0, count, "", str(error))
+        return unfit(str(error))
     if not value.is_floating_point():
-        return (path, kind, shape, 0, 0, count, "", f"holds {value.dtype}, not activations")
+        return unfit(f"holds {value.dtype}, not activations")
     units, positions = (*site.read(value).shape[1:], 1)[:2]
-    text = f'"{path}"' if call is None else f'Site("{path}", call=0)'
+    text = f'"{path}"' if count == 1 else f'Site("{path}", call=0)'
     note = f"called {count} times: call= says which, or call='all'" if count > 1 else ""
-    note = note or _heads(model, path)
-    return (path, kind, shape, units, positions, count, text, note)
+    return (path, kind, shape, units, positions, count, text, note or _heads(model, path))
 
 
 def _heads(model: nn.Module, path: str) -> str:
@@ -303,7 +298,7 @@ def with_known_axes(
         run()
     filled = []
     for site in given:
-        dims = set(seen[site.path].dims) if site in open_sites and site.path in seen else {None}
+        dims = {dim for _, dim in seen.get(site.path, ()) if site in open_sites}
         dim = dims.pop() if len(dims) == 1 else None
         filled.append(site if dim is None else replace(site, unit_dim=dim))
     return tuple(filled)

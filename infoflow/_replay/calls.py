@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,12 +13,12 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
 from infoflow._hooks import layer_at, removed_after
-from infoflow._replay.memory import Memory
+from infoflow._replay.memory import Memory, Shared
 from infoflow._safety import every_layer
 from infoflow.site import Site
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Call:
     """One call of one layer in a forward pass.
 
@@ -36,11 +37,11 @@ class Call:
     layer: nn.Module
     number: int
     start: int
-    end: int
     parent: Call | None
-    nbytes: int
-    same: Mapping[int, int]
-    entangled: bool
+    end: int = -1
+    nbytes: int = 0
+    same: Mapping[int, int] = field(default_factory=dict)
+    entangled: bool = False
 
     @property
     def key(self) -> tuple[int, int]:
@@ -60,36 +61,34 @@ def trace_calls(
     model: nn.Module, args: Sequence[Any], run: Callable[[Sequence[Any]], Any]
 ) -> list[Call]:
     """The calls of one pass `run(args)` of the model, in the order in which they begin."""
-    open_calls: list[dict[str, Any]] = []
-    calls: list[dict[str, Any]] = []
-    counts: dict[int, int] = {}
+    calls: list[Call] = []
+    open_calls: list[Call] = []
+    counts: Counter[int] = Counter()
+    returned: list[tuple[Call, Shared]] = []
     memory = Memory()
 
     def begin(layer: nn.Module, *_: Any) -> None:
-        number = counts.get(id(layer), 0)
-        counts[id(layer)] = number + 1
         parent = open_calls[-1] if open_calls else None
-        start = memory.tick()
-        calls.append({"layer": layer, "number": number, "start": start, "parent": parent})
+        calls.append(Call(layer, counts[id(layer)], memory.tick(), parent))
         open_calls.append(calls[-1])
+        counts[id(layer)] += 1
 
     def finish(_layer: nn.Module, given: Any, named: Any, output: Any) -> None:
-        tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-        size = sum(t.numel() * t.element_size() for t in tensors) // len(args[0])
-        call = open_calls.pop()
-        shared = memory.shared(call["start"], tree_leaves((given, named)), tree_leaves(output))
-        call.update(end=memory.tick(), nbytes=size, shared=shared)
+        call, leaves = open_calls.pop(), tree_leaves(output)
+        size = sum(t.numel() * t.element_size() for t in leaves if isinstance(t, Tensor))
+        call.nbytes = size // len(args[0])
+        returned.append((call, memory.shared(call.start, tree_leaves((given, named)), leaves)))
+        call.end = memory.tick()
 
     memory.note([*args, *model.parameters(), *model.buffers()])
     with removed_after(_on_every_layer(model, begin, finish)), torch.no_grad(), memory:
         run(args)
-    made: dict[int, Call] = {}
-    for facts in calls:
-        parent, shared = facts["parent"], facts.pop("shared")
-        facts["same"] = {leaf: arg for leaf, (arg, _) in shared.same.items()}
-        facts["entangled"] = memory.entangled(facts["start"], facts["end"], shared)
-        made[id(facts)] = Call(**{**facts, "parent": made[id(parent)] if parent else None})
-    return list(made.values())
+    if open_calls:
+        raise RuntimeError("a layer was called and did not return")
+    for call, shared in returned:
+        call.same = {leaf: arg for leaf, (arg, _) in shared.same.items()}
+        call.entangled = memory.entangled(call.start, call.end, shared)
+    return calls
 
 
 def _on_every_layer(model: nn.Module, begin: Any, finish: Any) -> Iterator[RemovableHandle]:

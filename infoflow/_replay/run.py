@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from infoflow._hooks import call_hooks
+from infoflow._hooks import CallFunction, call_hooks
 from infoflow._passes import joined_calls, show_progress
 from infoflow._replay.budget import chunk_rows
 from infoflow._replay.edits import Edit
@@ -84,10 +84,6 @@ class Run:
         most = max(1, _WAITING_BYTES // max(waiting, 1))
         return step, min(most, math.ceil(compared / (0.15 * size * step)))
 
-    @property
-    def _seen(self) -> list[Site]:
-        return [self.rec.units.site(name) for name in self.observe]
-
     def _some(self, plan: Replay | None, rows: slice, step: int) -> tuple[list[Chunk], str | None]:
         """Chunks that cover `rows`, and why replay is to be given up: then all are run in full."""
         if plan is None:
@@ -130,7 +126,8 @@ class Run:
         return {name: joined_calls(watched.seen[name]) for name in self.observe}
 
     def _replayed(self, plan: Replay, rows: slice) -> dict[str, Tensor]:
-        live = {site.name: list(plan.live_moments(site)) for site in self._seen}
+        sites = (self.rec.units.site(name) for name in self.observe)
+        live = {site.name: list(plan.live_moments(site)) for site in sites}
         watched = _Watch({name: numbers for name, numbers in live.items() if numbers})
         if watched.waiting:
             plan.run(self.contexts[rows], self._functions(rows, watched))
@@ -139,16 +136,12 @@ class Run:
         index = self.contexts[rows].cpu()
         return {name: with_upstream(watched.seen.get(name), self.rec[name], index) for name in live}
 
-    def _functions(
-        self, rows: slice, watched: _Watch
-    ) -> list[tuple[Site, Callable[[Any, int], Any]]]:
+    def _functions(self, rows: slice, watched: _Watch) -> list[tuple[Site, CallFunction]]:
         names = [n for n in self.rec.units.layers if n in self.edits or n in self.observe]
-        return [
-            (site, self._function(site, rows, watched))
-            for site in (self.rec.units.site(name) for name in names)
-        ]
+        sites = map(self.rec.units.site, names)
+        return [(site, self._function(site, rows, watched)) for site in sites]
 
-    def _function(self, site: Site, rows: slice, watched: _Watch) -> Callable[[Any, int], Any]:
+    def _function(self, site: Site, rows: slice, watched: _Watch) -> CallFunction:
         edit = self.edits.get(site.name)
 
         def act(value: Any, call: int) -> Any:

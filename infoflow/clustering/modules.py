@@ -32,8 +32,7 @@ class Trace:
         """One row a step."""
         import pandas as pd
 
-        columns = {"score": self.score, "temperature": self.temperature, "entropy": self.entropy}
-        return pd.DataFrame(columns).rename_axis("step")
+        return pd.DataFrame(vars(self)).rename_axis("step")
 
     def __repr__(self) -> str:
         return f"Trace({len(self.score)} steps)"

@@ -67,13 +67,9 @@ def shuffle_weights(S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return shuffled + shuffled.T
 
 
-def rewire(S: np.ndarray, rng: np.random.Generator, *, sweeps: float = 5.0) -> np.ndarray:
-    """A random symmetric matrix with the same row sums, entries between 0 and the largest of S.
-
-    Args:
-        S: Symmetric, zero diagonal, at least 0.
-        rng: Source of randomness.
-        sweeps: Moves for each pair of units.
+def rewire(S: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random symmetric matrix with the same row sums, entries between 0 and the largest of S,
+    by five moves for each pair of units.
 
     Raises:
         ValueError: A negative entry.
@@ -83,6 +79,6 @@ def rewire(S: np.ndarray, rng: np.random.Generator, *, sweeps: float = 5.0) -> n
     if S.min(initial=0.0) < 0:
         raise ValueError("shuffle='rewired' expects similarities of at least 0; use 'weights'")
     n = len(S)
-    moves = int(sweeps * n * (n - 1) / 2)
+    moves = int(5.0 * n * (n - 1) / 2)
     units = rng.integers(n, size=(moves, 4))
     return kernels.rewire(np.array(S), float(S.max()), units, rng.random(moves))

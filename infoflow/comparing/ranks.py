@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _FEWEST = 4  # partitions in a stratum that is worth ranking
+_BOOTSTRAPS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,17 +43,14 @@ class RankCorrelation:
     n: int
 
 
-def rank_correlation(
-    strata: Sequence[Stratum], *, n_boot: int = 200, seed: int = 0
-) -> RankCorrelation:
+def rank_correlation(strata: Sequence[Stratum], *, seed: int = 0) -> RankCorrelation:
     """Spearman's and Kendall's correlation of predictors with quantities within strata, averaged
     over the strata of a kind and then over kinds.
 
     Args:
         strata: With equally many predictors and quantities; strata with fewer than four things
             are left out.
-        n_boot: Bootstrap samples.
-        seed: Of these.
+        seed: Of the 200 bootstrap samples.
 
     Raises:
         ValueError: No strata.
@@ -74,7 +72,7 @@ def rank_correlation(
     kinds = [s.kind for s in large]
     sizes = [s.x.shape[1] for s in large]
     whole = [(s, np.arange(m)[None]) for s, m in zip(large, sizes, strict=True)]
-    drawn = [(s, rng.integers(m, size=(n_boot, m))) for s, m in zip(large, sizes, strict=True)]
+    drawn = [(s, rng.integers(m, size=(_BOOTSTRAPS, m))) for s, m in zip(large, sizes, strict=True)]
     low, high = _percentiles(_averaged([_spearman(*one) for one in drawn], kinds))
     return RankCorrelation(
         spearman=_averaged([_spearman(*one) for one in whole], kinds)[..., 0],

@@ -136,7 +136,8 @@ def fit_codebook(
     given = values
     values, scale = _scaled(values, layer_index, codes, error)
     off = np.zeros(len(scale)) if error is None else np.maximum(error * scale, _FINEST)
-    few = _n_rows(values[: 10 * codes], off) <= codes  # spares most groups the sort
+    some = np.unique(snapped(values[: 10 * codes], off), axis=0)
+    few = len(some) <= codes  # spares most groups the sort
     distinct = np.unique(snapped(values, off), axis=0) if few else values
     if len(distinct) <= codes:
         return Codebook(scale, distinct, 0.0)
@@ -170,10 +171,6 @@ def fit_projection(
     middle = len(values) // 2
     medians = (projected[middle - 1] + projected[middle]) / 2
     return Projection(scale, directions, medians, projected[0], projected[-1])
-
-
-def _n_rows(values: np.ndarray, error: np.ndarray) -> int:
-    return len(np.unique(snapped(values, error), axis=0))
 
 
 def _scaled(

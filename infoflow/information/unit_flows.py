@@ -19,7 +19,7 @@ from infoflow.information.mutual import information_of_each
 from infoflow.information.shuffle import shuffled_codes
 from infoflow.information.targets import fit_target, normal_codes, pooled
 from infoflow.interventions import resample_each
-from infoflow.measured import Draws, Pool
+from infoflow.measured import UNIT_FLOW, Budget, Draws, Pool
 from infoflow.recording import Recording
 
 _MOST_KEPT = 1 << 23  # numbers in the cache, twice 64 MB
@@ -196,8 +196,8 @@ def unit_flow(
     rec: Recording,
     *,
     given_context: bool = False,
-    donors: int = 50,
-    contexts: int = 50,
+    donors: Budget = UNIT_FLOW.donors,
+    contexts: Budget = UNIT_FLOW.contexts,
     bins: int = 10,
     seed: int = 0,
     pool: Pool = "mean",

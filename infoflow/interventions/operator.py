@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from infoflow._hooks import CallFunction, checked_passes, layer_at
@@ -58,12 +57,12 @@ def do(
         True
     """
     rows = _Cursor(None if recording is None else len(recording))
-    functions = []
+    acts = []
     for layer, done in interventions.items():
         site = layer if isinstance(layer, Site) else Site(layer)
-        functions.append((site, _Act(model, site, done, rows, recording).act))
-    layers = {layer_at(model, site.path) for site, _ in functions}
-    with holding(layers), eagerly(), checked_passes(model, functions, rows.enter, rows.advance):
+        acts.append((site, _act(layer_at(model, site.path), site, done, rows, recording)))
+    layers = {layer_at(model, site.path) for site, _ in acts}
+    with holding(layers), eagerly(), checked_passes(model, acts, rows.enter, rows.advance):
         yield model
 
 
@@ -101,44 +100,27 @@ class _Cursor:
         self.inside = False
 
 
-@dataclass(eq=False)
-class _Act:
+def _act(
+    layer: nn.Module, site: Site, done: Done, rows: _Cursor, rec: Recording | None
+) -> CallFunction:
     """An intervention at one site, settled when the site's tensor is first seen."""
+    settled: dict[Any, tuple[Site, Edit]] = {}
 
-    model: nn.Module
-    site: Site
-    done: Done
-    rows: _Cursor
-    recording: Recording | None
-    _settled: dict[Any, tuple[Site, Edit]] = field(default_factory=dict)
+    def intervene(value: Any, call: int) -> Any:
+        tensor = site.tensor(value)
+        key = (tensor.ndim, tensor.device)
+        if key not in settled:
+            settled[key] = _settle(site.resolved(layer, value), done, value, rec)
+        found, edit = settled[key]
+        return edit(found, value, call, rows.batch(len(tensor), site.path))
 
-    @property
-    def act(self) -> CallFunction:
-        layer = layer_at(self.model, self.site.path)
+    return intervene
 
-        def intervene(value: Any, call: int) -> Any:
-            tensor = self.site.tensor(value)
-            key = (tensor.ndim, tensor.device)
-            if key not in self._settled:
-                self._settled[key] = self._settle(self.site.resolved(layer, value), value)
-            site, edit = self._settled[key]
-            return edit(site, value, call, self.rows.batch(len(tensor), site.path))
 
-        return intervene
-
-    def _settle(self, site: Site, value: Any) -> tuple[Site, Edit]:
-        rec, n, device = self.recording, site.read(value).shape[1], site.tensor(value).device
-        needed = rec is not None and getattr(self.done, "needs_data", False)
-        if rec is None or not needed:
-            return site, edit_for(self.done, site.path, n, torch.device(device))
-        recorded = rec.units.site(site.name)
-        edit = edit_for(
-            self.done,
-            site.name,
-            n,
-            rec.device,
-            rec=rec,
-            activations=rec.filled(site.name),
-            contexts=np.arange(len(rec)),
-        )
-        return recorded, edit
+def _settle(site: Site, done: Done, value: Any, rec: Recording | None) -> tuple[Site, Edit]:
+    n = site.read(value).shape[1]
+    if rec is None or not getattr(done, "needs_data", False):
+        return site, edit_for(done, site.path, n, site.tensor(value).device)
+    values, every = rec.filled(site.name), np.arange(len(rec))
+    edit = edit_for(done, site.name, n, rec.device, rec=rec, activations=values, contexts=every)
+    return rec.units.site(site.name), edit

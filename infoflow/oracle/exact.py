@@ -91,7 +91,7 @@ def interventional_information(
         given: States of variables by which the data were selected; none downstream of B.
 
     Raises:
-        KeyError: A variable that the network does not have.
+        UnknownName: A variable that the network does not have.
         ValueError: Groups that are empty or overlap, selection downstream of B.
 
     Examples:
@@ -122,15 +122,8 @@ def information_given_context(
     x. Where the inputs determine every other variable the second term is zero and this is
     E_x H(C | x).
 
-    Args:
-        network: Discrete network with all its conditional tables.
-        source, target: Names of the variables that make up B and C.
-        inputs: Names of the variables that make up the context X.
-        given: States of variables by which the data were selected; none downstream of B.
-
-    Raises:
-        KeyError: A variable that the network does not have.
-        ValueError: Groups that are empty or overlap, inputs or selection downstream of B.
+    Args and errors as in `interventional_information`; `inputs` are the names of the variables that
+    make up the context X, none of them downstream of B.
 
     Examples:
         XOR with a coin sends nothing by itself, and one bit to whoever knows the coin.

@@ -84,22 +84,20 @@ class FlowCut:
         from infoflow.searching._kernel import APART, EACH, LEAST, PLAIN
 
         traffic, n = self.traffic, len(self.traffic.unit_flow)
-        ones = np.ones(n)
+        ones, none = np.ones(n), np.zeros((n, n))
         kind, apart, mass = {
-            "none": (PLAIN, None, ones),
+            "none": (PLAIN, none, ones),
             "pairs": (APART, np.ones((n, n)), ones),
             "cut_connections": (APART, traffic.connected, ones),
-            "min_size": (LEAST, None, ones),
-            "min_entropy": (LEAST, None, traffic.entropy),
-            "conductance": (LEAST, None, traffic.per_unit),
-            "ncut": (EACH, None, traffic.per_unit),
+            "min_size": (LEAST, none, ones),
+            "min_entropy": (LEAST, none, traffic.entropy),
+            "conductance": (LEAST, none, traffic.per_unit),
+            "ncut": (EACH, none, traffic.per_unit),
         }[self.weighting]
-        return kind, _both_ways(traffic.unit_flow), _both_ways(apart, n), mass.astype(np.float64)
+        return kind, _both_ways(traffic.unit_flow), _both_ways(apart), mass.astype(np.float64)
 
 
-def _both_ways(flow: np.ndarray | None, n: int = 0) -> np.ndarray:
-    if flow is None:
-        return np.zeros((n, n))
+def _both_ways(flow: np.ndarray) -> np.ndarray:
     links = flow.astype(np.float64) + flow.T
     np.fill_diagonal(links, 0.0)
     return links

@@ -67,7 +67,8 @@ def _population(
     members: list[Partition] = []
     for number in range(count):
         known = [p for p in given if p in log.known] if number == 0 else []
-        first = _promising(log, known or [space.random(rng, uneven=True) for _ in range(_DRAWN)])
+        choice = known or [space.random(rng, uneven=True) for _ in range(_DRAWN)]
+        first = choice[int(np.argmin(log.many(choice)))]
         hot = (0.5 if known else 1.0) * HOT * spread  # a good start is not to be melted
         steps = int(_FOUNDING * own / count)
         members.append(anneal(log, space, first, steps=steps, hot=hot, cold=cold))
@@ -78,11 +79,6 @@ def _population(
         end = anneal(log, space, child, steps=steps, hot=0.1 * HOT * spread, cold=cold)
         members = _survivors(log, [*members, end], count)
         fruitless = fruitless + 1 if log.left == before else 0
-
-
-def _promising(log: EvaluationLog, partitions: Sequence[Partition]) -> Partition:
-    values = log.many(partitions)
-    return partitions[int(np.argmin(values))]
 
 
 def _child(members: Sequence[Partition], space: Space, rng: np.random.Generator) -> Partition:

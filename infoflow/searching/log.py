@@ -74,7 +74,7 @@ class EvaluationLog:
         self.left = budget
         self._evaluate = evaluate
         self._size = size
-        self._order: list[Partition] = []
+        self.order: list[Partition] = []  # as they were measured
         self._unscaled: list[float] = []
         self._checkpoint = checkpoint
         self._earlier: SavedLog | None = checkpoint.read() if checkpoint else None
@@ -84,14 +84,9 @@ class EvaluationLog:
         self._saved = len(self._earlier.values) if self._earlier else 0
 
     @property
-    def order(self) -> list[Partition]:
-        """Partitions measured, in order."""
-        return list(self._order)
-
-    @property
     def trail(self) -> Values:
         """What was measured, in order."""
-        return Values(np.array(self._unscaled), np.array([self.bits[p] for p in self._order]))
+        return Values(np.array(self._unscaled), np.array([self.bits[p] for p in self.order]))
 
     @property
     def value(self) -> float:
@@ -140,7 +135,7 @@ class EvaluationLog:
         """From the log as far as it goes, then for real."""
         if self._earlier is None:
             return self._evaluate(new)
-        logged = self._earlier.replayed(new, len(self._order))
+        logged = self._earlier.replayed(new, len(self.order))
         rest = new[len(logged) :]
         return logged.followed_by(self._evaluate(rest)) if rest else logged
 
@@ -150,29 +145,29 @@ class EvaluationLog:
             self.known[partition] = value / self.scales.get(partition.n_modules, 1.0)
             self.bits[partition] = bits
             self._unscaled.append(value)
-        self._order += new
+        self.order += new
         self.left -= len(new) if counted else 0
         if self._checkpoint:
             self._state = self._rng_state()
-        if self._earlier is not None and len(self._order) == len(self._earlier.values):
+        if self._earlier is not None and len(self.order) == len(self._earlier.values):
             self._earlier.check_state(self._state)
 
     def _tell(self, count: int) -> None:
-        if self._checkpoint and len(self._order) - self._saved >= self._checkpoint.every:
+        if self._checkpoint and len(self.order) - self._saved >= self._checkpoint.every:
             self.save()
         if self._ahead:
             self._ahead(count, self.value)
         if self._callback and self.best is not None:
-            step = Step(len(self._order), self.left, self.best, self.value)
+            step = Step(len(self.order), self.left, self.best, self.value)
             if self._callback(step):
                 self.left = 0
 
     def save(self) -> None:
         """Write the checkpoint, if there is one and something is new."""
-        if self._checkpoint and len(self._order) > self._saved:
-            labels = np.array([p.labels for p in self._order], dtype=np.int32)
+        if self._checkpoint and len(self.order) > self._saved:
+            labels = np.array([p.labels for p in self.order], dtype=np.int32)
             self._checkpoint.write(SavedLog(labels, self.trail, self._state))
-            self._saved = len(self._order)
+            self._saved = len(self.order)
 
     def _rng_state(self) -> str:
         return json.dumps(self.rng.bit_generator.state, sort_keys=True)

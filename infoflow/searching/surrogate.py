@@ -18,6 +18,8 @@ Proxy = Callable[[Partition], float]
 
 # Steps of a minimisation of the proxy, per unit.
 _STEPS_PER_UNIT = 50
+# Minimisations at least; one for each number of modules allowed.
+_PROPOSALS = 4
 
 
 def screened(
@@ -27,8 +29,6 @@ def screened(
     proxy: FlowCut,
     *,
     spread: float,
-    judged: int = 8,
-    proposals: int = 4,
 ) -> None:
     """Let a proxy choose what is measured.
 
@@ -44,19 +44,17 @@ def screened(
         starts: Measured first.
         proxy: What is cheap.
         spread: Standard deviation of the true value over random partitions.
-        judged: Neighbours measured at a time.
-        proposals: Minimisations, at least one for each number of modules allowed.
     """
     numbers = range(space.least, space.most + 1)
     log.many(list(starts))
     log.many(
         [
             _minimised(proxy, space, numbers[i % len(numbers)], log.rng)
-            for i in range(max(proposals, len(numbers)))
+            for i in range(max(_PROPOSALS, len(numbers)))
         ]
     )
     while log.left and log.best is not None:
-        best = climb(log, space, log.best, batch=judged, cost=proxy.around)
+        best = climb(log, space, log.best, cost=proxy.around)
         steps = int(0.9 * log.left)
         if not steps:
             return

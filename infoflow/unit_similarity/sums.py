@@ -50,7 +50,7 @@ def _run(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
     sums = {base: torch.zeros(n, n, dtype=torch.float64) for base in bases}
     with evaluating(rec.model):
         batches = Batches(request, fast=fast) if sums else None
-        every = rec.batches() if batches is None else _split(slice(0, len(rec)), batches.rows)
+        every = rec.batches() if batches is None else _split(slice(0, len(rec)), batches.sizes.rows)
         for index in show_progress(list(every), progress, "similarity"):
             if "cov" in request.bases:
                 parts = request.activations(index).split(counts, 2)
@@ -82,11 +82,6 @@ class Batches:
         batch, holds = self._run(few)
         self.exact: Sizes = sizes(request, batch)
         self.sizes: Sizes = sizes(request, batch, holds)
-
-    @property
-    def rows(self) -> int:
-        """Samples at a time."""
-        return self.sizes.rows
 
     def sums(self, index: slice) -> Iterator[dict[str, Tensor]]:
         """The sums over those rows, in one part or, if that is too much at once, in several."""

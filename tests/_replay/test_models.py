@@ -311,3 +311,32 @@ def test_a_layer_under_vmap_is_run_in_full_and_said_once():
     with pytest.warns(RuntimeWarning, match="running full passes instead") as said:
         beside_raw_hooks(seeded(Vmapped), (normal(60, 4),), ["b", "c"], {"b": (1, [0])}, "c", n=40)
     assert len(said) == 1
+
+
+class Refuses(nn.Module):
+    def forward(self, x):
+        raise ValueError("not this one")
+
+
+class Falls(nn.Module):
+    """Goes another way where a layer raises."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.strict, self.head = nn.Linear(4, 5), Refuses(), nn.Linear(5, 2)
+
+    def forward(self, x):
+        h = self.a(x)
+        try:
+            h = self.strict(h)
+        except ValueError:
+            h = torch.relu(h)
+        return self.head(h)
+
+
+def test_a_layer_that_raises_where_the_model_catches_it_means_full_passes():
+    rec = ifl.record(seeded(Falls), ["a", "head"], normal(12, 4))
+    with pytest.warns(RuntimeWarning, match="a layer was called and did not return"):
+        fast = ifl.counterfactual(rec, {"a": [0]}, observe="head")
+    slow = ifl.counterfactual(rec, {"a": [0]}, observe="head", replay=False)
+    assert torch.equal(fast, slow)
