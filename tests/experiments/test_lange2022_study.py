@@ -15,7 +15,7 @@ from torch import nn
 
 import infoflow as ifl
 from experiments.causal_vs_q.study import main as causal_vs_q_main
-from experiments.lange2022 import architectures, copies
+from experiments.lange2022 import architectures, copies, other_measures
 from experiments.lange2022 import claims as claim_module
 from experiments.lange2022.causal import main as causal_main
 from experiments.lange2022.claims import page
@@ -231,6 +231,25 @@ def test_small_networks_of_other_architectures_give_rows(monkeypatch: pytest.Mon
     rows = pd.DataFrame(architectures.measure(1))
     assert rows.groupby("kind")["layer"].nunique().to_dict() == {"convolutional": 2, "recurrent": 1}
     assert len(rows) == 2 * 3 * len(MEASURES)
+
+
+@pytest.mark.skipif(not (RESULTS / other_measures.ROWS).exists(), reason="none are committed")
+def test_the_page_shows_what_other_measures_of_agreement_say() -> None:
+    table = other_measures.page(other_measures.load(RESULTS))
+    assert table in (TOP / "docs" / "lange2022.md").read_text(encoding="utf-8")
+
+
+def test_agreement_by_other_measures_is_that_of_the_partitions(tiny: Path) -> None:
+    rows = save_rows(tiny / "sweep", tiny / ROWS).assign(kept=True)
+    rows = rows[(rows["seed"] == 0) & (rows["dropout"] == 0.3)]
+    found = other_measures.measure_all(rows).set_index(["measure", "layer"])
+    own = rows[rows["layer"] == "fc1"].set_index("measure")["partition"].map(decode)
+    same = [("cov", "cov_norm"), ("i_sens", "i_sens_norm")]
+    same += [("o_sens", "o_sens_norm"), ("hess", "hess_norm")]
+    for measure, sign in [("ari", 1), ("vi", -1)]:
+        each = [agreement(own[a], own[b], measure=measure, unused="cluster") for a, b in same]
+        expected = pytest.approx(sign * np.mean(each), abs=1e-5)
+        assert found.loc[(measure, "fc1"), "normalised"] == expected
 
 
 @pytest.mark.skipif(not (RESULTS / copies.ROWS).exists(), reason="no results are committed")
