@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 DEMO_ARGS ?=
 REPRODUCE_ARGS ?=
-TEST_ARGS ?=
+TEST_ARGS ?= -n auto
 
 .PHONY: demo test lint toys reproduce docs clean
 
