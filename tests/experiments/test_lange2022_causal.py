@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 
 from experiments.lange2022 import causal_findings as findings
+from experiments.lange2022 import nested
 from experiments.lange2022.causal import BUDGETS, measure_causal_networks
 from experiments.lange2022.measure import measure_networks
 from experiments.lange2022.rows import load_rows, with_percent
 from experiments.lange2022.settings import Setting, table_1
+from infoflow.module_tree import ModuleTree
+from infoflow.study import load_table
 from infoflow.unit_similarity import MEASURES
 
 TOP = Path(__file__).parents[2]
@@ -96,3 +99,17 @@ def test_the_page_shows_what_the_committed_scores_say() -> None:
     for page in findings.pages(findings.load_causal(RESULTS), load_rows(RESULTS)):
         for table in page.strip().split("\n\n"):
             assert table in text
+
+
+@pytest.mark.skipif(not nested.ROWS.exists(), reason="none are committed")
+def test_the_page_shows_the_modules_within_modules() -> None:
+    table = nested.page(load_table(nested.ROWS))
+    assert table.strip() in (TOP / "docs" / "lange2022.md").read_text(encoding="utf-8")
+
+
+def test_a_tree_gives_one_row_a_module() -> None:
+    inner = ModuleTree(np.arange(2), 4, "log2 score", why="fewer than 4 units")
+    tree = ModuleTree(np.arange(4), 4, "log2 score", 1.0, 0.01, (inner, inner))
+    rows = pd.DataFrame(nested.rows_of("some", tree))
+    assert rows["path"].tolist() == ["/", "/0", "/1"] and rows["score"][0] == 2.0
+    assert "| some | 2.00 (0.01) | 4; 2 + 2 | 1 of 1 tried |" in nested.page(rows)
