@@ -7,6 +7,7 @@ author = "The infoflow developers"
 release = infoflow.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "furo"
 autodoc_typehints = "none"  # signatures carry them, shapes stand in the text

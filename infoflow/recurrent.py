@@ -21,11 +21,9 @@ def unrolled(model: nn.Module) -> nn.Module:
     Layer l of a recurrent layer `rnn` is `rnn.layer{l}`, backward in time `rnn.layer{l}_reverse`,
     and holds these, each `(batch, hidden)` and called once a time step:
 
-    | layer | called |
-    |---|---|
-    | `nn.LSTM` | `input_gate`, `forget_gate`, `candidate`, `output_gate`, `cell`, `hidden` |
-    | `nn.GRU` | `reset_gate`, `update_gate`, `candidate`, `hidden` |
-    | `nn.RNN` | `hidden` |
+    - `nn.LSTM`: `input_gate`, `forget_gate`, `candidate`, `output_gate`, `cell`, `hidden`
+    - `nn.GRU`: `reset_gate`, `update_gate`, `candidate`, `hidden`
+    - `nn.RNN`: `hidden`
 
     `Site("rnn.layer0.hidden", call="all")` takes time steps as positions, `call=3` the fourth.
 
