@@ -22,10 +22,12 @@ class Shared:
     Attributes:
         same: `{leaf returned: (leaf of the arguments, its memory)}` where both are one tensor.
         loose: Memory that is shared in any other way.
+        unseen: Some have memory that cannot be told apart from others.
     """
 
     same: dict[int, tuple[int, int]] = field(default_factory=dict)
     loose: set[int] = field(default_factory=set)
+    unseen: bool = False
 
 
 class Memory(TorchDispatchMode):
@@ -60,7 +62,9 @@ class Memory(TorchDispatchMode):
         for number, argument in enumerate(func._schema.arguments):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 given = args[number] if number < len(args) else kwargs.get(argument.name)
-                places = (_place(leaf) for leaf in tree_leaves(given))
+                places = [_place(leaf) for leaf in tree_leaves(given) if isinstance(leaf, Tensor)]
+                if None in places:
+                    raise RuntimeError(f"{func} writes to memory that cannot be seen")
                 self._writes += [(self._now, p) for p in places if p in self._born]
         self.note(output)
         return output
@@ -69,8 +73,11 @@ class Memory(TorchDispatchMode):
         """What a call that began at `start` returns, beside its arguments."""
         found, fresh = Shared(), set()
         for number, leaf in enumerate(returned):
+            if not isinstance(leaf, Tensor):
+                continue
             place = _place(leaf)
             if place is None:
+                found.unseen = True
                 continue
             alike = [n for n, arg in enumerate(given) if _geometry(arg) == _geometry(leaf)]
             if self._born.get(place, start) >= start:
@@ -83,20 +90,21 @@ class Memory(TorchDispatchMode):
 
     def entangled(self, start: int, end: int, shared: Shared) -> bool:
         """The call writes to memory of others that it does not return whole, or what it returns
-        shares memory, other than whole, that is written to later."""
+        shares memory, other than whole, that is written to later, or that cannot be seen."""
         own = {place for _, place in shared.same.values()}
         inside = {p for at, p in self._writes if start <= at < end and self._born[p] < start}
         after = {p for at, p in self._writes if at >= end}
-        return bool(inside - own or after & shared.loose)
+        return shared.unseen or bool(inside - own or after & shared.loose)
 
 
 def _place(value: Any) -> int | None:
-    """What tells a tensor's memory from all other that is held; None if it has none."""
+    """What tells a tensor's memory from all other that is held; None for what is no tensor, and
+    for tensors of which torch shows no storage (sparse ones)."""
     if not isinstance(value, Tensor):
         return None
     try:
         return value.untyped_storage()._cdata
-    except (NotImplementedError, RuntimeError):  # sparse and wrapped tensors
+    except (NotImplementedError, RuntimeError):
         return None
 
 

@@ -307,10 +307,9 @@ class Vmapped(nn.Module):
         return self.c(self.b(torch.func.vmap(self.a)(x)))
 
 
-def test_a_layer_under_vmap_is_run_in_full_and_said_once():
-    with pytest.warns(RuntimeWarning, match="running full passes instead") as said:
-        beside_raw_hooks(seeded(Vmapped), (normal(60, 4),), ["b", "c"], {"b": (1, [0])}, "c", n=40)
-    assert len(said) == 1
+def test_a_layer_under_vmap_is_run_and_not_answered():
+    """What it returns is batched by vmap, and shows no storage; no warning: the rest is replayed."""
+    beside_raw_hooks(seeded(Vmapped), (normal(60, 4),), ["b", "c"], {"b": (1, [0])}, "c", n=40)
 
 
 class Refuses(nn.Module):
@@ -340,3 +339,33 @@ def test_a_layer_that_raises_where_the_model_catches_it_means_full_passes():
         fast = ifl.counterfactual(rec, {"a": [0]}, observe="head")
     slow = ifl.counterfactual(rec, {"a": [0]}, observe="head", replay=False)
     assert torch.equal(fast, slow)
+
+
+class ToSparse(nn.Module):
+    def forward(self, x):
+        return x.to_sparse()
+
+
+class Sparse(nn.Module):
+    """A layer returns a tensor of which no storage is shown; maybe it is written to later."""
+
+    def __init__(self, written=False):
+        super().__init__()
+        self.a, self.thin, self.f, self.head = (
+            nn.Linear(4, 6), ToSparse(), nn.Linear(6, 6), nn.Linear(6, 3))  # fmt: skip
+        self.written = written
+
+    def forward(self, x):
+        z = torch.relu(self.a(x))
+        thin = self.thin(z)
+        f = torch.tanh(self.f(z))
+        if self.written:
+            thin.mul_(2.0)
+        return self.head(f + thin.to_dense())
+
+
+def test_memory_that_cannot_be_seen_is_run_and_not_answered():
+    args = (normal(60, 4),), ["f", "head"], {"f": (1, [0, 2])}, "head"
+    beside_raw_hooks(seeded(Sparse), *args, n=80)
+    with pytest.warns(RuntimeWarning, match="writes to memory that cannot be seen"):
+        beside_raw_hooks(seeded(lambda: Sparse(written=True)), *args, n=80)
