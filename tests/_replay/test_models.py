@@ -308,7 +308,7 @@ class Vmapped(nn.Module):
 
 
 def test_a_layer_under_vmap_is_run_and_not_answered():
-    """What it returns is batched by vmap, and shows no storage; no warning: the rest is replayed."""
+    """What it returns shows no storage; there is no warning, as the rest is replayed."""
     beside_raw_hooks(seeded(Vmapped), (normal(60, 4),), ["b", "c"], {"b": (1, [0])}, "c", n=40)
 
 
