@@ -8,7 +8,9 @@ to make that one of each unit, v is larger for units whose similarity with thems
 
 What it can miss: an error below the tolerance (1e-4 of a unit's own scale in float32, times the
 number of units); and, of positions that were differentiated together, a pair that is not the one
-looked at in this batch.
+looked at in this batch. `o_sens` comes out of the same pushes as `hess` and is looked at through
+it: for a loss that is linear in the outputs, the steps after the last curved one are proven by the
+graph alone.
 """
 
 from __future__ import annotations
