@@ -160,6 +160,23 @@ class ExchangeMeter:
         self.evaluations += len(partitions)
         return found
 
+    def pointwise(self, partition: PartitionLike, weighting: Weighting) -> np.ndarray:
+        """`(M, K)` what each donor in each context contributes to a partition's weighted exchange,
+        up to a constant; their scatter gives the standard errors of it and of its differences.
+
+        The weighting is taken as given; "size_z" is not proportional to the exchange.
+        """
+        cleaned = self.checked(partition)
+        total = np.zeros((len(self.donors), len(self.contexts)))
+        for a, source in enumerate(cleaned.modules):
+            for b, sent, _ in self._sent(cleaned.modules, a, source, progress=False):
+                one = np.zeros((cleaned.n_modules,) * 2)
+                one[a, b] = 1.0
+                terms = sent.pointwise_given_context if self.given_context else sent.pointwise
+                slope = self._weighted(weighting, one, cleaned)
+                total += slope * by_context(terms, len(self.contexts))
+        return total
+
     def checked(self, partition: PartitionLike) -> Partition:
         """The partition with the recording's unused units at -1.
 
@@ -292,10 +309,8 @@ class ExchangeMeter:
             most = SATURATED * np.log2(len(self.donors))
             bounded = self.objective.estimate == "kernel"
             for _, sent in self._groups([source], [units], progress):
-                yield from (
-                    (b, f, bounded and f.given_context >= most)
-                    for b, f in zip(others, sent, strict=True)
-                )
+                for b, found in zip(others, sent, strict=True):
+                    yield b, found, bounded and found.given_context >= most
             return
         if self._sender is not None:
             source, units = self._sender.reach.narrowed(source, units)
