@@ -31,10 +31,13 @@ def against_truth(name: str = "truth_fresh.csv") -> pd.DataFrame:
     """Each candidate beside the truth: means over networks, and the difference of ρ to "units"."""
     rows = pd.read_csv(RESULTS / name)
     network = ["kind", "shape", "activation", "seed"]
-    seconds = rows.drop_duplicates([*network, "candidate"]).groupby("candidate")["seconds"].sum()
+    each = rows.drop_duplicates([*network, "candidate"])
+    seconds = dict(each.groupby("candidate")["seconds"].sum().items())
     found = []
-    for (quantity, candidate), some in rows.groupby(["quantity", "candidate"], sort=False):
-        wide = rows[rows["quantity"] == quantity].pivot_table("rho", network, "candidate")
+    for quantity, candidate in rows[["quantity", "candidate"]].drop_duplicates().to_numpy():
+        own = rows[rows["quantity"] == quantity]
+        some = own[own["candidate"] == candidate]
+        wide = own.pivot_table("rho", network, "candidate")
         low, high = interval((wide[candidate] - wide["units"]).to_numpy())
         found.append(
             {

@@ -12,7 +12,7 @@ from infoflow.information.reach import Reach, by_layers
 from infoflow.information.spreads import SPREADS, GroupFlow
 from infoflow.information.targets import normal_values, pooled, rounding
 from infoflow.interventions import resample_each
-from infoflow.measured import Draws, Objective
+from infoflow.measured import Draws, Objective, Pool
 from infoflow.recording import Recording
 from infoflow.rounding import levels
 
@@ -31,9 +31,9 @@ class RankScale:
         error: `(n,)` differences that mean nothing (see `rounding_error`).
 
     Examples:
-        >>> RankScale(np.array([[0.0], [0.0], [1.0], [3.0]]), np.zeros(1))(np.array([[0.0], [2.0]]))
-        array([[0.25 ],
-               [0.75 ]], dtype=float32)
+        >>> scale = RankScale(np.array([[0.0], [0.0], [1.0], [3.0]]), np.zeros(1))
+        >>> scale(np.array([[0.0], [2.0]])).ravel().tolist()
+        [0.25, 0.75]
     """
 
     def __init__(self, values: np.ndarray, error: np.ndarray) -> None:
@@ -87,7 +87,7 @@ class GroupSender:
         self.objective = objective
         self.rows = np.repeat(donors, len(contexts)), np.tile(contexts, len(donors))
         self.shape = len(donors), len(contexts)
-        self.pool = draws.pool
+        self.pool: Pool = draws.pool
         self.spread = SPREADS[objective.estimate]
         self.width = 1 / objective.resolution
         self.reach = Reach(rec)

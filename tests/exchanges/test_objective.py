@@ -9,10 +9,9 @@ import infoflow as ifl
 from infoflow import searching
 from infoflow.exchanges import ExchangeMeter
 from infoflow.information.group_flows import RankScale
-from infoflow.information.spreads import GroupFlow, gaussian_spread, kernel_spread
+from infoflow.information.spreads import SPREADS, GroupFlow
 from infoflow.measured import Draws, Objective
 
-SPREADS = {"kernel": kernel_spread, "gaussian": gaussian_spread}
 FEW = Draws(9, 8, coding="units")
 LABELS = [0, 1, 0, 1, 0, 1, 1]
 
@@ -55,7 +54,7 @@ def by_hand(rec, source, target, estimate, draws):
     return GroupFlow(ranks, SPREADS[estimate], 1 / 3)
 
 
-@pytest.mark.parametrize("estimate", ["kernel", "gaussian"])
+@pytest.mark.parametrize("estimate", list(SPREADS))
 def test_an_exchange_is_the_group_flows_run_by_hand(rec, estimate):
     found = ifl.exchange(rec, LABELS, objective=estimate, donors=9, contexts=8, weighting="none")
     modules = ifl.Partition(LABELS).modules
@@ -67,7 +66,7 @@ def test_an_exchange_is_the_group_flows_run_by_hand(rec, estimate):
     assert found.bits_given_context == pytest.approx(found.flow_given_context.sum())
 
 
-@pytest.mark.parametrize("estimate", ["kernel", "gaussian"])
+@pytest.mark.parametrize("estimate", list(SPREADS))
 @pytest.mark.parametrize("given", [False, True])
 def test_many_partitions_at_once_are_each_by_itself(rec, estimate, given):
     objective = Objective("ncut", given, estimate)
@@ -81,7 +80,7 @@ def test_many_partitions_at_once_are_each_by_itself(rec, estimate, given):
         assert flows[i][1] == pytest.approx(alone.flow_given_context)
 
 
-@pytest.mark.parametrize("estimate", ["kernel", "gaussian"])
+@pytest.mark.parametrize("estimate", list(SPREADS))
 def test_traffic_is_what_each_unit_sends_and_receives_in_the_same_quantity(rec, estimate):
     meter = ExchangeMeter(rec, FEW, Objective("ncut", True, estimate))
     draws = Draws(30, 30, coding="units")
@@ -95,7 +94,7 @@ def test_traffic_is_what_each_unit_sends_and_receives_in_the_same_quantity(rec, 
         assert meter.traffic.per_unit[unit] == pytest.approx(expected, abs=1e-3)
 
 
-@pytest.mark.parametrize("estimate", ["kernel", "gaussian"])
+@pytest.mark.parametrize("estimate", list(SPREADS))
 def test_nothing_is_exactly_nothing_and_search_finds_it(two_tracks, estimate):
     planted = [0, 0, 1, 1] * 2
     found = ifl.exchange(two_tracks, planted, objective=estimate)
