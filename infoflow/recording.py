@@ -29,8 +29,9 @@ from infoflow._refusals import (
     refuse_samples_as_steps,
     say_where_fast_path_differs,
 )
-from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
+from infoflow._safety import Snapshot, evaluating
 from infoflow._shapes import Float, shaped
+from infoflow._unchanged import Unchanged, fingerprint, state
 from infoflow.basis import BasisLike
 from infoflow.discovery import named_sites, with_known_axes
 from infoflow.site import Site
@@ -122,8 +123,9 @@ class Recording:
 
     def real(self, layer: str, rows: Any = slice(None)) -> Tensor | None:
         """`(rows, positions)` bool, False where a position is padding; None: none is."""
-        count = self[layer][0, 0].numel()
-        return None if self.padding is None else self.padding.real(layer, count, rows)
+        if self.padding is None:
+            return None
+        return self.padding.real(layer, self[layer][0, 0].numel(), rows)
 
     def real_outputs(self, values: Tensor, rows: Any) -> Tensor:
         """Outputs of those rows, zero at padded positions."""
@@ -132,6 +134,8 @@ class Recording:
     def rows(self, index: Tensor | np.ndarray | slice) -> tuple[Tensor, ...]:
         """The model's arguments for those samples, on the device: copies, since a model may work
         in place on what it is given."""
+        if isinstance(index, Tensor):
+            return tuple(x.index_select(0, index.to(x.device)).to(self.device) for x in self.inputs)
         view = isinstance(index, slice)
         return tuple(x[index].to(self.device, copy=view) for x in self.inputs)
 
@@ -160,6 +164,11 @@ class Recording:
                 "longer the model's: record again"
             )
         self.cache[Unchanged] = Unchanged(self.model, self.inputs)
+
+    def snapshot(self) -> Snapshot:
+        """What passes of the model put back after them."""
+        kept = self.cache.get(Unchanged)
+        return Snapshot(self.model, known=kept.attributes if isinstance(kept, Unchanged) else None)
 
     def batches(self) -> Iterator[slice]:
         """Consecutive row ranges that cover the data set."""

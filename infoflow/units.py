@@ -46,6 +46,10 @@ class UnitSpace:
         return tuple(site.name for site in self.sites)
 
     @cached_property
+    def _place(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.layers)}
+
+    @cached_property
     def offsets(self) -> dict[str, int]:
         """Flat index of each site's first unit."""
         starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
@@ -62,21 +66,20 @@ class UnitSpace:
         Raises:
             KeyError: No such site; near misses are named.
         """
-        for site in self.sites:
-            if site.name == name:
-                return site
-        raise KeyError(unknown_name("recorded layer", name, self.layers))
+        if name not in self._place:
+            raise KeyError(unknown_name("recorded layer", name, self.layers))
+        return self.sites[self._place[name]]
 
     def indices(self, layers: str | Sequence[str] | None = None) -> np.ndarray:
         """Flat indices of the units of one layer, of several, or (None) of all."""
         if layers is None:
             return np.arange(len(self))
         names = [layers] if isinstance(layers, str) else list(layers)
-        sizes = {site.name: size for site, size in zip(self.sites, self.sizes, strict=True)}
         blocks = []
         for name in names:
             self.site(name)
-            blocks.append(np.arange(self.offsets[name], self.offsets[name] + sizes[name]))
+            start = self.offsets[name]
+            blocks.append(np.arange(start, start + self.sizes[self._place[name]]))
         return np.concatenate(blocks) if blocks else np.arange(0)
 
     def flat(self, units: UnitsLike) -> np.ndarray:
@@ -134,11 +137,7 @@ def index_array(units: Any, size: int, where: str) -> np.ndarray:
     Raises:
         ValueError: Out of range, repeated, or no integers.
     """
-    if isinstance(units, Tensor):
-        units = units.detach().cpu().numpy()
-    elif isinstance(units, Iterable) and not isinstance(units, np.ndarray):
-        units = list(units)
-    index = np.atleast_1d(np.asarray(units))
+    index = as_array(units)
     if index.size == 0:
         return np.arange(0)
     if index.dtype == bool and index.shape == (size,):
@@ -154,6 +153,15 @@ def index_array(units: Any, size: int, where: str) -> np.ndarray:
     if len(np.unique(index)) < len(index):
         raise ValueError(f"units of {where} are named more than once: {index.tolist()}")
     return index
+
+
+def as_array(units: Any) -> np.ndarray:
+    """What names units, as an array of at least one dimension."""
+    if isinstance(units, Tensor):
+        units = units.detach().cpu().numpy()
+    elif isinstance(units, Iterable) and not isinstance(units, np.ndarray):
+        units = list(units)
+    return np.atleast_1d(np.asarray(units))
 
 
 class UnknownName(KeyError, ValueError):
