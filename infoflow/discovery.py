@@ -16,6 +16,7 @@ from infoflow._hooks import layer_at, plain_names, removed_after
 from infoflow._inputs import Inputs, call_model, collect, device_of
 from infoflow._outputs import entries
 from infoflow._safety import evaluating
+from infoflow.attention import UnrolledAttention
 from infoflow.site import Site, knows_its_units
 from infoflow.units import unknown_name
 
@@ -146,9 +147,14 @@ def _row(model: nn.Module, path: str, calls: Calls) -> tuple[Any, ...]:
 
 
 def _heads(model: nn.Module, path: str) -> str:
-    """Where the projection of a Hugging Face attention takes the heads' results, side by side."""
+    """Where the projection of an attention, of Hugging Face's or unrolled, takes the heads'
+    results, side by side."""
+    parent = path.rpartition(".")[0]
+    above = layer_at(model, parent) if parent else model
     heads = getattr(getattr(model, "config", None), "num_attention_heads", None)
-    if not isinstance(heads, int) or not path.endswith(_PROJECTIONS):
+    if isinstance(above, UnrolledAttention) and path.endswith("out_proj"):
+        heads = above.num_heads
+    elif not isinstance(heads, int) or not path.endswith(_PROJECTIONS):
         return ""
     return f'attention heads: Site("{path}", io="input", heads={heads})'
 
