@@ -98,7 +98,7 @@ class UnrolledAttention(nn.MultiheadAttention):
     def _mask(
         self, q: Tensor, k: Tensor, padded: Tensor | None, mask: Tensor | None, added: int
     ) -> Tensor | None:
-        """What is added to the scores `(batch, heads, tokens, tokens)`: -inf where none may look."""
+        """What is added to the scores `(batch, heads, tokens, tokens)`: -inf: do not look."""
         total = None
         if mask is not None:
             total = _added_to_scores(mask, q)

@@ -178,9 +178,32 @@ def named_sites(model: nn.Module, layers: str | Site | Sequence[str | Site]) -> 
         KeyError: A name or pattern that fits no layer; near misses are named.
         ValueError: No layer, or one named twice.
     """
+    found = [site for _, site in _written(model, layers)]
+    if not found:
+        raise ValueError("expected at least one layer name, got none")
+    names = [site.name for site in found]
+    if len(set(names)) != len(names):
+        raise ValueError(f"a layer is named more than once: {names}")
+    return tuple(found)
+
+
+def aliases_of(
+    model: nn.Module, layers: str | Site | Sequence[str | Site], sites: Sequence[Site]
+) -> dict[str, str]:
+    """TransformerLens's names of `sites`: those in `layers`, and others of the same units."""
+    own = {site.name: site.heads for site in sites}
+    known = {
+        hook: s.name for hook, s in hook_sites(model).items() if own.get(s.name, -1) == s.heads
+    }
+    return known | {name: site.name for name, site in _written(model, layers) if name != site.path}
+
+
+def _written(
+    model: nn.Module, layers: str | Site | Sequence[str | Site]
+) -> Iterator[tuple[str, Site]]:
+    """The sites that `layers` names, each with its name as it is written or spelt out there."""
     given = [layers] if isinstance(layers, (str, Site)) else list(layers)
     hooks = hook_sites(model) if any("hook_" in _path(layer) for layer in given) else {}
-    found: list[Site] = []
     for layer in given:
         paths = [_path(layer)]
         known = list(hooks) if hooks and "hook_" in paths[0] else None
@@ -189,17 +212,11 @@ def named_sites(model: nn.Module, layers: str | Site | Sequence[str | Site]) -> 
         for path in paths:
             if known is None:
                 layer_at(model, path)
-                found.append(replace(layer, path=path) if isinstance(layer, Site) else Site(path))
+                yield path, replace(layer, path=path) if isinstance(layer, Site) else Site(path)
             elif path in hooks:
-                found.append(_spelt_out(layer, hooks[path]))
+                yield path, _spelt_out(layer, hooks[path])
             else:
                 raise KeyError(unknown_name("layer", path, known))
-    if not found:
-        raise ValueError("expected at least one layer name, got none")
-    names = [site.name for site in found]
-    if len(set(names)) != len(names):
-        raise ValueError(f"a layer is named more than once: {names}")
-    return tuple(found)
 
 
 def _path(layer: str | Site) -> str:

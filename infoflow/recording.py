@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -33,7 +33,7 @@ from infoflow._safety import Snapshot, evaluating
 from infoflow._shapes import Float, shaped
 from infoflow._unchanged import Unchanged, fingerprint, state
 from infoflow.basis import BasisLike
-from infoflow.discovery import named_sites, with_known_axes
+from infoflow.discovery import aliases_of, named_sites, with_known_axes
 from infoflow.site import Site
 from infoflow.units import UnitSpace, unknown_name
 
@@ -89,8 +89,7 @@ class Recording:
         return {**vars(self), "versions": {}, "cache": {}}
 
     def __getitem__(self, layer: str) -> Tensor:
-        self.units.site(layer)
-        return self.activations[layer]
+        return self.activations[self.units.site(layer).name]
 
     def __len__(self) -> int:
         """Number of samples, K."""
@@ -112,6 +111,7 @@ class Recording:
     def filled(self, layer: str, values: Tensor | None = None, rows: Any = slice(None)) -> Tensor:
         """Activations of a layer, as recorded or as found on some rows, with padded positions at
         the mean of the sample's real ones, so that a mean over all is a mean over these."""
+        layer = self.units.site(layer).name
         if self.padding is None or layer not in self.padding.of_sites:
             return self[layer][rows] if values is None else values
         if values is not None:
@@ -125,7 +125,7 @@ class Recording:
         """`(rows, positions)` bool, False where a position is padding; None: none is."""
         if self.padding is None:
             return None
-        return self.padding.real(layer, self[layer][0, 0].numel(), rows)
+        return self.padding.real(self.units.site(layer).name, self[layer][0, 0].numel(), rows)
 
     def real_outputs(self, values: Tensor, rows: Any) -> Tensor:
         """Outputs of those rows, zero at padded positions."""
@@ -273,7 +273,8 @@ def record(
     if loss_of not in ("output", "raw"):
         raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
     sites = named_sites(model, layers)
-    bases = _as_bases(basis, sites)
+    aliases = aliases_of(model, layers, sites)
+    bases = _as_bases(basis, sites, aliases)
     where = device_of(model, device)
     with evaluating(model, Snapshot(model, everything=True)):
         given = collect(model, inputs, targets)
@@ -292,7 +293,7 @@ def record(
     padding = find_padding(given, names, mask, found, outputs)
     return Recording(
         model=model,
-        units=units_of(tuple(found), kept, padding, bases),
+        units=replace(units_of(tuple(found), kept, padding, bases), aliases=aliases),
         activations=kept,
         inputs=given.tensors,
         keywords=given.keywords,
@@ -325,14 +326,19 @@ def _settled(
 
 
 def _as_bases(
-    basis: BasisLike | Mapping[str, BasisLike] | None, sites: tuple[Site, ...]
+    basis: BasisLike | Mapping[str, BasisLike] | None,
+    sites: tuple[Site, ...],
+    aliases: Mapping[str, str],
 ) -> Mapping[str, BasisLike]:
     if basis is None:
         return {}
     if not isinstance(basis, Mapping):
         return {site.name: basis for site in sites}
     names = [site.name for site in sites]
-    for name in basis:
+    found = {aliases.get(name, name): given for name, given in basis.items()}
+    for name in found:
         if name not in names:
-            raise KeyError(unknown_name("layer of the basis", name, names))
-    return basis
+            raise KeyError(unknown_name("layer of the basis", name, [*names, *aliases]))
+    if len(found) < len(basis):
+        raise ValueError(f"a layer of the basis is named more than once: {list(basis)}")
+    return found

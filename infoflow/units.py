@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ class UnitSpace:
         sites: The resolved sites.
         sizes: Number of units at each site.
         unused: `(n,)` bool; True for a unit whose activation never changes over the recorded data.
+        aliases: Other names of sites (TransformerLens's), taken wherever a name is.
 
     Examples:
         >>> space = UnitSpace((Site("fc1"), Site("fc2")), (3, 2), np.zeros(5, bool))
@@ -36,6 +37,7 @@ class UnitSpace:
     sites: tuple[Site, ...]
     sizes: tuple[int, ...]
     unused: np.ndarray
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return sum(self.sizes)
@@ -61,13 +63,15 @@ class UnitSpace:
         return np.repeat(np.arange(len(self.sites)), self.sizes)
 
     def site(self, name: str) -> Site:
-        """The site of that name.
+        """The site of that name, or of which it is an alias.
 
         Raises:
             KeyError: No such site; near misses are named.
         """
+        name = self.aliases.get(name, name)
         if name not in self._place:
-            raise KeyError(unknown_name("recorded layer", name, self.layers))
+            known = [*self.layers, *self.aliases]
+            raise KeyError(unknown_name("recorded layer", name, known))
         return self.sites[self._place[name]]
 
     def indices(self, layers: str | Sequence[str] | None = None) -> np.ndarray:
@@ -76,8 +80,7 @@ class UnitSpace:
             return np.arange(len(self))
         names = [layers] if isinstance(layers, str) else list(layers)
         blocks = []
-        for name in names:
-            self.site(name)
+        for name in (self.site(name).name for name in names):
             start = self.offsets[name]
             blocks.append(np.arange(start, start + self.sizes[self._place[name]]))
         return np.concatenate(blocks) if blocks else np.arange(0)
@@ -90,6 +93,8 @@ class UnitSpace:
             KeyError: A layer that was not recorded.
         """
         if isinstance(units, Mapping):
+            if len({self.site(name).name for name in units}) < len(units):
+                raise ValueError(f"a layer is named more than once: {list(units)}")
             blocks = [np.arange(0)]
             for name, inside in units.items():
                 own = self.indices(name)

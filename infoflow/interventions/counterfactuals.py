@@ -62,7 +62,7 @@ def counterfactual(
         >>> ifl.counterfactual(rec, {"1": [0]}, observe="2").shape
         torch.Size([10, 2])
     """
-    rec.units.site(observe)
+    observe = rec.units.site(observe).name
     edits, pairs = _edits(rec, source, seed)
     run = Run(rec, edits, pairs.contexts, (observe,))
     found = [seen[observe] for _, seen in run.chunks(replay=replay, progress=progress)]
@@ -92,8 +92,8 @@ def _edits(rec: Recording, source: Any, seed: int) -> tuple[dict[str, Edit], Pai
     asked = {n: d for n, d in named.items() if isinstance(d, Intervention) or callable(d)}
     plain = {n: as_array(d) for n, d in named.items() if n not in asked}
     edits: dict[str, Edit] = {}
-    for name, done in asked.items():
-        n = len(rec.units.indices(name))
+    for layer, done in asked.items():
+        name, n = rec.units.site(layer).name, len(rec.units.indices(layer))
         edits[name] = edit_for(
             done, name, n, rec.device, rec=rec, activations=rec.filled(name),
             contexts=np.arange(len(rec)),

@@ -171,8 +171,8 @@ def make_request(
             derivative per sample; positions that do not exist.
     """
     rec.check_current()
-    _check_names(names)
     sites = tuple(rec.units.site(name) for name in names)
+    _check_names([site.name for site in sites])
     for base, reason in _refused_bases(rec).items():
         if base in (bases or {"weights"}):
             raise ValueError(reason)

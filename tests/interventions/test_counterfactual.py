@@ -141,8 +141,9 @@ def test_what_is_kept_between_calls_changes_no_answer():
     mask = np.zeros(8, bool)
     mask[[0, 1]] = True
     sources = [
-        {"1": mask}, {"1": [0, 1]}, {"1": np.array([1, 0], np.int8)}, {"1": [1, 0]}, {"1": range(8)},
-        [0, 1], "1", {"3": [1, 0]}, {"1": [1], "3": [0]}, {"1": torch.tensor([-1])}, {"1": mask},
+        {"1": mask}, {"1": [0, 1]}, {"1": np.array([1, 0], np.int8)}, {"1": [1, 0]},
+        {"1": range(8)}, [0, 1], "1", {"3": [1, 0]}, {"1": [1], "3": [0]},
+        {"1": torch.tensor([-1])}, {"1": mask},
     ]  # fmt: skip
     for seed in (0, 1, 2, 0):  # with the sources, more than are kept
         for source in sources:
