@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from infoflow._hooks import layer_at, plain_names, removed_after
-from infoflow._inputs import Inputs, call_model, collect, device_of
+from infoflow._inputs import Inputs, collect, device_of, explained_types
 from infoflow._outputs import entries
 from infoflow._safety import evaluating
 from infoflow.attention import UnrolledAttention
@@ -70,9 +70,8 @@ def sites(model: nn.Module, inputs: Inputs) -> pd.DataFrame:
     where = device_of(model, None)
     with evaluating(model), torch.no_grad():
         given = collect(model, inputs, None)
-        with _watching(model) as calls:
-            few = [x[:2].to(where, copy=True) for x in given.tensors]
-            call_model(model, few, given.keywords)
+        with _watching(model) as calls, explained_types(model, given):
+            given.call(model, where, slice(0, 2))
         rows = [_row(model, path, seen) for path, seen in calls.items()]
     columns = ["layer", "kind", "shape", "units", "positions", "calls", "pass_on", "note"]
     return pd.DataFrame(rows, columns=columns)

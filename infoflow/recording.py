@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from infoflow._inputs import (
-    Given,
     Inputs,
     argument_names,
     call_model,
@@ -20,9 +19,10 @@ from infoflow._inputs import (
     check_data,
     collect,
     device_of,
+    explained_types,
 )
 from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
-from infoflow._padding import MaskLike, Padding, find_padding
+from infoflow._padding import MaskLike, Padding, find_padding, outputs_for_fewer
 from infoflow._passes import batches_of, dry_run, run_all, units_of
 from infoflow._refusals import (
     refuse_model,
@@ -255,7 +255,8 @@ def record(
     Raises:
         KeyError: Unknown layer (near misses are named).
         TypeError: A model that is no module; inputs that cannot be made into tensors, or that the
-            model does not take; an output that is not there, or none that can be named.
+            model does not take, as of another floating-point type; an output that is not there,
+            or none that can be named.
         RuntimeError: A layer is never reached, or called several times.
         ValueError: Fewer than two samples, lengths that differ, integer inputs to a model without
             an embedding, NaN or infinite activations, a unit dimension that cannot be known, layers
@@ -280,17 +281,19 @@ def record(
         given = collect(model, inputs, targets)
         check_data(model, given)
         batches = batches_of(len(given.tensors[0]), batch_size)
-        run = partial(_run, model, given, where)
+        run = partial(given.call, model, where)
         before = state(model)
         with torch.no_grad():
-            found, chosen = _settled(model, sites, run, output)
+            with explained_types(model, given):
+                found, chosen = _settled(model, sites, run, output)
             kept, outputs = run_all(model, found, run, batches, chosen, progress)
             first = batches[0]
             say_where_fast_path_differs(model, lambda: chosen(run(first)), outputs[first])
-        after = state(model)
+            after = state(model)
+            names = argument_names(model, given.keywords)
+            fewer = partial(outputs_for_fewer, model, given, where, chosen)
+            padding = find_padding(given, names, mask, found, outputs, fewer)
     moving = {key for key, value in after.items() if before.get(key) != value}
-    names = argument_names(model, given.keywords)
-    padding = find_padding(given, names, mask, found, outputs)
     return Recording(
         model=model,
         units=replace(units_of(tuple(found), kept, padding, bases), aliases=aliases),
@@ -306,12 +309,6 @@ def record(
         padding=padding,
         versions={k: v for k, v in fingerprint(model, given.tensors).items() if k not in moving},
     )
-
-
-def _run(model: nn.Module, given: Given, where: torch.device, rows: slice) -> Any:
-    # copies, since a model may work in place on what it is given
-    args = [x[rows].to(where, copy=True) for x in given.tensors]
-    return call_model(model, args, given.keywords)
 
 
 def _settled(
