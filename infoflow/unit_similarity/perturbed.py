@@ -4,6 +4,7 @@ of any layer, and of several layers together, are ordinary gradients."""
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -219,8 +220,10 @@ def run_pushed(request: Request, index: slice, tangents: Sequence[Tensor]) -> tu
         return see
 
     hooks = call_hooks(rec.model, [(site, look(site)) for site in request.sites])
-    simple = sdpa_kernel(SDPBackend.MATH)
-    with torch.no_grad(), forward_ad.dual_level(), simple, hooks as check:
+    simple, quiet = sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings()
+    with quiet, torch.no_grad(), forward_ad.dual_level(), simple, hooks as check:
+        # torch's own, on loading rules for forward mode
+        warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)
         outputs = rec.real_outputs(_called(request, list(rec.rows(index)), start), index)
         check()
         wholes = [rec.filled(site.name, _whole(seen[site]), index) for site in request.sites]
