@@ -6,11 +6,12 @@ X[i, j] says how far i and j are in the same module: 0 or 1 for a partition, bet
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from infoflow._compiled import compiled
 
 
-@njit(cache=True)
-def triangles(X, least, limit, per_pair, first):
+@compiled
+def triangles(X: np.ndarray, least: float, limit: int, per_pair: int, first: int):
     """Violated x_ij + x_jk - x_ik <= 1, as rows (i, j, k): the worst, spread over the pairs.
 
     At most `limit` in all and `per_pair` to a pair: many cuts on the same pair do one cut's work.
@@ -52,8 +53,8 @@ def triangles(X, least, limit, per_pair, first):
     return chosen[:count]
 
 
-@njit(cache=True)
-def stars(X, least, tries, limit):
+@compiled
+def stars(X: np.ndarray, least: float, tries: int, limit: int):
     """Violated 2-partition cuts of one unit v against a set T (Grötschel & Wakabayashi 1990).
 
     Σ_{t in T} x_vt - Σ_{s<t in T} x_st <= 1. T grows greedily from each of the `tries` units

@@ -17,15 +17,17 @@ least mass of a module; EACH the sum over modules of leaving links by mass.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from infoflow._compiled import compiled
 from infoflow.clustering._kernel import uniform
 
 PLAIN, APART, LEAST, EACH = range(4)
+Graph = tuple[int, np.ndarray, np.ndarray, np.ndarray]
+Kept = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-@njit(cache=True)
-def _to_modules(links, labels, k):
+@compiled
+def _to_modules(links: np.ndarray, labels: np.ndarray, k: int):
     n = labels.shape[0]
     to = np.zeros((n, k + 1))
     for i in range(n):
@@ -34,8 +36,8 @@ def _to_modules(links, labels, k):
     return to
 
 
-@njit(cache=True)
-def summed(graph, labels, k):
+@compiled
+def summed(graph: Graph, labels: np.ndarray, k: int):
     """What is kept, for these labels."""
     _, links, apart, mass = graph
     to, to_apart = _to_modules(links, labels, k), _to_modules(apart, labels, k)
@@ -52,13 +54,13 @@ def summed(graph, labels, k):
     return cuts, modules, to, to_apart
 
 
-@njit(cache=True)
-def _ratio(value, divisor):
+@compiled
+def _ratio(value: float, divisor: float):
     return value / divisor if divisor > 0 else np.inf
 
 
-@njit(cache=True)
-def value_after(graph, kept, labels, i, target):
+@compiled
+def value_after(graph: Graph, kept: Kept, labels: np.ndarray, i: int, target: int):
     """The weighted cut with unit i in module `target`; its own gives the present one."""
     kind, _, _, mass = graph
     cuts, modules, to, to_apart = kept
@@ -83,8 +85,8 @@ def value_after(graph, kept, labels, i, target):
     return _ratio(cut, least) if kind == LEAST else total
 
 
-@njit(cache=True)
-def move(graph, kept, labels, i, target):
+@compiled
+def move(graph: Graph, kept: Kept, labels: np.ndarray, i: int, target: int):
     """Put unit i in module `target`, keeping everything true."""
     _, links, apart, mass = graph
     cuts, modules, to, to_apart = kept
@@ -102,8 +104,8 @@ def move(graph, kept, labels, i, target):
     labels[i] = target
 
 
-@njit(cache=True)
-def values_around(graph, labels, k):
+@compiled
+def values_around(graph: Graph, labels: np.ndarray, k: int):
     """`(n, k + 1)` weighted cut with each unit in each module, the last of them a new one."""
     kept = summed(graph, labels, k)
     found = np.empty((labels.shape[0], k + 1))
@@ -113,8 +115,10 @@ def values_around(graph, labels, k):
     return found
 
 
-@njit(cache=True)
-def annealed(graph, labels, k, steps, hot, cold, state):
+@compiled
+def annealed(
+    graph: Graph, labels: np.ndarray, k: int, steps: int, hot: float, cold: float, state: np.ndarray
+):
     """The labels of the least weighted cut met by Metropolis steps from these.
 
     A step moves a unit or exchanges two; no module is emptied. The temperature falls geometrically
