@@ -164,13 +164,15 @@ def measured(
 
 
 def keep(results: Path, name: str, probes: int, rows: list[dict[str, Any]]) -> None:
-    table = pd.DataFrame(rows).assign(network=name, probes=probes).round(4)
+    table = pd.DataFrame([{"network": name, "probes": probes, **row} for row in rows]).round(4)
     if results.exists():
-        old = pd.read_csv(results)
-        table = pd.concat([old[(old.network != name) | (old.probes != probes)], table])
+        old = pd.read_csv(results).to_dict("records")
+        rest = [row for row in old if (row["network"], row["probes"]) != (name, probes)]
+        table = pd.concat([pd.DataFrame(rest), table])
     results.parent.mkdir(exist_ok=True)
     first = ["network", "units", "measure", "probes"]
-    table = table[first + [c for c in table if c not in first]]
+    order = first + [c for c in table.columns if c not in first]
+    table = pd.DataFrame(table, columns=order)
     table.sort_values(["network", "probes"], kind="stable").to_csv(results, index=False)
 
 
@@ -196,7 +198,9 @@ def gpt2() -> Case:
         model, "transformer.h.*.mlp.act", words[:, :-1].clone(), words[:, 1:].clone(),
         loss=next_word, batch_size=50,
     )  # fmt: skip
-    return Case(rec, [block.mlp.act for block in model.transformer.h], model.transformer.wte)
+    return Case(
+        rec, [model.get_submodule(n) for n in rec.units.layers], model.get_input_embeddings()
+    )
 
 
 def next_word(logits: Tensor, words: Tensor) -> Tensor:
