@@ -14,8 +14,8 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
-from infoflow.searching.checkpoint import Checkpoint
 from infoflow.exchanges.meter import FRESH
+from infoflow.searching.checkpoint import Checkpoint
 
 OPTIONS = {"budget": 90, "samples": 6, "donors": 10, "contexts": 10, "seed": 3}
 METHODS = ["genetic", "annealing", "climbing", "screened", "exhaustive", "sampling"]
