@@ -61,7 +61,7 @@ def main(
     first: int = 3000,
     networks: int = 30,
     budget: int = 200,
-    objectives: tuple[Estimate, ...] = ("codes", "cells", "kernel", "gaussian"),
+    objectives: tuple[Estimate, ...] = ("codes", "kernel", "gaussian"),
     name: str = "recovery.csv",
 ) -> None:
     """Search so many networks a cell under each objective.
