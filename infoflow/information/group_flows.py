@@ -17,6 +17,7 @@ from infoflow.recording import Recording
 from infoflow.rounding import levels
 
 _KNOTS = 64  # of a unit's scale: ranks to within 1/64; a power of two
+_MOST_OUTCOMES = 1 << 28  # of one source, 1 GB
 _MOST_KEPT = 1 << 24  # ranks in the cache, 64 MB
 
 
@@ -72,7 +73,7 @@ class GroupSender:
         objective: Which estimate, and its resolution.
 
     Raises:
-        ValueError: Positions as samples.
+        ValueError: Positions as samples, or too many runs to keep.
     """
 
     def __init__(self, rec: Recording, draws: Draws, objective: Objective) -> None:
@@ -82,6 +83,13 @@ class GroupSender:
                 "or 'max', or objective='codes'"
             )
         donors, contexts = draws.rows(len(rec))
+        size = len(donors) * len(contexts) * len(rec.units)
+        if size > _MOST_OUTCOMES:
+            raise ValueError(
+                f"objective={objective.estimate!r} keeps what every unit does in every run: "
+                f"{len(donors)} donors x {len(contexts)} contexts x {len(rec.units)} units are too "
+                f"many ({size:,} of {_MOST_OUTCOMES:,}); draw fewer, or use objective='codes'"
+            )
         everyone = np.arange(len(rec.units))
         self.rec = rec
         self.objective = objective

@@ -8,6 +8,7 @@ from torch import nn
 import infoflow as ifl
 from infoflow import searching
 from infoflow.exchanges import ExchangeMeter
+from infoflow.information import group_flows
 from infoflow.information.group_flows import RankScale
 from infoflow.information.spreads import SPREADS, GroupFlow
 from infoflow.measured import Draws, Objective
@@ -140,6 +141,12 @@ def test_what_cannot_be_combined_is_refused_at_the_door(rec, options, match):
         ifl.exchange(rec, LABELS, **options)
     with pytest.raises(ValueError, match=match):
         ifl.search(rec, **options)
+
+
+def test_more_runs_than_can_be_kept_are_refused(rec, monkeypatch):
+    monkeypatch.setattr(group_flows, "_MOST_OUTCOMES", 80 * 80 * 7 - 1)
+    with pytest.raises(ValueError, match="draw fewer"):
+        ifl.exchange(rec, LABELS, objective="kernel", donors="all", contexts="all")
 
 
 def test_within_some_units_the_traffic_is_among_them(rec):
