@@ -38,7 +38,7 @@ class UnrolledAttention(nn.MultiheadAttention):
         own = {id(tensor): tensor for tensor in fused.out_proj.parameters()}
         self.out_proj = copy.deepcopy(fused.out_proj, own)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         query: Tensor,
         key: Tensor,
@@ -78,7 +78,7 @@ class UnrolledAttention(nn.MultiheadAttention):
             matrices = self.in_proj_weight.chunk(3)
         else:
             matrices = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
-        bias = self.in_proj_bias
+        bias: Tensor | None = self.in_proj_bias
         biases = (None, None, None) if bias is None else bias.chunk(3)
         q, k, v = (F.linear(x, w, b) for x, w, b in zip(read, matrices, biases, strict=True))
         return self.query(q), self.key(k), self.value(v)

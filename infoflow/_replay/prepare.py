@@ -129,7 +129,8 @@ def _answers_otherwise(rec: Recording) -> bool:
     """Whether the model gives other outputs than those recorded in a pass over other rows."""
     rows = torch.arange(max(1, len(rec) // 2)).flip(0)[:32]
     found = rec.output(rec.call(rec.rows(rows))).cpu()
-    return not alike(*(x.reshape(len(rows), -1) for x in (found, rec.outputs[rows])))
+    both = (x.reshape(len(rows), -1) for x in (found, rec.outputs[rows]))
+    return not alike(*both, step=max(rec.steps.values()))
 
 
 def _warn(rec: Recording, reason: str, because: str = _CANNOT_FOLLOW) -> None:
@@ -261,12 +262,12 @@ def differing_sites(replay: Replay) -> list[str]:
     index = torch.as_tensor(rows, device=rec.device)
     output = rec.output(replay.attempt(index, keepers(sites, seen))).cpu()
     output, kept = (x.reshape(len(rows), -1) for x in (output, rec.outputs[rows]))
-    wrong = [] if alike(output, kept) else ["the model's output"]
+    wrong = [] if alike(output, kept, max(rec.steps.values())) else ["the model's output"]
     for site in sites:
         if len(seen.get(site.name, [])) < len(live[site.name]):
             raise ReplayError(f"layer {site.name!r} was not reached")
         found = with_upstream(seen[site.name], rec[site.name], torch.from_numpy(rows))
-        if not alike(found, rec[site.name][rows]):
+        if not alike(found, rec[site.name][rows], rec.steps[site.name]):
             wrong.append(repr(site.name))
     return wrong
 

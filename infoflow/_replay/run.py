@@ -100,12 +100,14 @@ class Run:
     def _compared(self, plan: Replay, rows: slice, found: Sequence[Chunk]) -> str | None:
         """What a full pass of a few of these rows gives different from what was found."""
         few = plan.guard.sample((tuple(self.edits), self.observe), rows)
-        known = self.rec.kept(Replays).limits
+        known, steps = self.rec.kept(Replays).limits, self.rec.steps
         for name, right in self._full(few).items():
             if name not in known:
-                known[name] = limits(self.rec[name]) if right.is_floating_point() else None
+                whole = right.is_floating_point()
+                known[name] = limits(self.rec[name], steps[name]) if whole else None
             parts = [part[name][_within(few, own)] for own, part in found]
-            if not alike(parts[0] if len(parts) == 1 else torch.cat(parts), right, known[name]):
+            seen = parts[0] if len(parts) == 1 else torch.cat(parts)
+            if not alike(seen, right, steps[name], known[name]):
                 return f"{name!r} under the intervention"
         return None
 
