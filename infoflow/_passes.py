@@ -205,6 +205,10 @@ def _check_finite(name: str, values: Tensor) -> None:
             f"layer {name!r} has complex activations, expected real ones: record a layer that "
             "takes their real part or size"
         )
+    if values.dtype == torch.bool:
+        raise ValueError(
+            f"layer {name!r} has boolean activations, expected numbers: record a layer around it"
+        )
     bad = ~torch.isfinite(values)
     if bad.any():
         units = bad.transpose(0, 1).flatten(1).any(1).nonzero().ravel().tolist()
