@@ -35,6 +35,7 @@ class UnrolledAttention(nn.MultiheadAttention):
             self.register_parameter(key, parameter)
         self.query, self.key, self.value = nn.Identity(), nn.Identity(), nn.Identity()
         self.pattern = nn.Identity()
+        self._has_bias = fused.in_proj_bias is not None
         own = {id(tensor): tensor for tensor in fused.out_proj.parameters()}
         self.out_proj = copy.deepcopy(fused.out_proj, own)
 
@@ -78,8 +79,7 @@ class UnrolledAttention(nn.MultiheadAttention):
             matrices = self.in_proj_weight.chunk(3)
         else:
             matrices = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
-        bias: Tensor | None = self.in_proj_bias
-        biases = (None, None, None) if bias is None else bias.chunk(3)
+        biases = self.in_proj_bias.chunk(3) if self._has_bias else (None, None, None)
         q, k, v = (F.linear(x, w, b) for x, w, b in zip(read, matrices, biases, strict=True))
         return self.query(q), self.key(k), self.value(v)
 

@@ -59,12 +59,7 @@ def limits(values: Tensor, step: float) -> Tensor:
     """How much rounding may move every unit of `(rows, units[, positions])`, in their type. Double
     precision is rounded like the single one it was made of; no further is a guard loosened."""
     step = max(torch.finfo(values.dtype).eps, min(step, torch.finfo(torch.float32).eps))
-    return (min(1e3 * step, 0.25) * unit_sizes(values)).to(values.dtype)
-
-
-def unit_sizes(values: Tensor) -> Tensor:
-    """The largest finite magnitude of every unit of `(rows, units[, positions])`, or a hundredth of
-    the median unit's where that is more."""
     largest = values.abs().nan_to_num(0.0, 0.0).amax((0, *range(2, values.ndim)), keepdim=True)
     largest = largest.double()
-    return largest.clamp(min=max(float(largest.median()) / 100, 1e-30))
+    sizes = largest.clamp(min=max(float(largest.median()) / 100, 1e-30))
+    return (min(1e3 * step, 0.25) * sizes).to(values.dtype)

@@ -31,7 +31,21 @@ from infoflow._replay.tables import (
 from infoflow._safety import evaluating
 from infoflow._unchanged import every_layer
 from infoflow.recording import Recording
-from infoflow.site import Site
+
+
+@dataclass(eq=False)
+class Built:
+    """A replay, or why there is none.
+
+    Attributes:
+        calls: Of a normal pass.
+        first: The moment of the first intervention.
+        replay: None: only full passes are right.
+    """
+
+    calls: Sequence[Call]
+    first: int = -1
+    replay: Replay | None = None
 
 
 @dataclass(eq=False)
@@ -39,25 +53,22 @@ class Replays:
     """What replay keeps with a recording.
 
     Attributes:
-        calls: Of a normal pass, by the hooks that are on the model.
-        firsts: By hooks and moment of the first intervention; None: only full passes are right.
-        built: The same, by hooks and names of the intervened sites.
+        built: By the hooks that are on the model and the names of intervened sites; sites that are
+            first at the same moment share one.
         affine: By site, the layer after it on the unchanged data set.
         limits: By site, how much rounding may move every unit; None: nothing may.
         reasons: Why full passes are run, if they are.
     """
 
-    calls: dict[Any, Sequence[Call]] = field(default_factory=dict)
-    firsts: dict[Any, Replay | None] = field(default_factory=dict)
-    built: dict[Any, Replay | None] = field(default_factory=dict)
+    built: dict[Any, Built] = field(default_factory=dict)
     affine: dict[str, dict[Any, Any]] = field(default_factory=dict)
     limits: dict[str, Tensor | None] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
 
     def give_up(self, replay: Replay, reason: str) -> None:
         """From now on full passes, wherever this replay was used; said once."""
-        for kept in (self.firsts, self.built):
-            kept.update({key: None for key, found in kept.items() if found is replay})
+        for found in self.built.values():
+            found.replay = None if found.replay is replay else found.replay
         _warn(replay.rec, reason, _CANNOT_FOLLOW + _BEFORE)
 
 
@@ -66,37 +77,36 @@ def replay_for(rec: Recording, names: Sequence[str]) -> Replay | None:
 
     Built once per recording and first site. When its check fails a warning says so, once.
     """
-    kept = rec.kept(Replays)
+    built = rec.kept(Replays).built
     hooks = tuple(
         (*layer._forward_hooks, -1, *layer._forward_pre_hooks) for layer in every_layer(rec.model)
     )
     key = (hooks, tuple(names))
-    if key not in kept.built:
-        sites = [rec.units.site(name) for name in names]
-        with evaluating(rec.model), torch.inference_mode(False), torch.no_grad():
+    if key not in built:
+        others = [found for (before, _), found in built.items() if before == hooks]
+        with evaluating(rec.model), torch.no_grad():
             try:
-                kept.built[key] = _first_of(rec, kept, sites, hooks)
+                built[key] = _built(rec, names, others)
             except ReplayError as error:
-                kept.built[key] = None
+                built[key] = Built(())
                 _warn(rec, str(error))
-    return kept.built[key]
+    return built[key].replay
 
 
-def _first_of(rec: Recording, kept: Replays, sites: Sequence[Site], hooks: Any) -> Replay | None:
-    """The replay from the first of `sites` on; shared by all that begin there."""
-    if hooks not in kept.calls:
+def _built(rec: Recording, names: Sequence[str], others: Sequence[Built]) -> Built:
+    """What is built for these sites; shared with those of `others` that begin at one moment."""
+    calls = next((found.calls for found in others if found.calls), None)
+    if calls is None:
         try:
-            few = rec.rows(torch.tensor([0, 1, 0]))
-            kept.calls[hooks] = trace_calls(rec.model, few, rec.call)
+            calls = trace_calls(rec.model, rec.rows(torch.tensor([0, 1, 0])), rec.call)
         except Exception as error:
             raise ReplayError(f"its calls cannot be traced: {error}") from error
-    calls = kept.calls[hooks]
+    sites = map(rec.units.site, names)
     first = min(min(moments(rec.model, calls, site).values(), default=-1) for site in sites)
     if first < 0:
         raise ReplayError("a layer is not called for every sample")
-    if (hooks, first) not in kept.firsts:
-        kept.firsts[hooks, first] = _checked(rec, calls, first)
-    return kept.firsts[hooks, first]
+    same = next((found for found in others if found.first == first), None)
+    return same or Built(calls, first, _checked(rec, calls, first))
 
 
 def _checked(rec: Recording, calls: Sequence[Call], first: int) -> Replay | None:
@@ -106,11 +116,11 @@ def _checked(rec: Recording, calls: Sequence[Call], first: int) -> Replay | None
     except Exception as error:  # whatever the model does that a replay cannot: full passes can
         said = str(error) if isinstance(error, ReplayError) else f"{type(error).__name__}: {error}"
         replay, wrong = None, [said]
-    if replay is None or wrong:
-        because = _OWN_FAULT if _answers_otherwise(rec) else _CANNOT_FOLLOW
-        _warn(rec, f"{', '.join(wrong)}: without any intervention", because)
-        return None
-    return replay
+    if not wrong:
+        return replay
+    because = _OWN_FAULT if _answers_otherwise(rec) else _CANNOT_FOLLOW
+    _warn(rec, f"{', '.join(wrong)}: without any intervention", because)
+    return None
 
 
 _CANNOT_FOLLOW = "the model routes samples, or keeps state of its own"

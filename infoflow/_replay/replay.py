@@ -57,7 +57,7 @@ class Replay:
     answers: Mapping[Key, Answer]
     guard: Guard = field(default_factory=Guard)
     _moments: dict[str, dict[int, int]] = field(default_factory=dict)
-    _nbytes: dict[tuple[str, ...], int] = field(default_factory=dict)
+    _nbytes: dict[tuple[str, ...], tuple[int, int]] = field(default_factory=dict)
     _places: dict[tuple[str, ...], tuple[list[Any], list[Any]]] = field(default_factory=dict)
 
     @cached_property
@@ -86,21 +86,19 @@ class Replay:
             self._moments[site.name] = {n: when for n, when in at.items() if when >= self.first}
         return self._moments[site.name]
 
-    def nbytes_until(self, observe: tuple[str, ...]) -> int:
-        """Bytes per sample that layers return from the first intervention to the last of these."""
+    def nbytes(self, observe: tuple[str, ...]) -> tuple[int, int]:
+        """Bytes per sample that layers return from the first intervention to the last of these
+        sites, and in a full pass."""
         if observe not in self._nbytes:
             sites = [self.rec.units.site(name) for name in observe]
             ends = [max(self.live_moments(site).values(), default=0) for site in sites]
-            self._nbytes[observe] = self.nbytes_per_row(max(ends, default=0))
+            last = max(ends, default=0)
+            parents = {call.parent.key for call in self.calls if call.parent is not None}
+            own = [c for c in self.calls if c.key not in parents]
+            live = [c for c in own if c.end >= self.first and (not last or c.end <= last)]
+            sizes = (max(1, sum(c.nbytes for c in some)) for some in (live, own))
+            self._nbytes[observe] = next(sizes), next(sizes)
         return self._nbytes[observe]
-
-    def nbytes_per_row(self, last: int | None = None, first: int | None = None) -> int:
-        """Bytes per sample that layers return between two moments (None: the first intervention,
-        the end)."""
-        parents = {call.parent.key for call in self.calls if call.parent is not None}
-        start = self.first if first is None else first
-        own = [c for c in self.calls if c.end >= start and c.key not in parents]
-        return max(1, sum(c.nbytes for c in own if not last or c.end <= last))
 
     def run(
         self,

@@ -75,11 +75,11 @@ class Run:
         """
         if plan is None:
             return self.rec.batch_size, 1
-        size = plan.nbytes_until(self.observe)
+        size, whole = plan.nbytes(self.observe)
         step = chunk_rows(self.rec.device, size, self.grid, len(self.contexts))
         if step == len(self.contexts):
             return step, 1
-        compared = GUARDED_ROWS * plan.nbytes_per_row(first=0) + _CALL_BYTES * len(plan.calls)
+        compared = GUARDED_ROWS * whole + _CALL_BYTES * len(plan.calls)
         waiting = sum(self.rec[name][0].nbytes for name in self.observe) * step
         most = max(1, _WAITING_BYTES // max(waiting, 1))
         return step, min(most, math.ceil(compared / (0.15 * size * step)))
