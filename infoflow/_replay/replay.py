@@ -56,7 +56,7 @@ class Replay:
     first: int
     answers: Mapping[Key, Answer]
     guard: Guard = field(default_factory=Guard)
-    _moments: dict[str, dict[int, int]] = field(default_factory=dict)
+    _moments: dict[str, tuple[dict[int, int], dict[int, int]]] = field(default_factory=dict)
     _nbytes: dict[tuple[str, ...], tuple[int, int]] = field(default_factory=dict)
     _places: dict[tuple[str, ...], tuple[list[Any], list[Any]]] = field(default_factory=dict)
 
@@ -79,24 +79,32 @@ class Replay:
     def _empty(self) -> list[Tensor]:
         return [torch.empty(0, dtype=x.dtype, device=self.rec.device) for x in self.rec.inputs]
 
-    def live_moments(self, site: Site) -> dict[int, int]:
-        """Call number and moment of the site's activations that are computed, not answered."""
+    def _moments_of(self, site: Site) -> tuple[dict[int, int], dict[int, int]]:
         if site.name not in self._moments:
             at = moments(self.rec.model, self.calls, site)
-            self._moments[site.name] = {n: when for n, when in at.items() if when >= self.first}
+            self._moments[site.name] = at, {n: t for n, t in at.items() if t >= self.first}
         return self._moments[site.name]
 
+    def live_moments(self, site: Site) -> dict[int, int]:
+        """Call number and moment of the site's activations that are computed, not answered."""
+        return self._moments_of(site)[1]
+
+    def n_seen(self, observe: tuple[str, ...]) -> int:
+        """How many activations of these sites there are in a full pass."""
+        return sum(len(self._moments_of(self.rec.units.site(name))[0]) for name in observe)
+
     def nbytes(self, observe: tuple[str, ...]) -> tuple[int, int]:
-        """Bytes per sample that layers return from the first intervention to the last of these
-        sites, and in a full pass."""
+        """Bytes per sample that layers return up to the last of these sites: from the first
+        intervention on, and from the start."""
         if observe not in self._nbytes:
             sites = [self.rec.units.site(name) for name in observe]
             ends = [max(self.live_moments(site).values(), default=0) for site in sites]
             last = max(ends, default=0)
             parents = {call.parent.key for call in self.calls if call.parent is not None}
             own = [c for c in self.calls if c.key not in parents]
-            live = [c for c in own if c.end >= self.first and (not last or c.end <= last)]
-            sizes = (max(1, sum(c.nbytes for c in some)) for some in (live, own))
+            full = [c for c in own if not last or c.end <= last]
+            live = [c for c in full if c.end >= self.first]
+            sizes = (max(1, sum(c.nbytes for c in some)) for some in (live, full))
             self._nbytes[observe] = next(sizes), next(sizes)
         return self._nbytes[observe]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,7 +102,7 @@ class Run:
         """What a full pass of a few of these rows gives different from what was found."""
         few = plan.guard.sample((tuple(self.edits), self.observe), rows)
         known, steps = self.rec.kept(Replays).limits, self.rec.steps
-        for name, right in self._full(few).items():
+        for name, right in self._full(few, plan).items():
             if name not in known:
                 whole = right.is_floating_point()
                 known[name] = limits(self.rec[name], steps[name]) if whole else None
@@ -118,10 +119,11 @@ class Run:
         parts = [self._full(slice(at, min(at + size, rows.stop))) for at in starts]
         return {name: torch.cat([part[name] for part in parts]) for name in self.observe}
 
-    def _full(self, rows: slice) -> dict[str, Tensor]:
-        watched = _Watch(None)
+    def _full(self, rows: slice, until: Replay | None = None) -> dict[str, Tensor]:
+        """By a full pass; for a comparison it ends where the replay does."""
+        watched = _Watch(None if until is None else until.n_seen(self.observe))
         args = self.rec.rows(self.contexts[rows])
-        with call_hooks(self.rec.model, self._functions(rows, watched)) as check:
+        with suppress(Stop), call_hooks(self.rec.model, self._functions(rows, watched)) as check:
             self.rec.call(args)
             check()
         return {name: joined_calls(watched.seen[name]) for name in self.observe}
