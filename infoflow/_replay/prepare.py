@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from infoflow._passes import joined_calls, keepers
 from infoflow._replay.budget import free_bytes
@@ -22,9 +23,9 @@ from infoflow._replay.tables import (
     Answer,
     Key,
     Leaf,
+    Noted,
     ReplayError,
     Table,
-    fill_tables,
     small_answer,
     watch,
 )
@@ -155,28 +156,37 @@ def _warn(rec: Recording, reason: str, because: str = _CANNOT_FOLLOW) -> None:
 
 def _build(rec: Recording, calls: Sequence[Call], first: int) -> Replay:
     small = _small_answers(rec, calls, first)
-    trial = Replay(rec, calls, first, small)
-    wanted: set[Leaf] = set()
-    index = torch.tensor([0, 1], device=rec.device)
+    read: set[Leaf] = set()
+    noted = _of_leaves(small, lambda at, leaf: Noted(leaf.values, leaf.dim, leaf.per, at, read))
+    trial = Replay(rec, calls, first, noted)
     sites = [(site, _look) for site in rec.units.sites if trial.live_moments(site)]
-    trial.attempt(index, sites, used=lambda key, leaf: wanted.add((key, leaf)))
-    leaves = {(k, n): leaf for k, answer in small.items() for n, leaf in enumerate(answer.leaves)}
+    trial.run(torch.tensor([0, 1], device=rec.device), sites)
     tables = _recorded_leaves(rec, calls, small)
     missing = {
-        at: leaf
-        for at, leaf in leaves.items()
-        if isinstance(leaf, Tensor) or (at in wanted and at not in tables)
+        (key, n): leaf
+        for key, answer in small.items()
+        for n, leaf in enumerate(answer.leaves)
+        if isinstance(leaf, Tensor) or ((key, n) in read and (key, n) not in tables)
     }
     tables |= _filled(rec, calls, missing)
-    whole = {
-        at: tables.get(at, leaf.empty()) if isinstance(leaf, Table) else leaf
-        for at, leaf in leaves.items()
-    }
-    answers = {
-        key: replace(answer, leaves=tuple(whole[key, n] for n in range(len(answer.leaves))))
-        for key, answer in small.items()
-    }
+    answers = _of_leaves(small, lambda at, leaf: tables.get(at, leaf.empty()))
     return Replay(rec, calls, first, answers)
+
+
+def _of_leaves(
+    answers: Mapping[Key, Answer], make: Callable[[Leaf, Table], Table]
+) -> dict[Key, Answer]:
+    """The answers with other tables."""
+    return {
+        key: replace(
+            answer,
+            leaves=tuple(
+                make((key, n), leaf) if isinstance(leaf, Table) else leaf
+                for n, leaf in enumerate(answer.leaves)
+            ),
+        )
+        for key, answer in answers.items()
+    }
 
 
 def _look(value: Any, _call: int) -> None:
@@ -242,19 +252,34 @@ def _recorded_leaves(
 def _filled(
     rec: Recording, calls: Sequence[Call], missing: Mapping[Leaf, Table | Tensor]
 ) -> dict[Leaf, Table]:
+    """Tables over the whole data set for leaves of which small ones are given, or the tensor that
+    it was for a few samples where it has no batch.
+
+    Raises:
+        ReplayError: Too large; a layer returns values for some of a batch's samples only, or what
+            has no batch differs: a few samples of which one goes through an expert look alike.
+    """
     if not missing:
         return {}
-    small = [leaf for leaf in missing.values() if isinstance(leaf, Table)]
-    need = sum(table.values[0].nbytes for table in small) * len(rec)
+    small = {at: leaf for at, leaf in missing.items() if isinstance(leaf, Table)}
+    need = sum(table.values[0].nbytes for table in small.values()) * len(rec)
     if need > 0.5 * free_bytes(rec.device):
         raise ReplayError(f"its activations would take {need / 2**30:.1f} GiB of memory")
     keys = {key for key, _ in missing}
     wanted = {call.key: call for call in calls if call.key in keys}
+    full = {at: table.empty(len(rec), rec.device) for at, table in small.items()}
+    for rows in rec.batches():
 
-    def run(rows: slice, keep: Any) -> None:
-        watch(lambda: rec.call(rec.rows(rows)), wanted, keep)
+        def keep(key: Key, value: Any, rows: slice = rows) -> None:
+            for number, found in enumerate(tree_leaves(value)):
+                leaf = missing.get((key, number))
+                if isinstance(leaf, Table):
+                    full[key, number].put(rows, found)
+                elif leaf is not None and not torch.equal(found, leaf):
+                    raise ReplayError("a layer that has no batch does not always return the same")
 
-    return fill_tables(missing, run, list(rec.batches()), rec.device)
+        watch(partial(rec.call, rec.rows(rows)), wanted, keep)
+    return full
 
 
 def differing_sites(replay: Replay) -> list[str]:
@@ -270,7 +295,7 @@ def differing_sites(replay: Replay) -> list[str]:
     live = {site.name: replay.live_moments(site) for site in rec.units.sites}
     sites = [site for site in rec.units.sites if live[site.name]]
     index = torch.as_tensor(rows, device=rec.device)
-    output = rec.output(replay.attempt(index, keepers(sites, seen))).cpu()
+    output = rec.output(replay.run(index, keepers(sites, seen))).cpu()
     output, kept = (x.reshape(len(rows), -1) for x in (output, rec.outputs[rows]))
     wrong = [] if alike(output, kept, max(rec.steps.values())) else ["the model's output"]
     for site in sites:

@@ -5,9 +5,9 @@ README.md in this folder says why that is right, and what guards it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -112,21 +112,19 @@ class Replay:
         self,
         index: Tensor,
         functions: Sequence[tuple[Site, CallFunction]],
-        used: Callable[[Key, int], None] | None = None,
     ) -> Any:
         """One pass over those samples; the model's output, or None if a function raised `Stop`.
 
         Args:
             index: `(rows,)` samples, on the model's device.
             functions: What to do at each site, as for `call_hooks`, with the call's number.
-            used: Told when somebody computes with an answer's leaf.
 
         Raises:
             ReplayError: The calls were not those of the traced pass.
         """
         inputs = zip(self.rec.inputs, self._empty, strict=True)
         args = [LazyTensor(_Inputs(x, index, like)) for x, like in inputs]
-        stubs, hooks = self._stubs(index, functions, used)
+        stubs, hooks = self._stubs(index, functions)
         compiled = [own.get(_CALL) for own, _ in stubs]
         output = None
         try:
@@ -146,18 +144,10 @@ class Replay:
             raise ReplayError("a layer that was called in the normal run was not called")
         return output if output is None else materialised(output)
 
-    def attempt(self, *args: Any, **kwargs: Any) -> Any:
-        """`run`, for the first time: whatever goes wrong with lazy tensors is a `ReplayError`."""
-        try:
-            return self.run(*args, **kwargs)
-        except Exception as error:
-            raise ReplayError(f"{type(error).__name__}: {error}") from error
-
     def _stubs(
         self,
         index: Tensor,
         functions: Sequence[tuple[Site, CallFunction]],
-        used: Callable[[Key, int], None] | None,
     ) -> tuple[list[tuple[dict[str, Any], _Stub]], Iterable[RemovableHandle]]:
         """What stands in for the layers that are answered or looked at, with their attributes; and
         hooks for inputs of the calls that really happen."""
@@ -168,7 +158,7 @@ class Replay:
         stubs = []
         for layer, calls, numbers in outputs:
             own = [functions[number] for number in numbers]
-            stubs.append((vars(layer), _Stub(self, layer, [*calls], own, index, used)))
+            stubs.append((vars(layer), _Stub(self, layer, [*calls], own, index)))
         return stubs, (
             _watch_input(self.layers[site.path], site, functions[number][1], [*calls])
             for site, calls, number in inputs
@@ -206,7 +196,6 @@ class _Stub:
     left: list[Call]
     functions: Sequence[tuple[Site, CallFunction]]
     index: Tensor
-    used: Callable[[Key, int], None] | None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.left:
@@ -216,8 +205,7 @@ class _Stub:
         if answer is None:
             value = self.layer._call_impl(*args, **kwargs)
         else:
-            told = None if self.used is None else partial(self.used, call.key)
-            value = answer(self.index, (args, kwargs), told)
+            value = answer(self.index, (args, kwargs))
         for site, function in self.functions if call.end >= self.replay.first else ():
             if site.call in (None, "all", call.number):
                 changed = function(value, call.number)
