@@ -23,7 +23,7 @@ from infoflow._inputs import (
 )
 from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
 from infoflow._padding import MaskLike, Padding, find_padding, outputs_for_fewer
-from infoflow._passes import bases_by_site, batches_of, dry_run, run_all, units_of
+from infoflow._passes import Looked, bases_by_site, batches_of, dry_run, run_all, units_of
 from infoflow._refusals import (
     refuse_model,
     refuse_samples_as_steps,
@@ -68,6 +68,8 @@ class Recording(Saved):
         padding: Which positions are no data; None: all are. `rec.padding.mask` is `(K, T)`.
         versions: Fingerprint of the model and the data, to notice a change since; without what the
             model's own passes change in evaluation mode, such as a count of calls.
+        steps: By site, the machine epsilon of the coarsest type on the way to it: values there may
+            differ by some of these without meaning anything.
         cache: What later stages keep with it: one object of each type (see `kept`).
     """
 
@@ -84,6 +86,7 @@ class Recording(Saved):
     device: torch.device
     padding: Padding | None = None
     versions: Mapping[tuple[Any, ...], Any] = field(default_factory=dict)
+    steps: Mapping[str, float] = field(default_factory=dict)
     cache: dict[type, object] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -297,7 +300,8 @@ def record(
         before = state(model)
         with torch.no_grad():
             with explained_types(model, given):
-                found, chosen = _settled(model, sites, run, output)
+                looked, chosen = _settled(model, sites, run, output)
+            found = looked.sites
             kept, outputs = run_all(model, found, run, batches, chosen, progress)
             first = batches[0]
             say_where_fast_path_differs(model, lambda: chosen(run(first)), outputs[first])
@@ -308,7 +312,7 @@ def record(
     moving = {key for key, value in after.items() if before.get(key) != value}
     return Recording(
         model=model,
-        units=replace(units_of(tuple(found), kept, padding, bases), aliases=aliases),
+        units=replace(units_of(tuple(found), kept, padding, bases, looked.steps), aliases=aliases),
         activations=kept,
         inputs=given.tensors,
         keywords=given.keywords,
@@ -319,16 +323,16 @@ def record(
         batch_size=batch_size,
         device=where,
         padding=padding,
+        steps=looked.steps,
         versions={k: v for k, v in fingerprint(model, given.tensors).items() if k not in moving},
     )
 
 
 def _settled(
     model: nn.Module, sites: tuple[Site, ...], run: Callable[[slice], Any], output: OutputLike
-) -> tuple[dict[Site, int], Output]:
-    """By passes over a few samples: the sites with their unit dimensions and how many positions
-    they have, and which tensor is the output."""
+) -> tuple[Looked, Output]:
+    """By passes over a few samples: what there is at the sites, and which tensor is the output."""
     refuse_samples_as_steps(model, run)
     few = partial(run, slice(0, 2))
-    found, raw = dry_run(model, with_known_axes(model, sites, few), few)
-    return found, chosen_output(raw, output)
+    looked = dry_run(model, with_known_axes(model, sites, few), few)
+    return looked, chosen_output(looked.raw, output)
