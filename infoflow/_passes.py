@@ -18,7 +18,7 @@ from infoflow._padding import Padding
 from infoflow.basis import BasisLike, make_basis
 from infoflow.rounding import constant_units
 from infoflow.site import Site
-from infoflow.units import UnitSpace
+from infoflow.units import UnitSpace, unknown_name
 
 
 def batches_of(count: int, size: int) -> list[slice]:
@@ -226,3 +226,28 @@ def show_progress(items: Iterable[Any], progress: bool, label: str) -> Iterable[
     from tqdm.auto import tqdm
 
     return tqdm(items, desc=label, leave=False)
+
+
+def bases_by_site(
+    basis: BasisLike | Mapping[str, BasisLike] | None,
+    sites: tuple[Site, ...],
+    aliases: Mapping[str, str],
+) -> Mapping[str, BasisLike]:
+    """The basis asked for at each site, by its name.
+
+    Raises:
+        KeyError: A layer that is not recorded.
+        ValueError: One layer under two names.
+    """
+    if basis is None:
+        return {}
+    if not isinstance(basis, Mapping):
+        return {site.name: basis for site in sites}
+    names = [site.name for site in sites]
+    found: dict[str, BasisLike] = {aliases.get(n, n): given for n, given in basis.items()}
+    for name in found:
+        if name not in names:
+            raise KeyError(unknown_name("layer of the basis", name, [*names, *aliases]))
+    if len(found) < len(basis):
+        raise ValueError(f"a layer of the basis is named more than once: {list(basis)}")
+    return found

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from infoflow.saving import Saved
 from infoflow.units import UnknownName, unknown_name
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def check_weighting(weighting: str) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Null:
+class Null(Saved):
     """A value beside draws of what it is where there is nothing.
 
     Attributes:

@@ -23,19 +23,28 @@ from infoflow._inputs import (
 )
 from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
 from infoflow._padding import MaskLike, Padding, find_padding, outputs_for_fewer
-from infoflow._passes import Looked, batches_of, dry_run, run_all, units_of
+from infoflow._passes import (
+    Looked,
+    bases_by_site,
+    batches_of,
+    dry_run,
+    run_all,
+    units_of,
+)
 from infoflow._refusals import (
     refuse_model,
     refuse_samples_as_steps,
     say_where_fast_path_differs,
 )
+from infoflow._restored import about_network, restored
 from infoflow._safety import Snapshot, evaluating
 from infoflow._shapes import Float, shaped
 from infoflow._unchanged import Unchanged, fingerprint, state
 from infoflow.basis import BasisLike
 from infoflow.discovery import aliases_of, named_sites, with_known_axes
+from infoflow.saving import Absent, Saved
 from infoflow.site import Site
-from infoflow.units import UnitSpace, unknown_name
+from infoflow.units import UnitSpace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +57,7 @@ class _Filled(dict[str, Tensor]):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Recording:
+class Recording(Saved):
     """Activations of some layers of a model over a data set, with what is needed to run it again.
 
     Attributes:
@@ -153,10 +162,14 @@ class Recording:
             found = self.cache[kind] = kind()
         return found
 
-    def check_current(self) -> None:
-        """Raises:
-        RuntimeError: The model or the data were changed since they were recorded.
+    def check_current(self, *, running: bool = True) -> None:
+        """Before the model is run, or its activations are used.
+
+        Raises:
+            RuntimeError: Model or data were changed since, or the model to run was not loaded.
         """
+        if running and isinstance(self.model, Absent):
+            self.model()
         if self.cache.get(Unchanged):
             return
         now = fingerprint(self.model, self.inputs) if self.versions else {}
@@ -184,6 +197,12 @@ class Recording:
         table = self.units.table
         columns = [f"{a}.{b}" for a, b in zip(table["layer"], table["index"], strict=True)]
         return pd.DataFrame(self.matrix(), columns=columns)
+
+    def saved_about(self) -> dict[str, Any]:
+        """What a saved recording says about its network and loss."""
+        return about_network(self.model, self.loss, self.inputs, self.versions)
+
+    restored = classmethod(restored)
 
     def __repr__(self) -> str:
         facts = [type(self.model).__name__, f"{len(self)} samples", repr(self.units)]
@@ -278,7 +297,7 @@ def record(
         raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
     sites = named_sites(model, layers)
     aliases = aliases_of(model, layers, sites)
-    bases = _as_bases(basis, sites, aliases)
+    bases = bases_by_site(basis, sites, aliases)
     where = device_of(model, device)
     with evaluating(model, Snapshot(model, everything=True)):
         given = collect(model, inputs, targets)
@@ -324,22 +343,3 @@ def _settled(
     few = partial(run, slice(0, 2))
     looked = dry_run(model, with_known_axes(model, sites, few), few)
     return looked, chosen_output(looked.raw, output)
-
-
-def _as_bases(
-    basis: BasisLike | Mapping[str, BasisLike] | None,
-    sites: tuple[Site, ...],
-    aliases: Mapping[str, str],
-) -> Mapping[str, BasisLike]:
-    if basis is None:
-        return {}
-    if not isinstance(basis, Mapping):
-        return {site.name: basis for site in sites}
-    names = [site.name for site in sites]
-    found: dict[str, BasisLike] = {aliases.get(n, n): given for n, given in basis.items()}
-    for name in found:
-        if name not in names:
-            raise KeyError(unknown_name("layer of the basis", name, [*names, *aliases]))
-    if len(found) < len(basis):
-        raise ValueError(f"a layer of the basis is named more than once: {list(basis)}")
-    return found

@@ -12,6 +12,7 @@ from infoflow.clustering import Modules
 from infoflow.comparing.tracking import CommonSet
 from infoflow.partition import Partition
 from infoflow.recording import Recording
+from infoflow.saving import Saved
 from infoflow.searching import SearchResult
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Saved):
     """Partitions of one network side by side.
 
     Every table has one fact a row; `source` is the name of a partition.
