@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from infoflow.forcing import Forcing, ForcingLike, as_forcing
 from infoflow.units import UnknownName, unknown_name
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Draws:
         pool: Positions are averaged ("mean"), "max", or each a sample ("positions").
         correction: Bias correction (see `table_flow`).
         seed: Of draws, codebooks and permutations.
+        do: The distribution of what a source is set to (see `Forcing`).
 
     Raises:
         ValueError: Fewer than two donors, contexts or bins, or an unknown option.
@@ -114,8 +116,10 @@ class Draws:
     pool: Pool = "mean"
     correction: Correction = "auto"
     seed: int = 0
+    do: ForcingLike = "empirical"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "do", as_forcing(self.do))
         for what, count in (("donors", self.donors), ("contexts", self.contexts)):
             whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
             if count != "all" and not (whole and int(count) >= 2):
@@ -133,8 +137,13 @@ class Draws:
         """The bins in full; raises ValueError for "unique"."""
         return self.bins if isinstance(self.bins, Binning) else Binning(self.bins)  # type: ignore[arg-type]
 
+    @property
+    def forcing(self) -> Forcing:
+        """`do` in full."""
+        return as_forcing(self.do)
+
     def rows(self, n: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of donors and of contexts in a data set of n samples."""
+        """Rows of donors and of contexts in a data set of n samples, do="empirical"."""
         rng = np.random.default_rng(self.seed) if rng is None else rng
         return _drawn(n, self.donors, rng), _drawn(n, self.contexts, rng)
 

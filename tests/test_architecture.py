@@ -15,7 +15,7 @@ PACKAGE = Path(infoflow.__file__).parent
 STAGES = (
     ("_files", "_provenance", "_pools", "sweep"),
     ("_shapes", "basis", "partition", "rounding"),
-    ("site", "units", "module_tree", "measured"),
+    ("site", "units", "module_tree", "forcing", "measured"),
     ("data", "models", "recurrent", "_hooks", "_inputs", "_outputs", "_safety", "_refusals"),
     ("discovery", "_passes", "_padding"),
     ("train", "recording", "checkpoint"),
