@@ -157,3 +157,25 @@ def likely_cells(counts: np.ndarray, possible: np.ndarray):
             off = abs(seen - expected)
             cells[h] += 1
     return cells
+
+
+@njit(cache=True)
+def ranked(values, units, levels, ranks, out):
+    """Write to out[r, j] where values[r, j] lies on the scale of unit units[j]: on the straight
+    line between two of its ascending `levels` `(n, power of two)`, of which `ranks` has the places,
+    or at an end. Unused levels are +inf."""
+    half = levels.shape[1] // 2
+    for j in range(units.shape[0]):
+        level, rank = levels[units[j]], ranks[units[j]]
+        for r in range(values.shape[0]):
+            v = values[r, j]
+            at = 0
+            step = half
+            while step:
+                at += step * (level[at + step] <= v)
+                step //= 2
+            place = rank[at]
+            if at + 1 < levels.shape[1] and v > level[at] and level[at + 1] < np.inf:
+                share = (v - level[at]) / (level[at + 1] - level[at])
+                place += share * (rank[at + 1] - place)
+            out[r, j] = place

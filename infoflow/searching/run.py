@@ -11,7 +11,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from infoflow.exchanges import ExchangeMeter, PartitionLike, Values
-from infoflow.measured import SEARCH, Bins, Budget, Coding, Draws, Objective, Pool, Weighting
+from infoflow.measured import (
+    SEARCH,
+    Bins,
+    Budget,
+    Coding,
+    Draws,
+    Estimate,
+    Objective,
+    Pool,
+    Weighting,
+)
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.annealing import annealing, climbing
@@ -39,6 +49,7 @@ def search(
     method: Method = "genetic",
     weighting: Weighting = "ncut",
     given_context: bool = True,
+    objective: Estimate = "codes",
     budget: int = 500,
     samples: int = 50,
     tolerance: float | None = None,
@@ -76,6 +87,7 @@ def search(
         weighting: Selects on this weighted exchange; "none" nearly always picks one quiet unit.
         given_context: Select on the exchange given the context, or on the plain one (see
             `exchange`).
+        objective: How the flow into a module is measured (see `exchange`).
         budget: Partitions to measure in the search, beside those for the mean.
         samples: Random partitions for the mean, for each number of modules.
         tolerance: Draw more of them until the relative standard error of the mean is this small.
@@ -86,7 +98,8 @@ def search(
             "climbing" starts anew by itself when it is stuck.
         donors, contexts, bins, coding, seed, pool: As for `exchange`.
         meter: Measure with this one, on its draws, instead of a new one; options that would be
-            ignored (donors, contexts, bins, coding, pool, given_context) are then refused.
+            ignored (donors, contexts, bins, coding, pool, given_context, objective) are then
+            refused.
         checkpoint: A file (.npz) to keep what was measured in. If it exists the search goes on
             from there, and ends bit for bit as if it had never stopped. "climbing" and "sampling"
             may go on with another budget.
@@ -110,12 +123,12 @@ def search(
         2
     """
     draws = Draws(donors, contexts, bins, coding, pool, SEARCH.correction, seed)
-    objective = Objective(weighting, given_context)
+    wanted = Objective(weighting, given_context, objective)
     _check(method, budget, samples, tolerance, restarts, seeds)
     if meter is None:
-        meter = ExchangeMeter(rec, draws, objective)
+        meter = ExchangeMeter(rec, draws, wanted)
     else:
-        _refuse_ignored(meter, draws, objective)
+        _refuse_ignored(meter, draws, wanted)
     space = _space(rec, n_modules, meter)
     if method == "exhaustive":
         check_exhaustive(space)
@@ -273,15 +286,19 @@ def _check(
 
 def _refuse_ignored(meter: ExchangeMeter, draws: Draws, objective: Objective) -> None:
     """Options that are neither a search's defaults nor what the meter has would be ignored."""
-    asked = {**vars(draws), "given_context": objective.given_context}
-    own = {**vars(meter.draws), "given_context": meter.given_context}
-    default = {**vars(SEARCH), "given_context": Objective().given_context}
-    for name in ("donors", "contexts", "bins", "coding", "pool", "given_context"):
+    asked = {**vars(draws), **_told(objective)}
+    own = {**vars(meter.draws), **_told(meter.objective)}
+    default = {**vars(SEARCH), **_told(Objective())}
+    for name in ("donors", "contexts", "bins", "coding", "pool", "given_context", "objective"):
         if asked[name] not in (default[name], own[name]):
             raise ValueError(
                 f"meter= is given and has {name}={own[name]!r}: {name}={asked[name]!r} would be "
                 "ignored; leave it out, or give the meter these draws"
             )
+
+
+def _told(objective: Objective) -> dict[str, object]:
+    return {"given_context": objective.given_context, "objective": objective.estimate}
 
 
 def _checkpoint(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from infoflow.exchanges import Exchange, ExchangeMeter, PartitionLike, Values
-from infoflow.measured import SCORE, Weighting
+from infoflow.measured import SCORE, Estimate, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.sampling import mean_and_se, random_partitions
@@ -161,6 +161,7 @@ def module_score(
     partition: PartitionLike,
     *,
     weighting: Weighting = "ncut",
+    objective: Estimate = "codes",
     samples: int = 50,
     tolerance: float | None = None,
     seed: int = 0,
@@ -175,6 +176,7 @@ def module_score(
         rec: A recording.
         partition: A `Partition` or labels; unused units are left out.
         weighting: Of the exchange.
+        objective: How the flow into a module is measured (see `exchange`).
         samples: Random partitions, at least.
         tolerance: Draw on until the relative standard error of the mean is this small.
         seed: Of the random partitions.
@@ -192,7 +194,15 @@ def module_score(
         True
     """
     check_sampling(samples, tolerance)
-    meter = ExchangeMeter(rec, replace(SCORE, seed=seed)) if meter is None else meter
+    if meter is None:
+        meter = ExchangeMeter(
+            rec, replace(SCORE, seed=seed), Objective(weighting, estimate=objective)
+        )
+    elif objective not in ("codes", meter.objective.estimate):
+        raise ValueError(
+            f"meter= is given and has objective={meter.objective.estimate!r}: "
+            f"objective={objective!r} would be ignored"
+        )
     cleaned = meter.checked(partition)
     drawn = random_partitions(~cleaned.unused, cleaned.n_modules, seed)
     values = chance(
