@@ -77,6 +77,21 @@ class Forcing:
         """Which samples donate depends on the source."""
         return self.values == "uniform" or callable(self.values)
 
+    @property
+    def config(self) -> dict[str, object]:
+        """The same as JSON can hold it.
+
+        Raises:
+            ValueError: A sampler, of which nobody can tell whether it is the same.
+        """
+        if callable(self.values):
+            raise ValueError("a checkpoint cannot tell one sampler from another: leave it out")
+        within = self.within if isinstance(self.within, str) else list(self.within or ())
+        only = self.only if self.only is None else str(self.only)
+        return {
+            "values": self.values, "within": within, "only": only, "marginal": self.marginal
+        }  # fmt: skip
+
     def __str__(self) -> str:
         values = self.values
         name = values if isinstance(values, str) else getattr(values, "__name__", "sampler")

@@ -99,6 +99,8 @@ class Draws:
         correction: Bias correction (see `table_flow`).
         seed: Of draws, codebooks and permutations.
         do: The distribution of what a source is set to (see `Forcing`).
+        direct: All recorded units that are neither source nor target are held at what they are on
+            the context.
 
     Raises:
         ValueError: Fewer than two donors, contexts or bins, or an unknown option.
@@ -118,6 +120,7 @@ class Draws:
     correction: Correction = "auto"
     seed: int = 0
     do: ForcingLike = "empirical"
+    direct: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "do", as_forcing(self.do))
@@ -222,6 +225,31 @@ def check_weighting(weighting: str) -> None:
     """Raises UnknownName for a name that is not in `WEIGHTINGS`."""
     if weighting not in WEIGHTINGS:
         raise UnknownName(unknown_name("weighting", weighting, WEIGHTINGS))
+
+
+def check_forcing(draws: Draws, objective: Objective) -> None:
+    """Refuse what a source cannot be set to where flows to several targets are added.
+
+    Raises:
+        ValueError: Capacity, the observed marginal where the exchange given the context is
+            weighed, or an objective that has been built for the default only.
+    """
+    do = draws.forcing
+    if do.values == "capacity":
+        raise ValueError(
+            "do='capacity' is for flow: an exchange adds flows to several modules, and each has a "
+            "distribution of its own under which most is sent"
+        )
+    if do.marginal == "observed" and objective.given_context:
+        raise ValueError(
+            "marginal='observed' is for the plain flow, and the exchange given the context is "
+            "weighed: pass given_context=False"
+        )
+    if objective.together and not (do.plain and not draws.direct):
+        raise ValueError(
+            f"objective={objective.estimate!r} takes donors as they come: use objective='codes' "
+            f"with do={do} and direct={draws.direct}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

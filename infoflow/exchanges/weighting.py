@@ -90,7 +90,8 @@ def measure_traffic(
         left_out: `(n,)` bool; units that are in no module, where modules are taken together.
     """
     bins = draws.bins if isinstance(draws.bins, int) else TRAFFIC.bins
-    draws = replace(TRAFFIC, bins=bins, pool=draws.pool, seed=draws.seed)
+    how = {"pool": draws.pool, "seed": draws.seed, "do": draws.do, "direct": draws.direct}
+    draws = replace(TRAFFIC, bins=bins, **how)
     flows = single_flows(rec, draws, given_context=objective.given_context)
     codes = normal_codes(rec, fit_target(rec, np.arange(len(flows)), draws))
     entropy = np.array([float(miller_madow_bits(np.bincount(c))) for c in codes.T])

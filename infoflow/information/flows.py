@@ -11,21 +11,18 @@ from torch import Tensor
 
 from infoflow.forcing import Forcing, ForcingLike
 from infoflow.information.blocks import blocks
-from infoflow.information.donors import TableFlow, by_context, two_way_se
-from infoflow.information.forced import Measured, averaged
+from infoflow.information.donors import by_context, two_way_se
+from infoflow.information.forced import Measured, averaged, is_saturated
 from infoflow.information.observational import observed_information
 from infoflow.information.shuffle import shuffled_flow
 from infoflow.information.targets import (
-    Target,
     disjoint,
     fit_target,
     normal_codes,
-    normal_values,
     rounding,
 )
 from infoflow.measured import FLOW, BinsLike, Budget, Coding, Correction, Draws, Pool
 from infoflow.recording import Recording
-from infoflow.rounding import snapped
 from infoflow.units import UnitsLike
 
 if TYPE_CHECKING:
@@ -38,8 +35,6 @@ TOO_MANY_CELLS = 0.5
 RUNS_PER_SHUFFLED_SAMPLE = 6
 
 
-# Shares of log2 of the code from which on the code, rather than the network, may be the limit.
-SATURATED = 0.95
 UNSATURATE = "raise bins=, see resolution_sweep, or use coding='units'"
 _WHAT_TO_DO = {
     "saturated code": f" ({UNSATURATE})",
@@ -316,19 +311,3 @@ def _as_many_positions(rec: Recording, sent: np.ndarray, seen: np.ndarray) -> bo
     """Whether each position of the source has one of the target beside it."""
     layers = np.unique(rec.units.layer_index[np.concatenate([sent, seen])])
     return len({rec[rec.units.layers[i]].shape[2:] for i in layers}) == 1
-
-
-def is_saturated(rec: Recording, aim: Target, result: TableFlow) -> bool:
-    """Whether a column's bits are about all that its code can hold, and less than the target can:
-    it has more levels than there are codes."""
-    if aim.coder is None:
-        return False
-    full = result.given_context >= SATURATED * np.log2(aim.coder.n_codes)
-    if not full.any():
-        return False
-    values = normal_values(rec, aim.units, aim.draws.pool)
-    if aim.columns > 1:
-        values = values[:, full]
-    distinct = snapped(values, aim.error if aim.columns == 1 else aim.error[full])
-    each = [distinct] if aim.columns == 1 else [column[:, None] for column in distinct.T]
-    return any(len(np.unique(rows, axis=0)) > aim.coder.n_codes for rows in each)
