@@ -4,6 +4,7 @@ own; and the probabilities under which most is sent (capacity)."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -126,7 +127,7 @@ def _attained(
     return plain, given
 
 
-def _joined(found: list[tuple[TableFlow, TableFlow]], where: list, k: int) -> TableFlow:
+def _joined(found: list[tuple[TableFlow, TableFlow]], where: list[Any], k: int) -> TableFlow:
     pointwise, pointwise_given = np.zeros((1, k)), np.zeros((1, k))
     for (plain, given), own in zip(found, where, strict=True):
         pointwise[:, own] = plain.pointwise

@@ -49,7 +49,12 @@ TOYS: dict[str, Toy] = {
 
 MODULE_TOYS: dict[str, ModuleToy] = {
     toy.name: toy
-    for toy in (modular.ISOLATED_TRACKS, modular.FULLY_MIXED_LAYERS, modular.NESTED_MODULES)
+    for toy in (
+        modular.ISOLATED_TRACKS,
+        modular.FULLY_MIXED_LAYERS,
+        modular.NESTED_MODULES,
+        modular.REDUNDANT_TRACKS,
+    )
 }
 """The toys with planted modules."""
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from torch import nn
 
 from infoflow.oracle import causal_network
 from infoflow.toys.arithmetic import dividing
 from infoflow.toys.system import Numbers, Toy, listed, relu_layer, stack
+
+if TYPE_CHECKING:
+    from pgmpy.models import DiscreteBayesianNetwork
 
 
 def _floor_and_add(name: str, values: range, bits: float) -> Toy:
@@ -43,7 +49,7 @@ def _factors(*bob: nn.Module) -> nn.Module:
     return stack(bends, relu_layer([_BENDS, _BENDS], [2, 2]), *bob)
 
 
-def _network(bob):
+def _network(bob: Callable[[int, int], int]) -> Callable[[], DiscreteBayesianNetwork]:
     return lambda: causal_network(
         {"X": 8},
         {

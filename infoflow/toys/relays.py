@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,13 @@ class Skip(nn.Module):
         return self.layer3(torch.cat([b, self.layer2(b)], 1))
 
 
-def _relay(name: str, description: str, last, rule, paper: Numbers) -> Toy:
+def _relay(
+    name: str,
+    description: str,
+    last: Callable[[], nn.Module],
+    rule: Callable[[int, int], int],
+    paper: Numbers,
+) -> Toy:
     return Toy(
         name=name,
         description=f"X coin; B = X; M = B; {description}",
