@@ -13,7 +13,7 @@ PACKAGE = Path(infoflow.__file__).parent
 
 # A file may import from its own stage and from those above it in this list, never from below.
 STAGES = (
-    ("_files", "_provenance", "_pools", "sweep"),
+    ("_compiled", "_files", "_provenance", "_pools", "sweep"),
     ("_shapes", "basis", "partition", "rounding"),
     ("site", "units", "module_tree", "forcing", "measured"),
     ("data", "models", "recurrent", "_hooks", "_inputs", "_outputs", "_safety", "_refusals"),
