@@ -160,7 +160,7 @@ def likely_cells(counts: np.ndarray, possible: np.ndarray):
     return cells
 
 
-@njit(cache=True)
+@compiled
 def ranked(values, units, levels, ranks, out):
     """Write to out[r, j] where values[r, j] lies on the scale of unit units[j]: on the straight
     line between two of its ascending `levels` `(n, power of two)`, of which `ranks` has the places,
