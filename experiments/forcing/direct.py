@@ -103,12 +103,14 @@ def measure(cross: float, seed: int) -> list[dict[str, object]]:
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Recovery by cell, and the paired difference, with 95 % intervals over networks."""
     found = []
-    for cross, own in [*rows.groupby("cross"), ("both", rows)]:
-        wide = own.pivot_table(index=["cross", "seed"], columns="flows", values="ari")
-        each = {"total": wide["total"], "direct": wide["direct"]}
-        each["direct - total"] = wide["direct"] - wide["total"]
+    cells = [(str(cross), rows[rows["cross"] == cross]) for cross in sorted(set(rows["cross"]))]
+    cells.insert(2, ("first stage", rows[rows["seed"] < 100]))
+    cells.append(("second stage", rows[rows["seed"] >= 100]))
+    for cross, own in cells:
+        each = {n: own.loc[own["flows"] == n, "ari"].to_numpy() for n in ("total", "direct")}
+        each["direct - total"] = each["direct"] - each["total"]
         for name, values in each.items():
-            mean = study.estimate(values)
+            mean = study.estimate(pd.Series(values))
             found.append(
                 {"cross": cross, "flows": name, "ari": mean.mean, "low": mean.low,
                  "high": mean.high, "networks": len(values)}
@@ -116,20 +118,27 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found).round(3)
 
 
-def main(networks: int = 20, table: bool = False) -> None:
+def main(
+    networks: int = 20,
+    first: int = 0,
+    cross: tuple[float, ...] = (0.1, 0.25),
+    table: bool = False,
+) -> None:
     """Measure what is missing, or print the table.
 
     Args:
         networks: In each cell.
+        first: Seed of the first.
+        cross: Strengths of the weights between tracks.
         table: Only print what the rows say.
     """
     torch.set_num_threads(1)
     rows = pd.read_csv(PATH) if PATH.exists() else pd.DataFrame(columns=["cross", "seed"])
     known = set(zip(rows["cross"], rows["seed"], strict=True))
-    for seed in () if table else range(networks):
-        for cross in (0.1, 0.25):
-            if (cross, seed) not in known:
-                rows = pd.concat([rows, pd.DataFrame(measure(cross, seed))], ignore_index=True)
+    for seed in () if table else range(first, first + networks):
+        for link in cross:
+            if (link, seed) not in known:
+                rows = pd.concat([rows, pd.DataFrame(measure(link, seed))], ignore_index=True)
                 rows.to_csv(PATH, index=False)
     print(summary(rows).to_string(index=False))
 

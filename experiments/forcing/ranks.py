@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 import tyro
+from scipy.stats import spearmanr
 
 import infoflow as ifl
 from experiments.common.builders import digits_network, tracks
@@ -84,8 +86,12 @@ def ways(classes: tuple[int, ...]) -> dict[str, tuple[ForcingLike, int, bool]]:
         "empirical": ("empirical", 0, True),
         "empirical again": ("empirical", 1, True),
         "uniform": ("uniform", 0, True),
-        "within": (Forcing(within=classes), 0, True),
-        "one class": (Forcing(within=classes, only=classes[0]), 0, True),
+        "within": (Forcing(within=classes or "targets"), 0, True),
+        "one class": (
+            Forcing(within=classes or "targets", only=classes[0] if classes else 0),
+            0,
+            True,
+        ),
         "gaussian": (gaussian, 0, True),
         "apart": (apart, 0, True),
         "plain": ("empirical", 0, False),
@@ -117,27 +123,27 @@ def measure(kind: str, seed: int, known: set[str]) -> list[pd.DataFrame]:
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Per network kind and distribution: correlations and regret, means over networks."""
-    found = []
-    for (kind, seed), own in rows.groupby(["network", "seed"]):
-        wide = own.pivot_table(index="partition", columns="do", values="value")
-        for name in wide.columns:
-            plain = name in ("plain", "plain again", "observed")
-            reference = wide["plain" if plain else "empirical"]
-            near = wide.index >= RANDOM
-            best = reference[wide[name].idxmin()] / reference.min() - 1
-            found.append(
-                {
-                    "network": kind,
-                    "seed": seed,
-                    "do": name,
-                    "all": wide[name].corr(reference, method="spearman"),
-                    "near": wide[name][near].corr(reference[near], method="spearman"),
-                    "regret": best,
-                }
-            )
-    table = pd.DataFrame(found)
-    means = table.groupby(["network", "do"], sort=False)[["all", "near", "regret"]].mean()
-    return means.round(2).reset_index()
+    found: dict[tuple[str, str], list[list[float]]] = {}
+    for kind in ("tracks", "digits"):
+        own = rows[rows["network"] == kind]
+        for seed in sorted(set(own["seed"])):
+            here = own[own["seed"] == seed]
+            by = {n: here.loc[here["do"] == n, "value"].to_numpy() for n in ways(())}
+            for name, values in by.items():
+                plain = name in ("plain", "plain again", "observed")
+                reference = by["plain" if plain else "empirical"]
+                regret = reference[values.argmin()] / reference.min() - 1
+                near = _spearman(values[RANDOM:], reference[RANDOM:])
+                numbers = [_spearman(values, reference), near, float(regret)]
+                found.setdefault((kind, name), []).append(numbers)
+    means = {key: np.mean(numbers, axis=0).round(2) for key, numbers in found.items()}
+    columns = ["network", "do", "all", "near", "regret"]
+    return pd.DataFrame([[*key, *numbers] for key, numbers in means.items()], columns=columns)
+
+
+def _spearman(a: np.ndarray, b: np.ndarray) -> float:
+    found: Any = spearmanr(a, b)
+    return float(found.statistic)
 
 
 def main(table: bool = False) -> None:
