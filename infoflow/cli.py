@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from tyro.conf import Positional
 
+from infoflow._files import write_atomically
 from infoflow._inputs import Inputs, check_data, collect
 from infoflow.comparing import Comparison, compare
 from infoflow.discovery import sites
@@ -180,8 +181,9 @@ class Toys:
         for found in (table, varied):
             print(found.round(4).to_string(index=False))
         if self.out is not None:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            table.to_csv(self.out)
+            out = self.out.expanduser()
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(out, table.to_csv())
         rows = [*table.to_dict("records"), *varied.to_dict("records")]
         wrong = [row["name"] for row in rows if not row["agree"]]
         if wrong:
@@ -296,6 +298,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         command.run()
+    except KeyboardInterrupt:
+        print("infoflow: interrupted; run the same command again", file=sys.stderr)
+        return 130
     except (ValueError, KeyError, TypeError, RuntimeError, OSError, ImportError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"infoflow: {text}", file=sys.stderr)

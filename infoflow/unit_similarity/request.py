@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow._safety import fingerprint
+from infoflow._unchanged import fingerprint
 from infoflow.recording import Recording
 from infoflow.site import Site
 from infoflow.unit_similarity.per_sample_loss import Loss, per_sample_loss
@@ -171,8 +171,8 @@ def make_request(
             derivative per sample; positions that do not exist.
     """
     rec.check_current()
-    _check_names(names)
     sites = tuple(rec.units.site(name) for name in names)
+    _check_names([site.name for site in sites])
     for base, reason in _refused_bases(rec).items():
         if base in (bases or {"weights"}):
             raise ValueError(reason)
