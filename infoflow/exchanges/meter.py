@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property, partial, reduce
-from operator import add
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -159,6 +158,22 @@ class ExchangeMeter:
         self.evaluations += len(partitions)
         return found
 
+    def pointwise(self, partition: PartitionLike, weighting: Weighting) -> Contributions:
+        """What each donor in each context contributes to a partition's weighted exchange, up to a
+        constant: the standard errors of it and of its differences.
+
+        The weighting is taken as given; "size_z" is not proportional to the exchange.
+        """
+        cleaned = self.checked(partition)
+        total = Contributions()
+        for a, source in enumerate(cleaned.modules):
+            for b, sent in self._sent(cleaned.modules, a, source, progress=False):
+                one = np.zeros((cleaned.n_modules,) * 2)
+                one[a, b] = 1.0
+                terms = sent.known if self.given_context else sent.plain
+                total = total + terms * self._weighted(weighting, one, cleaned)
+        return total
+
     def checked(self, partition: PartitionLike) -> Partition:
         """The partition with the recording's unused units at -1.
 
@@ -252,14 +267,14 @@ class ExchangeMeter:
         modules = partition.modules
         k = len(modules)
         flow, flow_se, given = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
-        sums: list[ForcedFlow] = []
+        plain = known = Contributions()
         full: list[tuple[int, int]] = []
         for a, source in enumerate(modules):
             for b, sent in self._sent(modules, a, source, progress):
                 full += [(a, b)] if sent.saturated else []
                 flow[a, b], flow_se[a, b] = sent.bits, sent.plain.se
                 given[a, b] = sent.given_context
-                sums.append(sent)
+                plain, known = plain + sent.plain, known + sent.known
         self.evaluations += 1
         amount = given if self.given_context else flow
         return Exchange(
@@ -268,9 +283,9 @@ class ExchangeMeter:
             flow_se=flow_se,
             flow_given_context=given,
             bits=float(flow.sum()),
-            se=_se([sent.plain for sent in sums]),
+            se=plain.se,
             bits_given_context=float(given.sum()),
-            se_given_context=_se([sent.known for sent in sums]),
+            se_given_context=known.se,
             weighted=float(amount.sum()),
             weighting="none",
             given_context=self.given_context,
@@ -329,8 +344,3 @@ class ExchangeMeter:
 def _but(modules: Sequence[np.ndarray], a: int) -> list[np.ndarray]:
     """All modules but number a."""
     return [module for b, module in enumerate(modules) if b != a]
-
-
-def _se(contributions: Sequence[Contributions]) -> float:
-    """Standard error of a sum of flows."""
-    return reduce(add, contributions).se if contributions else 0.0

@@ -40,16 +40,23 @@ class Contributions:
     """What each donor and context contributes to a flow, block by block; sums are over flows whose
     donors and contexts are the same, or drawn apart."""
 
-    parts: tuple[np.ndarray, ...]
+    parts: tuple[np.ndarray, ...] = ()
     shares: tuple[float, ...] = (1.0,)
 
     def __add__(self, other: Contributions) -> Contributions:
+        if not self.parts or not other.parts:
+            return self if self.parts else other
         together = zip(self.parts, other.parts, strict=True)
         return Contributions(tuple(a + b for a, b in together), self.shares)
 
+    def __mul__(self, factor: float) -> Contributions:
+        return Contributions(tuple(factor * part for part in self.parts), self.shares)
+
     @property
     def se(self) -> float:
-        """Standard error of the flow; blocks are independent samples."""
+        """Standard error of the flow, 0 of nothing; blocks are independent samples."""
+        if not self.parts:
+            return 0.0
         return float(
             np.linalg.norm(
                 [w * two_way_se(p) for w, p in zip(self.shares, self.parts, strict=True)]

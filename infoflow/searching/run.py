@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -32,7 +33,7 @@ from infoflow.searching.genetic import genetic
 from infoflow.searching.log import Callback, EvaluationLog
 from infoflow.searching.result import SearchResult
 from infoflow.searching.sampling import random_partitions
-from infoflow.searching.score import chance, check_sampling, score_against
+from infoflow.searching.score import chance, check_sampling, judged
 from infoflow.searching.space import Space, check_downstream, divided_units
 from infoflow.searching.starts import STARTS, starts_by_name
 from infoflow.searching.surrogate import screened
@@ -73,7 +74,8 @@ def search(
 
     The score is the mean weighted exchange of random partitions over that of the best partition.
     The minimum of noisy values is too low, so the winner is measured again on fresh donors and
-    contexts before it is reported.
+    contexts before it is reported, and so are the random partitions: both on the same draws. Where
+    the search has measured every partition there is, the mean is over all of them.
 
     Args:
         rec: A recording; units that never change, and units that send and receive nothing
@@ -153,7 +155,7 @@ def search(
             sampled = _look(log, space, plan, meter, given)
         finally:
             log.save()
-    return _judged(log, plan, meter, sampled)
+    return _judged(log, space, plan, meter, sampled)
 
 
 @dataclass(frozen=True)
@@ -227,13 +229,21 @@ def _run(
 
 
 def _judged(
-    log: EvaluationLog, plan: SearchPlan, meter: ExchangeMeter, sampled: dict[int, Values]
+    log: EvaluationLog,
+    space: Space,
+    plan: SearchPlan,
+    meter: ExchangeMeter,
+    sampled: dict[int, Values],
 ) -> SearchResult:
     if log.best is None:
         raise ValueError("the callback ended the search before it had measured any partition")
     best = log.best
-    winner = meter.fresh()(best, plan.weighting)
-    score = score_against(sampled[best.n_modules], winner, meter.floor)
+    known = [p for p in log.known if p.n_modules == best.n_modules]
+    complete = len(log.known) == space.count
+    count = len(sampled[best.n_modules])
+    drawn = random_partitions(space.used, best.n_modules, plan.seed)
+    others = known if complete else list(islice(drawn, count))
+    winner, score = judged(meter.fresh(), best, others, plan.weighting, complete=complete)
     trail = log.trail
     best_so_far = np.minimum.accumulate(trail.weighted)
     steps = np.column_stack([trail.weighted, trail.bits, best_so_far])
