@@ -127,8 +127,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     for kind in ("tracks", "digits"):
         own = rows[rows["network"] == kind]
         for seed in sorted(set(own["seed"])):
-            here = own[own["seed"] == seed]
-            by = {n: here.loc[here["do"] == n, "value"].to_numpy() for n in ways(())}
+            values_of = own[own["seed"] == seed].groupby("do")["value"]
+            by = {n: values_of.get_group(n).to_numpy() for n in ways(())}
             for name, values in by.items():
                 plain = name in ("plain", "plain again", "observed")
                 reference = by["plain" if plain else "empirical"]

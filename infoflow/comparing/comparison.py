@@ -32,7 +32,9 @@ class Comparison:
             its standard error, plain and given the context, and under `weighting` (`weighted`);
             the module score with its standard error; among random partitions of the same module
             sizes the share that exchange as little (`p_same_size`), the ratio to their mean and the
-            z-score; agreement with the causal best.
+            z-score; where layers follow one another the normalised cut of their weights
+            (`weight_cut`) and its z-score against cuts of shuffled weights; agreement with the
+            causal best.
         q: `source`, `measure`, `q`: of every partition under every graph.
         weightings: `source`, `weighting`, `value`: its exchange under the other weightings.
         correlations: Rank correlation of each `predictor` (Q of a graph where `is_q`, else another
@@ -50,7 +52,8 @@ class Comparison:
         labels: The partitions themselves.
         modules: What maximising Q found per measure, all layers together.
         similarities: Similarity matrices of all layers together.
-        graphs: The other graphs: `weights` (where layers follow one another) and `unit_flow`.
+        graphs: The other graphs: `weights` (where layers follow one another), `spearman` (its
+            absolute value) and `unit_flow`.
         search: The causal search that ended lowest.
         searches: All of them, by method.
         weighting: Weighting of the exchange.
