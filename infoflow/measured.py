@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from infoflow.forcing import Forcing, ForcingLike, as_forcing
+from infoflow.saving import Saved
 from infoflow.units import UnknownName, unknown_name
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ def check_forcing(draws: Draws, objective: Objective) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Null:
+class Null(Saved):
     """A value beside draws of what it is where there is nothing.
 
     Attributes:

@@ -9,6 +9,7 @@ import numpy as np
 
 from infoflow.information.flows import UNSATURATE
 from infoflow.partition import Partition
+from infoflow.saving import Saved
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ class Values:
 
 
 @dataclass(frozen=True, eq=False)
-class Exchange:
+class Exchange(Saved):
     """Information that the modules of one partition exchange.
 
     Attributes:
