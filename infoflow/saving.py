@@ -31,6 +31,7 @@ _CLASSES = {
     "infoflow.basis": ("Basis",),
     "infoflow.partition": ("Partition",),
     "infoflow.module_tree": ("ModuleTree", "Division"),
+    "infoflow.forcing": ("Forcing",),
     "infoflow.measured": ("Null", "Draws", "Binning", "Objective"),
     "infoflow._outputs": ("Output",),
     "infoflow._padding": ("Padding",),

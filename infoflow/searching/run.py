@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from infoflow.exchanges import ExchangeMeter, PartitionLike, Values
+from infoflow.forcing import ForcingLike
 from infoflow.measured import (
     SEARCH,
     Bins,
@@ -63,6 +64,7 @@ def search(
     coding: Coding = "units",
     seed: int = 0,
     pool: Pool = "mean",
+    do: ForcingLike = "empirical",
     meter: ExchangeMeter | None = None,
     checkpoint: str | PathLike[str] | None = None,
     callback: Callback | None = None,
@@ -98,10 +100,10 @@ def search(
             "q" (Q of every similarity measure).
         restarts: Chains of "annealing" or populations of "genetic", which share the budget.
             "climbing" starts anew by itself when it is stuck.
-        donors, contexts, bins, coding, seed, pool: As for `exchange`.
+        donors, contexts, bins, coding, seed, pool, do: As for `exchange`.
         meter: Measure with this one, on its draws, instead of a new one; options that would be
-            ignored (donors, contexts, bins, coding, pool, given_context, objective) are then
-            refused.
+            ignored (donors, contexts, bins, coding, pool, do, given_context, objective) are
+            then refused.
         checkpoint: A file (.npz) to keep what was measured in. If it exists the search goes on
             from there, and ends bit for bit as if it had never stopped. "climbing" and "sampling"
             may go on with another budget.
@@ -124,7 +126,7 @@ def search(
         >>> ifl.search(rec, budget=30, samples=10).partition.n_modules
         2
     """
-    draws = Draws(donors, contexts, bins, coding, pool, SEARCH.correction, seed)
+    draws = Draws(donors, contexts, bins, coding, pool, SEARCH.correction, seed, do)
     wanted = Objective(weighting, given_context, objective)
     _check(method, budget, samples, tolerance, restarts, seeds)
     if meter is None:
@@ -299,7 +301,8 @@ def _refuse_ignored(meter: ExchangeMeter, draws: Draws, objective: Objective) ->
     asked = {**vars(draws), **_told(objective)}
     own = {**vars(meter.draws), **_told(meter.objective)}
     default = {**vars(SEARCH), **_told(Objective())}
-    for name in ("donors", "contexts", "bins", "coding", "pool", "given_context", "objective"):
+    names = ("donors", "contexts", "bins", "coding", "pool", "do", "given_context", "objective")
+    for name in names:
         if asked[name] not in (default[name], own[name]):
             raise ValueError(
                 f"meter= is given and has {name}={own[name]!r}: {name}={asked[name]!r} would be "
