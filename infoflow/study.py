@@ -91,7 +91,7 @@ def load_table(path: str | Path) -> Table:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no rows at {path}; expected a CSV file that save_table wrote")
-    rows: Table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str))  # type: ignore[arg-type]
+    rows: Table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str))
     texts = [name for name in _TEXT if name in rows]
     rows[texts] = rows[texts].fillna("")
     return rows

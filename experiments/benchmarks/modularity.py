@@ -30,7 +30,9 @@ from tests import oracles_modularity as naive
 T = TypeVar("T")
 
 
-def timed(run: Callable[..., T], *arguments: Any, repeats: int = 1, **options: Any):
+def timed(
+    run: Callable[..., T], *arguments: Any, repeats: int = 1, **options: Any
+) -> tuple[T, float]:
     """The last result and the median CPU seconds."""
     results: list[T] = []
     seconds = []

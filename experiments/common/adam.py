@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+Rows = np.ndarray
+
 
 # reassoc: without it the sums of the penalty keep the loop from being vectorised (4x slower)
 @njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
-def adam(w, g, m, v, rate, l1, l2, correction):
+def adam(
+    w: Rows, g: Rows, m: Rows, v: Rows, rate: Rows, l1: Rows, l2: Rows, correction: np.float32
+):
     """One step in place on `(networks, parameters)` float32 arrays; returns l1 Σ|w| + l2 Σw² of
     each network before the step.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,9 @@ ESTIMATORS = [
 SOURCES = [1, 4, 16, 32]
 
 
-def table_rows(one: Case, repeats: int, seed: int, estimators: Sequence[str]) -> Iterator[dict]:
+def table_rows(
+    one: Case, repeats: int, seed: int, estimators: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     """One row a draw, estimator and column, donors and contexts drawn with replacement."""
     rng = np.random.default_rng(seed)
     n = len(one.codes)
@@ -54,7 +57,9 @@ def table_rows(one: Case, repeats: int, seed: int, estimators: Sequence[str]) ->
                     }  # fmt: skip
 
 
-def shuffle_rows(one: Case, repeats: int, seed: int, estimators: Sequence[str]) -> Iterator[dict]:
+def shuffle_rows(
+    one: Case, repeats: int, seed: int, estimators: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     """The binned estimator for single units, one donor and one context a sample."""
     if one.put_in is None:
         return
@@ -80,7 +85,7 @@ def shuffle_rows(one: Case, repeats: int, seed: int, estimators: Sequence[str]) 
                     }  # fmt: skip
 
 
-def null_rows(one: Case, repeats: int, seed: int) -> Iterator[dict]:
+def null_rows(one: Case, repeats: int, seed: int) -> Iterator[dict[str, Any]]:
     """p-values where nothing flows: every entry has a donor of its own (tables), or the value put
     in is forgotten (single units)."""
     rng = np.random.default_rng(seed)

@@ -107,7 +107,7 @@ def measure(seeds: int) -> Iterator[dict[str, Any]]:
                 rec = ifl.record(
                     model, list(made.layers), data.test_x, data.test_y, loss=cross_entropy
                 )
-                about = {"kind": kind, "setting": setting, "seed": seed}
+                about: dict[str, object] = {"kind": kind, "setting": setting, "seed": seed}
                 about["test_accuracy"] = classifier_facts(rec)["test_accuracy"]
                 print(about, flush=True)
                 for row in measure_modularity(rec, seed=seed):

@@ -13,7 +13,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ def runs(
     repeats: int,
     names: Sequence[str],
     enumerate_all: bool,
-) -> Iterator[dict]:
+) -> Iterator[dict[str, Any]]:
     """Per repeat and method: best value after each number of evaluations, mean of random
     partitions, and the optimum where it is enumerated."""
     space = Space(divided_units(meter, 2), 2, 2)
@@ -110,7 +110,7 @@ def runs(
                 yield {"method": name, "repeat": repeat, "best": best, **known}
 
 
-def save(name: str, rows: list[dict]) -> None:
+def save(name: str, rows: list[dict[str, Any]]) -> None:
     """One row a run: gap at each mark, and evaluations until the gap is below 1e-9."""
     path = HERE / "results" / f"gap_{name}.csv"
     path.parent.mkdir(exist_ok=True)
@@ -138,7 +138,7 @@ def main(
     """Run every method on every network; one row a run."""
     torch.set_num_threads(1)
     small = part == "enumerated"
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     for seed in range(networks or (6 if small else 1)):
         rec = tracks((4, 2), seed, cross=0.5)[0] if small else digits_network(32, seed)
         meter = ExchangeMeter(rec, replace(SCORE, donors=30, contexts=30, seed=seed))

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ HERE = Path(__file__).parent
 SIZES = {"equal": (7, 7), "unequal": (3, 11)}
 QUIET = (0.05, 0.001)
 CROSS = (0.0, 0.1, 0.25)
-FIELDS = (
+FIELDS: tuple[str, ...] = (
     "cross", "sizes", "seed", "weighting", "given_context", "recovered", "agreement", "smallest",
     "score",
 )  # fmt: skip
@@ -49,7 +49,7 @@ def study(
     weightings: Sequence[Weighting],
     given_context: bool,
     budget: int,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """One row per weighting."""
     rec, planted = tracks(SIZES[sizes], seed, cross=cross, quiet=QUIET)
     meter = ExchangeMeter(
@@ -83,7 +83,7 @@ def study(
     return rows
 
 
-def measured(path: Path, weightings: Sequence[Weighting]) -> list[dict]:
+def measured(path: Path, weightings: Sequence[Weighting]) -> list[dict[str, Any]]:
     """Rows of an earlier run; cells that it left off in the middle of are dropped."""
     if not path.exists():
         return []
@@ -93,7 +93,7 @@ def measured(path: Path, weightings: Sequence[Weighting]) -> list[dict]:
     return [row for row in rows if cells[cell(row)] == len(weightings)]
 
 
-def cell(row: dict) -> tuple[float, str, int]:
+def cell(row: dict[str, Any]) -> tuple[float, str, int]:
     return float(row["cross"]), row["sizes"], int(row["seed"])
 
 

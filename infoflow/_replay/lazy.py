@@ -53,11 +53,9 @@ class LazyTensor(Tensor):
     _value: Tensor | None
 
     @staticmethod
-    def __new__(cls, thunk: Thunk) -> LazyTensor:
+    def __new__(cls: type[LazyTensor], thunk: Thunk) -> LazyTensor:
         like = thunk.like
-        rows = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, thunk.shape, dtype=like.dtype, device=like.device
-        )
+        rows = Tensor._make_wrapper_subclass(cls, thunk.shape, dtype=like.dtype, device=like.device)
         rows._thunk = thunk
         rows._value = None
         return rows

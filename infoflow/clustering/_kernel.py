@@ -9,7 +9,7 @@ from infoflow.clustering._kernel_sums import close_gap, shift
 
 
 @njit(cache=True)
-def uniform(state):
+def uniform(state: np.ndarray):
     """A draw from [0, 1) by splitmix64; `state` is one uint64, changed in place."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
     z = state[0]
@@ -20,7 +20,7 @@ def uniform(state):
 
 
 @njit(cache=True)
-def _sum_up(B, sums, labels, sizes):
+def _sum_up(B: np.ndarray, sums: np.ndarray, labels: np.ndarray, sizes: np.ndarray):
     """Fill sums and sizes for these labels; returns the number of clusters."""
     n = B.shape[0]
     k = 0
@@ -37,7 +37,16 @@ def _sum_up(B, sums, labels, sizes):
 
 
 @njit(cache=True)
-def _vertex_moves(B, sums, labels, sizes, k, bounds, order, state):
+def _vertex_moves(
+    B: np.ndarray,
+    sums: np.ndarray,
+    labels: np.ndarray,
+    sizes: np.ndarray,
+    k: int,
+    bounds: np.ndarray,
+    order: np.ndarray,
+    state: np.ndarray,
+):
     """Move units to their best cluster, in random order, until no move raises Q."""
     n = B.shape[0]
     gained = 0.0
@@ -48,7 +57,7 @@ def _vertex_moves(B, sums, labels, sizes, k, bounds, order, state):
     while moved:
         moved = False
         for i in order:
-            own = labels[i]
+            own = int(labels[i])
             if sizes[own] == 1 and k <= bounds[0]:
                 continue
             stay = sums[own, i] if sizes[own] > 1 else 0.0
@@ -74,7 +83,7 @@ def _vertex_moves(B, sums, labels, sizes, k, bounds, order, state):
 
 
 @njit(cache=True)
-def _merge(sums, labels, sizes, k, into, other):
+def _merge(sums: np.ndarray, labels: np.ndarray, sizes: np.ndarray, k: int, into: int, other: int):
     """Join two clusters; returns the number left."""
     for j in range(labels.shape[0]):
         sums[into, j] += sums[other, j]
@@ -86,7 +95,9 @@ def _merge(sums, labels, sizes, k, into, other):
 
 
 @njit(cache=True)
-def _merge_moves(sums, labels, sizes, k, bounds):
+def _merge_moves(
+    sums: np.ndarray, labels: np.ndarray, sizes: np.ndarray, k: int, bounds: np.ndarray
+):
     """Join the best pair of clusters while that raises Q, or while there are too many."""
     n = labels.shape[0]
     gained = 0.0
@@ -110,7 +121,16 @@ def _merge_moves(sums, labels, sizes, k, bounds):
 
 
 @njit(cache=True)
-def _settle(B, sums, labels, sizes, k, bounds, order, state):
+def _settle(
+    B: np.ndarray,
+    sums: np.ndarray,
+    labels: np.ndarray,
+    sizes: np.ndarray,
+    k: int,
+    bounds: np.ndarray,
+    order: np.ndarray,
+    state: np.ndarray,
+):
     """Vertex moves and merges in turn until neither raises Q."""
     total = 0.0
     while True:
@@ -123,7 +143,15 @@ def _settle(B, sums, labels, sizes, k, bounds, order, state):
 
 
 @njit(cache=True)
-def _perturb(B, sums, labels, sizes, k, bounds, state):
+def _perturb(
+    B: np.ndarray,
+    sums: np.ndarray,
+    labels: np.ndarray,
+    sizes: np.ndarray,
+    k: int,
+    bounds: np.ndarray,
+    state: np.ndarray,
+):
     """Split a cluster, merge two, or throw some units elsewhere, at random; returns k and ΔQ."""
     n = B.shape[0]
     gained = 0.0
@@ -157,7 +185,7 @@ def _perturb(B, sums, labels, sizes, k, bounds, state):
 
 
 @njit(cache=True)
-def iterate(B, labels, bounds, rounds, state):
+def iterate(B: np.ndarray, labels: np.ndarray, bounds: np.ndarray, rounds: int, state: np.ndarray):
     """Iterated local search from `labels`: settle, then perturb and settle, keeping what is better.
 
     bounds: the least and the largest number of clusters. Returns the best labels and the gain in Q.
@@ -192,7 +220,7 @@ def iterate(B, labels, bounds, rounds, state):
 
 
 @njit(cache=True)
-def within(B, labels):
+def within(B: np.ndarray, labels: np.ndarray):
     """The sum of B over pairs of units that share a cluster."""
     total = 0.0
     for i in range(B.shape[0]):

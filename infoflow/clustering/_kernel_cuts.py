@@ -10,7 +10,7 @@ from numba import njit
 
 
 @njit(cache=True)
-def triangles(X, least, limit, per_pair, first):
+def triangles(X: np.ndarray, least: float, limit: int, per_pair: int, first: int):
     """Violated x_ij + x_jk - x_ik <= 1, as rows (i, j, k): the worst, spread over the pairs.
 
     At most `limit` in all and `per_pair` to a pair: many cuts on the same pair do one cut's work.
@@ -53,7 +53,7 @@ def triangles(X, least, limit, per_pair, first):
 
 
 @njit(cache=True)
-def stars(X, least, tries, limit):
+def stars(X: np.ndarray, least: float, tries: int, limit: int):
     """Violated 2-partition cuts of one unit v against a set T (Grötschel & Wakabayashi 1990).
 
     Σ_{t in T} x_vt - Σ_{s<t in T} x_st <= 1. T grows greedily from each of the `tries` units

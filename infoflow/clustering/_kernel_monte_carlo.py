@@ -12,7 +12,7 @@ _TIE = 1e-10
 
 
 @njit(cache=True)
-def temper(gains, count, target, p):
+def temper(gains: np.ndarray, count: int, target: float, p: np.ndarray):
     """Fill p[:count] with softmax(gains / τ) of entropy `target` nats; returns τ and the entropy.
 
     In units of the gap to the runner-up, so the scale of Q (which shrinks with n) does not matter.
@@ -41,6 +41,7 @@ def temper(gains, count, target, p):
     upper = np.log(np.log(count) + 40.0)  # the best has all but e^-40 of the probability
     x = np.log(3.35)  # exact when there is one runner-up and the target is 0.15
     entropy = 0.0
+    beta = np.exp(x)
     for _ in range(100):
         beta = np.exp(x)
         total = 0.0
@@ -78,7 +79,15 @@ def temper(gains, count, target, p):
 
 
 @njit(cache=True)
-def monte_carlo(B, sums, labels, score, units, uniforms, target):
+def monte_carlo(
+    B: np.ndarray,
+    sums: np.ndarray,
+    labels: np.ndarray,
+    score: float,
+    units: np.ndarray,
+    uniforms: np.ndarray,
+    target: float,
+):
     """Algorithm 3 of Lange et al. 2022 from `labels` (changed in place), with given draws."""
     n = B.shape[0]
     steps = units.shape[0]
@@ -94,7 +103,7 @@ def monte_carlo(B, sums, labels, score, units, uniforms, target):
     best_labels = labels.copy()
     for step in range(steps):
         i = units[step]
-        own = labels[i]
+        own = int(labels[i])
         count = min(k + 1, n)  # the clusters in use and one new, if there is room for it
         top = 0
         for c in range(count):

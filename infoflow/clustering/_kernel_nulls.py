@@ -7,7 +7,7 @@ from numba import njit
 
 
 @njit(cache=True)
-def rewire(S, top, units, uniforms):
+def rewire(S: np.ndarray, top: float, units: np.ndarray, uniforms: np.ndarray):
     """Move similarity around 4-cycles a-b-c-d, in place; every row sum stays.
 
     S[a, b] and S[c, d] gain what S[b, c] and S[d, a] lose, a uniform draw of all amounts that keep
@@ -28,7 +28,7 @@ def rewire(S, top, units, uniforms):
 
 
 @njit(cache=True)
-def shuffled_similarity(a, b, uniforms):
+def shuffled_similarity(a: np.ndarray, b: np.ndarray, uniforms: np.ndarray):
     """Element-centric similarity of labels `a` and shuffles of labels `b`, one per row."""
     n = a.shape[0]
     rows = a.max() + 1

@@ -7,11 +7,14 @@ B[i, j] over the units j of cluster c, so that moving unit i from a to c changes
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 
 @njit(cache=True)
-def shift(B, sums, labels, sizes, unit, new):
+def shift(
+    B: np.ndarray, sums: np.ndarray, labels: np.ndarray, sizes: np.ndarray, unit: int, new: int
+):
     """Move one unit to cluster `new`, keeping sums and sizes true."""
     old = labels[unit]
     row = B[unit]
@@ -27,7 +30,7 @@ def shift(B, sums, labels, sizes, unit, new):
 
 
 @njit(cache=True)
-def close_gap(sums, labels, sizes, empty, k):
+def close_gap(sums: np.ndarray, labels: np.ndarray, sizes: np.ndarray, empty: int, k: int) -> int:
     """Give the last of k clusters the number of an empty one; returns k - 1."""
     last = k - 1
     for j in range(labels.shape[0]):

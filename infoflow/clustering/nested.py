@@ -59,13 +59,12 @@ def nested_modules(
         )
     matrix = np.array(S, dtype=np.float64)
     top = find_modules(matrix, seed=seed, **options)  # checks the matrix and finds unused units
-    tests = {"shuffle": shuffle, "n_null": n_null, "seed": seed, **options}
 
     def divide(units: np.ndarray) -> Division | str:
         block = matrix[np.ix_(units, units)]
         if not block[~np.eye(len(units), dtype=bool)].any():
             return "no unit is similar to another"
-        tested = significance(block, **tests)
+        tested = significance(block, shuffle=shuffle, n_null=n_null, seed=seed, **options)
         found = find_modules(block, seed=seed, **options).partition
         inside = [*found.modules, *np.flatnonzero(found.unused)[:, None]]
         return Division([units[module] for module in inside], tested.observed, tested.p_value)

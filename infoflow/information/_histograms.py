@@ -7,7 +7,17 @@ from numba import njit
 
 
 @njit(cache=True)
-def encode_units(values, inside, edges, zero, low, high, places, out, outside):
+def encode_units(
+    values: np.ndarray,
+    inside: np.ndarray,
+    edges: np.ndarray,
+    zero: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    places: np.ndarray,
+    out: np.ndarray,
+    outside: np.ndarray,
+):
     """Write the code of values[r, inside[j]] to out[r, places[j]] and count values outside
     [low, high].
 
@@ -40,7 +50,9 @@ def encode_units(values, inside, edges, zero, low, high, places, out, outside):
 
 
 @njit(cache=True)
-def count_codes(codes, start, by_donor, by_context, changed):
+def count_codes(
+    codes: np.ndarray, start: int, by_donor: np.ndarray, by_context: np.ndarray, changed: np.ndarray
+):
     """Add codes `(rows, T)` to the counts `(M, T, C)` over contexts and `(K, T, C)` over donors.
 
     Rows come donor by donor with K contexts each, the first of these being number `start`.
@@ -58,7 +70,7 @@ def count_codes(codes, start, by_donor, by_context, changed):
 
 
 @njit(cache=True)
-def summed_up(counts, weights, total):
+def summed_up(counts: np.ndarray, weights: np.ndarray, total: int):
     """Of A histograms `(A, T, C)` of `total` codes each: `(T, C)` sum of squared counts, `(T,)`
     mean plug-in entropy, and `(T,)` mean number of codes seen; weights[n] is n log2 n."""
     count, t, n_codes = counts.shape
@@ -80,7 +92,7 @@ def summed_up(counts, weights, total):
 
 
 @njit(cache=True)
-def pointwise_sums(codes, donor_terms, context_terms):
+def pointwise_sums(codes: np.ndarray, donor_terms: np.ndarray, context_terms: np.ndarray):
     """`(M, K)` sums over columns of donor_terms[m, t, code] and of context_terms[k, t, code]."""
     m, k, t = codes.shape
     plain = np.empty((m, k))
@@ -99,7 +111,7 @@ def pointwise_sums(codes, donor_terms, context_terms):
 
 
 @njit(cache=True)
-def pair_counts(codes, columns, n_codes, n_column_codes):
+def pair_counts(codes: np.ndarray, columns: np.ndarray, n_codes: int, n_column_codes: int):
     """`(T, C, D)` contingency tables of `codes` `(N,)` with each of `columns` `(T, N)`."""
     t, n = columns.shape
     counts = np.zeros((t, n_codes, n_column_codes), np.int32)
@@ -111,7 +123,7 @@ def pair_counts(codes, columns, n_codes, n_column_codes):
 
 
 @njit(cache=True)
-def likely_cells(counts, possible):
+def likely_cells(counts: np.ndarray, possible: np.ndarray):
     """Per histogram `(H, C)`, the number of cells for which the expected number of cells seen in
     N draws comes closest to the number that was seen: at least that, at most `possible` `(H,)`."""
     rows, width = counts.shape

@@ -22,10 +22,12 @@ from numba import njit
 from infoflow.clustering._kernel import uniform
 
 PLAIN, APART, LEAST, EACH = range(4)
+Graph = tuple[int, np.ndarray, np.ndarray, np.ndarray]
+Kept = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 @njit(cache=True)
-def _to_modules(links, labels, k):
+def _to_modules(links: np.ndarray, labels: np.ndarray, k: int):
     n = labels.shape[0]
     to = np.zeros((n, k + 1))
     for i in range(n):
@@ -35,7 +37,7 @@ def _to_modules(links, labels, k):
 
 
 @njit(cache=True)
-def summed(graph, labels, k):
+def summed(graph: Graph, labels: np.ndarray, k: int):
     """What is kept, for these labels."""
     _, links, apart, mass = graph
     to, to_apart = _to_modules(links, labels, k), _to_modules(apart, labels, k)
@@ -53,12 +55,12 @@ def summed(graph, labels, k):
 
 
 @njit(cache=True)
-def _ratio(value, divisor):
+def _ratio(value: float, divisor: float):
     return value / divisor if divisor > 0 else np.inf
 
 
 @njit(cache=True)
-def value_after(graph, kept, labels, i, target):
+def value_after(graph: Graph, kept: Kept, labels: np.ndarray, i: int, target: int):
     """The weighted cut with unit i in module `target`; its own gives the present one."""
     kind, _, _, mass = graph
     cuts, modules, to, to_apart = kept
@@ -84,7 +86,7 @@ def value_after(graph, kept, labels, i, target):
 
 
 @njit(cache=True)
-def move(graph, kept, labels, i, target):
+def move(graph: Graph, kept: Kept, labels: np.ndarray, i: int, target: int):
     """Put unit i in module `target`, keeping everything true."""
     _, links, apart, mass = graph
     cuts, modules, to, to_apart = kept
@@ -103,7 +105,7 @@ def move(graph, kept, labels, i, target):
 
 
 @njit(cache=True)
-def values_around(graph, labels, k):
+def values_around(graph: Graph, labels: np.ndarray, k: int):
     """`(n, k + 1)` weighted cut with each unit in each module, the last of them a new one."""
     kept = summed(graph, labels, k)
     found = np.empty((labels.shape[0], k + 1))
@@ -114,7 +116,9 @@ def values_around(graph, labels, k):
 
 
 @njit(cache=True)
-def annealed(graph, labels, k, steps, hot, cold, state):
+def annealed(
+    graph: Graph, labels: np.ndarray, k: int, steps: int, hot: float, cold: float, state: np.ndarray
+):
     """The labels of the least weighted cut met by Metropolis steps from these.
 
     A step moves a unit or exchanges two; no module is emptied. The temperature falls geometrically
