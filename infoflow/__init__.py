@@ -12,7 +12,7 @@ from infoflow.partition import Partition
 from infoflow.recording import Recording, record
 from infoflow.recurrent import unrolled
 from infoflow.reporting import report
-from infoflow.searching import ModuleScore, SearchResult, search
+from infoflow.searching import ModuleCount, ModuleScore, SearchResult, how_many, search
 from infoflow.unit_similarity import similarities, similarities_by_layer, similarity
 from infoflow.units import Site, UnitSpace
 
@@ -23,6 +23,7 @@ __all__ = [
     "Comparison",
     "Exchange",
     "Flow",
+    "ModuleCount",
     "ModuleScore",
     "Modules",
     "Partition",
@@ -38,6 +39,7 @@ __all__ = [
     "exchange",
     "find_modules",
     "flow",
+    "how_many",
     "modularity",
     "module_flow",
     "record",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -73,7 +74,7 @@ def untrained(seed: int, *, depth: int = 2, least: int = 6, most: int = 24) -> i
     widths = [width, *(int(w) for w in rng.integers(least, most + 1, depth))]
     with isolated_rng(seed):
         layers: list[nn.Module] = []
-        for below, above in zip(widths, widths[1:], strict=False):
+        for below, above in pairwise(widths):
             layers += [nn.Linear(below, above), nn.ReLU() if seed % 2 else nn.Tanh()]
         x = torch.randn(400, width)
         if rng.random() < 0.5:

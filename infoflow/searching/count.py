@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,12 +41,15 @@ class ModuleCount:
             of shuffled flows.
         inside: `(k,)` p-value of the same test within each module; nan for a module too small.
         alpha: A module was divided where that was at most this.
+        isolated: Parts of the network with no flow between them at all, which are modules whatever
+            the tests say.
     """
 
     partition: Partition
     test: Null
     inside: np.ndarray
     alpha: float
+    isolated: int
 
     @property
     def n_modules(self) -> int:
@@ -55,8 +58,8 @@ class ModuleCount:
 
     @property
     def p_value(self) -> float:
-        """That a network without any modules shows as much structure. Valid whatever was searched
-        for: the modules are found anew in every shuffle, or rather not needed."""
+        """How often a network without any modules shows as much structure. No modules are looked
+        for, in the network or in the shuffles, so no search makes it too small."""
         return self.test.p_value
 
     def to_frame(self) -> pd.DataFrame:
@@ -73,7 +76,8 @@ class ModuleCount:
 
     def __repr__(self) -> str:
         what = f"{self.n_modules} modules" if self.n_modules > 1 else "no modules"
-        return f"ModuleCount({what}, p = {self.p_value:.3g} that there are none)"
+        apart = f", {self.isolated} isolated parts" if self.isolated > 1 else ""
+        return f"ModuleCount({what}{apart}, p = {self.p_value:.3g} where there are none)"
 
 
 def how_many(
@@ -109,7 +113,8 @@ def how_many(
         2
     """
     check_level(alpha, n_null)
-    meter = ExchangeMeter(rec, _draws(seed), Objective()) if meter is None else meter
+    if meter is None:
+        meter = ExchangeMeter(rec, replace(SEARCH, seed=seed), Objective())
     used = divided_units(meter, 2)
     traffic = meter.traffic
     if not meter.given_context:  # plain flows of single units lie mostly below their noise
@@ -117,7 +122,9 @@ def how_many(
     graph = FlowGraph.of(traffic.unit_flow, rec.units.layer_index, used)
     labels, test, inside = _divided(graph, alpha, n_null, np.random.default_rng(seed))
     whole = completed(Partition(labels).embed(graph.units, len(rec.units)), used)
-    return ModuleCount(whole, test, inside, alpha)
+    first = [int(labels[np.isin(graph.units, m) & (labels >= 0)][0]) for m in whole.modules]
+    isolated = max(int(_components(graph.links).max(initial=-1)) + 1, 1)
+    return ModuleCount(whole, test, inside[first], alpha, isolated)
 
 
 def check_level(alpha: float, n_null: int) -> None:
@@ -164,6 +171,8 @@ def _divided(
     and the p-value within each module."""
     test = structure_test(graph, n_null, rng)
     labels = _components(graph.links)
+    if labels.max(initial=-1) < 0:  # no unit by itself reaches any other
+        return np.zeros_like(labels), test, np.array([test.p_value])
     known: dict[bytes, float] = {(labels >= 0).tobytes(): test.p_value}
 
     def tested() -> Iterator[float]:
@@ -221,9 +230,3 @@ def normalised_division(
         if value < least:
             best, least = found, value
     return best
-
-
-def _draws(seed: int):
-    from dataclasses import replace
-
-    return replace(SEARCH, seed=seed)

@@ -66,10 +66,10 @@ class FlowGraph:
     @cached_property
     def blocks(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Places of the units of each pair of layers with flow from the first to the second."""
-        places = [np.flatnonzero(self.layer == a) for a in range(int(self.layer.max(initial=-1)) + 1)]
-        return [
-            (i, j) for i in places for j in places if len(i) and self.flow[np.ix_(i, j)].any()
+        places = [
+            np.flatnonzero(self.layer == a) for a in range(int(self.layer.max(initial=-1)) + 1)
         ]
+        return [(i, j) for i in places for j in places if len(i) and self.flow[np.ix_(i, j)].any()]
 
     def shuffled(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """Links of random graphs in which every unit sends and receives what it does here.
