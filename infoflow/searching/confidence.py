@@ -75,9 +75,10 @@ class Confidence:
 
     @property
     def nowhere(self) -> np.ndarray:
-        """`(n,)` bool: used units that are with no module's units more often than not."""
+        """`(n,)` bool: used units that are with any module's units in less than half of the
+        searches."""
         most = np.max(np.nan_to_num(self.with_module), axis=1, initial=0.0)
-        return ~self.partition.unused & ~np.isnan(self.unit) & (most <= 0.5)
+        return ~self.partition.unused & ~np.isnan(self.unit) & (most < 0.5)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a unit: `unit`, `module` (-1: unused), `confidence`, `sure`, `nowhere`."""

@@ -13,7 +13,7 @@ from infoflow.exchanges.weighting import measure_traffic
 from infoflow.measured import SEARCH, Null, Objective
 from infoflow.partition import Partition
 from infoflow.recording import Recording
-from infoflow.searching.flow_graph import FlowGraph
+from infoflow.searching.flow_graph import FlowGraph, shares
 from infoflow.searching.space import divided_units
 from infoflow.searching.starts import completed, normalised_cut
 
@@ -28,6 +28,7 @@ _DIRECTIONS = 12
 _STEPS = 30  # of annealing the cut, per unit
 _HOT, _COLD = 0.01, 1e-4  # in units of the cut, which is between 0 and the number of modules
 _FEWEST = 6  # units: fewer are not divided
+_LEAST = 0.1  # strength: any division in two leaves nine tenths of what one at random crosses
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,8 @@ class ModuleCount:
             silent or change nothing are in none.
         test: The test that there are modules at all: structure of all units' flows against that
             of shuffled flows.
-        inside: `(k,)` p-value of the same test within each module; nan for a module too small.
+        inside: `(k,)` p-value of the same test within each module; nan for a module too small, or
+            of units so much alike that no division could be one.
         alpha: A module was divided where that was at most this.
         isolated: Parts of the network with no flow between them at all, which are modules whatever
             the tests say.
@@ -141,7 +143,7 @@ def check_level(alpha: float, n_null: int) -> None:
 def structure_test(graph: FlowGraph, n_null: int, rng: np.random.Generator) -> Null:
     """Does more of the flows' structure lie in few directions than chance gives?
 
-    Of the shares of the first 1, 2, ... 12 directions (`FlowGraph.shares`) the largest deviation
+    Of the shares of the first 1, 2, ... 12 directions (`flow_graph.shares`) the largest deviation
     from their mean, in standard deviations, both over the shuffles and the graph itself, so that
     all have the same distribution where there is nothing.
 
@@ -151,17 +153,29 @@ def structure_test(graph: FlowGraph, n_null: int, rng: np.random.Generator) -> N
         rng: Source of randomness.
     """
     most = max(min(_DIRECTIONS, len(graph.units) // 2), 1)
-    shares = graph.shares(graph.links, most)[None]
+    held = shares(graph.links, most)[None]
     deviation = np.zeros(1)
     for count in (min(_FIRST, n_null), n_null - _FIRST):
         if count > 0:
-            shares = np.concatenate([shares, graph.shares_by_chance(count, most, rng)])
-            spread = np.maximum(shares.std(0), 1e-9)
-            deviation = ((shares - shares.mean(0)) / spread).max(1)
+            held = np.concatenate([held, graph.shares_by_chance(count, most, rng)])
+            deviation = ((held - held.mean(0)) / np.maximum(held.std(0), 1e-9)).max(1)
         null = Null(float(deviation[0]), deviation[1:], what="structure of unit flows, shuffled")
         if null.p_value > _CLEAR:
             break
     return null
+
+
+def division_p_value(graph: FlowGraph, n_null: int, rng: np.random.Generator) -> float:
+    """The p-value of `structure_test`; 0 where the graph has parts without any link between, 1
+    where it has too few units, or such that are too much alike, for it to divide."""
+    isolated = _components(graph.links).max(initial=-1) > 0
+    if isolated or not _divisible(graph):
+        return 0.0 if isolated else 1.0
+    return structure_test(graph, n_null, rng).p_value
+
+
+def _divisible(graph: FlowGraph) -> bool:
+    return len(graph.units) >= _FEWEST and graph.strength >= _LEAST
 
 
 def _divided(
@@ -173,15 +187,16 @@ def _divided(
     labels = _components(graph.links)
     if labels.max(initial=-1) < 0:  # no unit by itself reaches any other
         return np.zeros_like(labels), test, np.array([test.p_value])
-    known: dict[bytes, float] = {(labels >= 0).tobytes(): test.p_value}
+    whole = test.p_value if _divisible(graph) else float("nan")
+    known: dict[bytes, float] = {(labels >= 0).tobytes(): whole}
 
     def tested() -> Iterator[float]:
         for module in range(labels.max(initial=-1) + 1):
             own = labels == module
             if own.tobytes() not in known:
                 part = graph.among(np.flatnonzero(own))
-                large = len(part.units) >= _FEWEST
-                p = structure_test(part, n_null, rng).p_value if large else float("nan")
+                tried = _divisible(part)
+                p = structure_test(part, n_null, rng).p_value if tried else float("nan")
                 known[own.tobytes()] = p
             yield known[own.tobytes()]
 

@@ -27,8 +27,8 @@ class FlowGraph:
 
     Examples:
         >>> flow = np.triu(np.ones((3, 3)), 1)  # one unit a layer, all downstream of the first
-        >>> FlowGraph.of(flow, np.arange(3), np.ones(3, bool)).flow.sum()
-        2.0
+        >>> FlowGraph.of(flow, np.arange(3), np.ones(3, bool)).flow.tolist()
+        [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
     """
 
     flow: np.ndarray
@@ -103,34 +103,46 @@ class FlowGraph:
             found[:, receivers[:, None], senders] += drawn.swapaxes(1, 2)
         return found
 
-    def shares(self, links: np.ndarray, most: int) -> np.ndarray:
-        """`(..., most)` how much of the graph's structure its first 1, 2, ... directions hold.
-
-        The eigenvalues of D^-1/2 W D^-1/2 but for the first, which is 1 whatever the modules; their
-        squares, of those above 0, are summed up and divided by the sum of all. k modules with few
-        links between them are k - 1 directions that hold much.
-
-        Args:
-            links: `(..., n, n)` symmetric.
-            most: Directions.
-        """
-        degree = links.sum(-1)
-        scale = np.where(degree > 0, degree, 1.0) ** -0.5 * (degree > 0)
-        scaled = scale[..., :, None] * links * scale[..., None, :]
-        energy = np.maximum(np.linalg.eigvalsh(scaled)[..., -2::-1], 0.0) ** 2
-        total = energy.sum(-1, keepdims=True)
-        summed = np.cumsum(energy[..., :most], -1)
-        return np.divide(summed, total, out=np.ones_like(summed), where=total > 0)
+    @cached_property
+    def strength(self) -> float:
+        """No division in two has a normalised cut below 1 less this; 0: all units send the same
+        units the same."""
+        return float(spectrum(self.links)[:1].sum())
 
     def shares_by_chance(self, count: int, most: int, rng: np.random.Generator) -> np.ndarray:
         """`(count, most)` the same of `shuffled` graphs, a few at a time."""
         at_once = max(1, _ROOM // max(self.flow.size, 1))
         return np.concatenate(
             [
-                self.shares(self.shuffled(min(at_once, count - done), rng), most)
+                shares(self.shuffled(min(at_once, count - done), rng), most)
                 for done in range(0, count, at_once)
             ]
         )
+
+
+def spectrum(links: np.ndarray) -> np.ndarray:
+    """`(..., n - 1)` eigenvalues of D^-1/2 W D^-1/2, largest first, negative ones set to 0; without
+    the first, which is 1 whatever the modules."""
+    degree = links.sum(-1)
+    scale = np.where(degree > 0, degree, 1.0) ** -0.5 * (degree > 0)
+    scaled = scale[..., :, None] * links * scale[..., None, :]
+    return np.maximum(np.linalg.eigvalsh(scaled)[..., -2::-1], 0.0)
+
+
+def shares(links: np.ndarray, most: int) -> np.ndarray:
+    """`(..., most)` how much of a graph's structure its first 1, 2, ... directions hold.
+
+    The squares of its `spectrum`, summed up and divided by the sum of all. k modules with few links
+    between them are k - 1 directions that hold much.
+
+    Args:
+        links: `(..., n, n)` symmetric.
+        most: Directions.
+    """
+    energy = spectrum(links) ** 2
+    total = energy.sum(-1, keepdims=True)
+    summed = np.cumsum(energy[..., :most], -1)
+    return np.divide(summed, total, out=np.ones_like(summed), where=total > 0)
 
 
 def _fitted(drawn: np.ndarray, sent: np.ndarray, received: np.ndarray) -> np.ndarray:
