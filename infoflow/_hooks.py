@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -103,10 +103,14 @@ def call_hooks(
 @contextmanager
 def removed_after(handles: Iterable[RemovableHandle]) -> Iterator[None]:
     """Hooks that are taken off again, also where a generator of them fails half-way."""
-    with ExitStack() as stack:
+    added = []
+    try:
         for handle in handles:
-            stack.callback(handle.remove)
+            added.append(handle)
         yield
+    finally:
+        for handle in added:
+            handle.remove()
 
 
 def _register(

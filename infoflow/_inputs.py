@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -30,6 +31,11 @@ class Given:
     tensors: tuple[Tensor, ...]
     keywords: tuple[str | None, ...]
     targets: Tensor | None
+
+    def call(self, model: nn.Module, where: torch.device, rows: slice) -> Any:
+        """What the model returns for some rows: copies, since it may work in place on them."""
+        args = [x[rows].to(where, copy=True) for x in self.tensors]
+        return call_model(model, args, self.keywords)
 
     def first(self, rows: int) -> tuple[Any, Tensor | None]:
         """Inputs and targets of the first rows, to be given to `record`."""
@@ -62,6 +68,10 @@ def device_of(model: nn.Module, device: torch.device | str | None) -> torch.devi
     return wanted
 
 
+def _type_of(model: nn.Module) -> torch.dtype | None:
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+
+
 def collect(model: nn.Module, inputs: Inputs, targets: Any) -> Given:
     """The model's arguments, each `(K, ...)`, and the targets.
 
@@ -74,7 +84,7 @@ def collect(model: nn.Module, inputs: Inputs, targets: Any) -> Given:
             f"expected tensors or batches of them, got the data set {type(inputs).__name__}: put "
             "it into a torch.utils.data.DataLoader"
         )
-    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    own = _type_of(model)
     take = _Taker(model, own, targets is None)
     if _is_batch(inputs):
         tensors, keywords, found = take.batch(inputs, labelled=False)
@@ -302,6 +312,28 @@ def check_data(model: nn.Module, given: Given) -> None:
             f"inputs are {tensors[0].dtype}, but the model has no embedding layer to take "
             "integers: convert them with inputs.float()"
         )
+
+
+@contextmanager
+def explained_types(model: nn.Module, given: Given) -> Iterator[None]:
+    """Where a pass inside fails, and inputs have another floating-point type than the model, this
+    is said: some models take them.
+
+    Raises:
+        TypeError: It fails, and that may be why.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        own = _type_of(model)
+        kinds = {x.dtype for x in given.tensors if x.is_floating_point()} - {own}
+        if own is None or not kinds:
+            raise
+        odd = ", ".join(sorted(map(str, kinds)))
+        raise TypeError(
+            f"inputs are {odd}, but the model's parameters {own}, and it fails on them "
+            f"({str(error).splitlines()[0]}): convert them, as in inputs.to({own})"
+        ) from error
 
 
 def check_batch_size(batch_size: int) -> None:

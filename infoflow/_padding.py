@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infoflow._inputs import Given
+from infoflow._outputs import Output
 from infoflow.site import Site
 
 MaskLike = Any | Literal[False] | None
@@ -74,6 +75,7 @@ def find_padding(
     wanted: MaskLike,
     sites: Mapping[Site, int],
     outputs: Tensor,
+    shorter: Callable[[int], Tensor | None],
 ) -> Padding | None:
     """The padding of a data set; None where all positions are real.
 
@@ -84,6 +86,8 @@ def find_padding(
             of that shape; False: nothing is padding.
         sites: The sites, and how many positions each has.
         outputs: The model's outputs.
+        shorter: What it returns for two samples with one of that many positions fewer; None: it
+            takes no other number.
 
     Raises:
         ValueError: Another shape or other values, a sample without a real position, or neither a
@@ -97,7 +101,7 @@ def find_padding(
     width = mask.shape[-1] if mask.ndim else 1
     # where calls are positions they lie outside the components of heads
     fits = [s for s, n in sites.items() if n == width and (s.heads is None or s.call != "all")]
-    output_dim = _dim_of(outputs, width)
+    output_dim = _dim_of(outputs, width, shorter)
     fitting = bool(fits) or output_dim is not None or wanted is None
     if not _is_mask(mask, len(given.tensors[0])) or not fitting:
         raise ValueError(
@@ -151,7 +155,37 @@ def _check_real(mask: Tensor, where: str) -> None:
         )
 
 
-def _dim_of(outputs: Tensor, positions: int) -> int | None:
-    """The one dimension of outputs that has the positions; `(K, T)` may be classes."""
+def outputs_for_fewer(
+    model: nn.Module, given: Given, where: torch.device, output: Output, positions: int
+) -> Tensor | None:
+    """The model's outputs for two samples without the last of so many positions; None: it takes no
+    other number, or has no argument with so many."""
+    cut = []
+    for x in given.tensors:
+        dims = [d for d in range(1, x.ndim) if x.shape[d] == positions]
+        cut.append(x.narrow(dims[0], 0, positions - 1) if dims else x)
+    if all(x is y for x, y in zip(cut, given.tensors, strict=True)):
+        return None
+    try:
+        return output(replace(given, tensors=tuple(cut)).call(model, where, slice(0, 2)))
+    except Exception:  # made for one number of positions
+        return None
+
+
+def _dim_of(outputs: Tensor, positions: int, shorter: Callable[[int], Tensor | None]) -> int | None:
+    """The one dimension of outputs that has the positions; those of `(K, T)` may be classes, which
+    stay as many where there are fewer positions."""
     places = [d for d in range(1, outputs.ndim) if outputs.shape[d] == positions]
-    return places[0] if len(places) == 1 and outputs.ndim > 2 else None
+    if outputs.ndim > 2 or not places or positions < 2:
+        return places[0] if len(places) == 1 and outputs.ndim > 2 else None
+    fewer = shorter(positions)
+    if fewer is None:
+        warnings.warn(
+            f"the model has {positions} outputs a sample and {positions} positions, of which some "
+            "are padding, and runs on no fewer: all its outputs count. If they are one for each "
+            "position, say record(output=lambda y: y.unsqueeze(-1))",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+        return None
+    return 1 if fewer.shape[1:] == (positions - 1,) else None

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from signal import SIGTERM
+from threading import current_thread, main_thread
 from typing import Any, Protocol
 
 Call = Callable[..., Any]
 Tasks = Mapping[str, Mapping[str, Any]]
+WORKERS_WITHIN = 30  # seconds for the first worker to show up
 
 
 class Died(str):
@@ -15,7 +20,9 @@ class Died(str):
 
 
 class Pool(Protocol):
-    """Runs `call(function, task, fixed)` for every task, and yields outcomes as they come."""
+    """Runs `call(function, task, fixed)` for every task, and yields outcomes as they come.
+
+    `call` raises nothing and returns text, so that it always comes back."""
 
     def run(
         self, call: Call, function: Call, tasks: Tasks, fixed: Mapping[str, Any]
@@ -34,7 +41,8 @@ def open_pool(workers: int, scheduler: str | None) -> Iterator[Pool]:
         with _client(scheduler) as client:
             yield Dask(client)
     elif workers > 1:
-        yield Processes(workers)
+        with _terminated():
+            yield Processes(workers)
     else:
         yield Here()
 
@@ -84,7 +92,7 @@ class Processes:
 
         from joblib.externals.loky import ProcessPoolExecutor
 
-        executor = ProcessPoolExecutor(max_workers=workers)
+        executor = ProcessPoolExecutor(max_workers=workers, initializer=_leave_ctrl_c)
         queue = iter(tasks.items())
         under_way: dict[Future[Any], str] = {}
         try:
@@ -95,7 +103,13 @@ class Processes:
                     if following is None:
                         break
                     key, task = following
-                    under_way[executor.submit(call, function, dict(task), dict(fixed))] = key
+                    try:
+                        future = executor.submit(call, function, dict(task), dict(fixed))
+                    except BrokenProcessPool as error:  # a worker died since the last outcome
+                        broken = True
+                        yield key, Died(f"the worker process died: {error}")
+                    else:
+                        under_way[future] = key
                 if not under_way:
                     return
                 for future in wait(under_way, return_when=FIRST_COMPLETED).done:
@@ -143,6 +157,24 @@ class Dask:
             yield key, outcome
 
 
+def _leave_ctrl_c() -> None:
+    """Ctrl-C reaches all processes of a terminal; the driver alone answers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """SIGTERM ends this process as an exit does, so that what it started is ended too."""
+    if current_thread() is not main_thread() or signal.getsignal(SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(SIGTERM, signal.SIG_DFL)
+
+
 def _client(scheduler: str) -> Any:
     try:
         from distributed import Client
@@ -151,9 +183,18 @@ def _client(scheduler: str) -> Any:
             'a Dask scheduler was asked for; install it: pip install "infoflow[cluster]"'
         ) from error
     try:
-        return Client(scheduler, timeout="10s", set_as_default=False)
+        client = Client(scheduler, timeout="10s", set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ConnectionError(
             f"no Dask scheduler answers at {scheduler!r} ({error}); start one with "
             "`dask scheduler` and pass the address it prints. Finished tasks are kept"
         ) from error
+    try:
+        client.wait_for_workers(1, timeout=WORKERS_WITHIN)
+    except TimeoutError as error:
+        client.close()
+        raise ConnectionError(
+            f"the Dask scheduler at {scheduler!r} has no workers after {WORKERS_WITHIN} s; start "
+            f"some with `dask worker {scheduler}`. Finished tasks are kept"
+        ) from error
+    return client

@@ -20,12 +20,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def git_commit(start: str | Path | None = None) -> str:
-    """The commit this code is at, `+` after it where files were changed since; "" outside git."""
+def git_commit() -> str:
+    """The commit this code is at, `+` after it where files were changed since; "" where it does
+    not run from its own checkout (installed, it may lie inside another project's)."""
     import subprocess
 
-    here = Path(start) if start is not None else Path(__file__).parent
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    here = Path(__file__).parent.parent
+    if not (here / ".git").exists() or not (here / "pyproject.toml").is_file():
+        return ""
+    # no hook of anybody's: a status is all that is wanted
+    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "describe"]
+    command += ["--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
         found = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):

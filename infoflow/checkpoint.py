@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from infoflow._files import write_atomically
+from infoflow._files import digest, write_atomically
 from infoflow.models import mlp
 from infoflow.train import Epoch, TrainConfig, TrainResult
 
-_FORMAT = "infoflow.checkpoint.1"
+_FORMAT = "infoflow.checkpoint.2"  # with a digest
 
 
 def save_checkpoint(result: TrainResult, path: str | Path) -> None:
@@ -35,8 +35,9 @@ def save_checkpoint(result: TrainResult, path: str | Path) -> None:
         "validation_accuracy": result.validation_accuracy,
     }
     weights = {name: w.cpu().contiguous() for name, w in result.model.state_dict().items()}
+    described = {**about, "digest": _digest(about, weights)}
     # one key only: safetensors writes several in no fixed order
-    content = save(weights, metadata={"infoflow": json.dumps(about, sort_keys=True)})
+    content = save(weights, metadata={"infoflow": json.dumps(described, sort_keys=True)})
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)
 
@@ -62,6 +63,8 @@ def load_checkpoint(path: str | Path) -> TrainResult:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the configuration or history in {path} is invalid: {error}") from error
     model = _model_for(config, weights, path)
+    if about.pop("digest", None) != _digest(about, weights):
+        raise ValueError(f"{path} is damaged (not as written); train and save it again")
     return TrainResult(model, config, history, *accuracies)
 
 
@@ -86,6 +89,11 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         got = about.get("format") if isinstance(about, dict) else about
         raise ValueError(f"{foreign}, got {got!r}")
     return about, weights
+
+
+def _digest(about: dict[str, Any], weights: dict[str, Tensor]) -> str:
+    shapes = {name: [str(w.dtype), *w.shape] for name, w in sorted(weights.items())}
+    return digest({**about, "weights": shapes}, *(weights[n].numpy().tobytes() for n in shapes))
 
 
 def _model_for(config: TrainConfig, weights: dict[str, Tensor], path: Path) -> nn.Sequential:

@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from tyro.conf import Positional
 
+from infoflow._files import write_atomically
 from infoflow._inputs import Inputs, check_data, collect
 from infoflow.comparing import Comparison, compare
 from infoflow.discovery import sites
@@ -177,8 +178,9 @@ class Toys:
         table = toys.table()
         print(table.round(4).to_string(index=False))
         if self.out is not None:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            table.to_csv(self.out)
+            out = self.out.expanduser()
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(out, table.to_csv())
         wrong = [row["name"] for row in table.to_dict("records") if not row["agree"]]
         if wrong:
             raise ValueError(f"these toys' three answers disagree: {wrong}")
@@ -292,6 +294,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         command.run()
+    except KeyboardInterrupt:
+        print("infoflow: interrupted; run the same command again", file=sys.stderr)
+        return 130
     except (ValueError, KeyError, TypeError, RuntimeError, OSError, ImportError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         print(f"infoflow: {text}", file=sys.stderr)

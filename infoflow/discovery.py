@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from infoflow._hooks import layer_at, plain_names, removed_after
-from infoflow._inputs import Inputs, call_model, collect, device_of
+from infoflow._inputs import Inputs, collect, device_of, explained_types
 from infoflow._outputs import entries
 from infoflow._safety import evaluating
+from infoflow.attention import UnrolledAttention
 from infoflow.site import Site, knows_its_units
 from infoflow.units import unknown_name
 
@@ -69,9 +70,8 @@ def sites(model: nn.Module, inputs: Inputs) -> pd.DataFrame:
     where = device_of(model, None)
     with evaluating(model), torch.no_grad():
         given = collect(model, inputs, None)
-        with _watching(model) as calls:
-            few = [x[:2].to(where, copy=True) for x in given.tensors]
-            call_model(model, few, given.keywords)
+        with _watching(model) as calls, explained_types(model, given):
+            given.call(model, where, slice(0, 2))
         rows = [_row(model, path, seen) for path, seen in calls.items()]
     columns = ["layer", "kind", "shape", "units", "positions", "calls", "pass_on", "note"]
     return pd.DataFrame(rows, columns=columns)
@@ -146,9 +146,14 @@ def _row(model: nn.Module, path: str, calls: Calls) -> tuple[Any, ...]:
 
 
 def _heads(model: nn.Module, path: str) -> str:
-    """Where the projection of a Hugging Face attention takes the heads' results, side by side."""
+    """Where the projection of an attention, of Hugging Face's or unrolled, takes the heads'
+    results, side by side."""
+    parent = path.rpartition(".")[0]
+    above = layer_at(model, parent) if parent else model
     heads = getattr(getattr(model, "config", None), "num_attention_heads", None)
-    if not isinstance(heads, int) or not path.endswith(_PROJECTIONS):
+    if isinstance(above, UnrolledAttention) and path.endswith("out_proj"):
+        heads = above.num_heads
+    elif not isinstance(heads, int) or not path.endswith(_PROJECTIONS):
         return ""
     return f'attention heads: Site("{path}", io="input", heads={heads})'
 
@@ -172,9 +177,32 @@ def named_sites(model: nn.Module, layers: str | Site | Sequence[str | Site]) -> 
         KeyError: A name or pattern that fits no layer; near misses are named.
         ValueError: No layer, or one named twice.
     """
+    found = [site for _, site in _written(model, layers)]
+    if not found:
+        raise ValueError("expected at least one layer name, got none")
+    names = [site.name for site in found]
+    if len(set(names)) != len(names):
+        raise ValueError(f"a layer is named more than once: {names}")
+    return tuple(found)
+
+
+def aliases_of(
+    model: nn.Module, layers: str | Site | Sequence[str | Site], sites: Sequence[Site]
+) -> dict[str, str]:
+    """TransformerLens's names of `sites`: those in `layers`, and others of the same units."""
+    own = {site.name: site.heads for site in sites}
+    known = {
+        hook: s.name for hook, s in hook_sites(model).items() if own.get(s.name, -1) == s.heads
+    }
+    return known | {name: site.name for name, site in _written(model, layers) if name != site.path}
+
+
+def _written(
+    model: nn.Module, layers: str | Site | Sequence[str | Site]
+) -> Iterator[tuple[str, Site]]:
+    """The sites that `layers` names, each with its name as it is written or spelt out there."""
     given = [layers] if isinstance(layers, (str, Site)) else list(layers)
     hooks = hook_sites(model) if any("hook_" in _path(layer) for layer in given) else {}
-    found: list[Site] = []
     for layer in given:
         paths = [_path(layer)]
         known = list(hooks) if hooks and "hook_" in paths[0] else None
@@ -183,17 +211,11 @@ def named_sites(model: nn.Module, layers: str | Site | Sequence[str | Site]) -> 
         for path in paths:
             if known is None:
                 layer_at(model, path)
-                found.append(replace(layer, path=path) if isinstance(layer, Site) else Site(path))
+                yield path, replace(layer, path=path) if isinstance(layer, Site) else Site(path)
             elif path in hooks:
-                found.append(_spelt_out(layer, hooks[path]))
+                yield path, _spelt_out(layer, hooks[path])
             else:
                 raise KeyError(unknown_name("layer", path, known))
-    if not found:
-        raise ValueError("expected at least one layer name, got none")
-    names = [site.name for site in found]
-    if len(set(names)) != len(names):
-        raise ValueError(f"a layer is named more than once: {names}")
-    return tuple(found)
 
 
 def _path(layer: str | Site) -> str:

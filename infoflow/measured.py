@@ -29,6 +29,7 @@ Weighting = Literal[
     "size_null",
     "size_z",
 ]
+Estimate = Literal["codes", "kernel", "gaussian"]
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
 CORRECTIONS: tuple[str, ...] = ("auto", "quadratic", *get_args(Estimator))
 
@@ -177,16 +178,35 @@ class Objective:
     Attributes:
         weighting: What the exchange is divided by (see `infoflow.exchanges.weighting.weigh`).
         given_context: Weigh the exchange given the context, or the plain one.
+        estimate: How the flow into a module is measured; the `objective=` of `exchange`, `search`,
+            `module_score` and `compare`. "codes": from codes, as `Draws.coding` says: by default
+            summed over the module's units, so that what several say counts for each. "kernel",
+            "gaussian": of its units taken together, on their rank scales (see `GroupFlow`):
+            "kernel" is a lower bound at the stated resolution, and log2 of the donors at most;
+            "gaussian" is an upper one, and goes on growing with the module.
+        resolution: Bins a unit that "kernel" and "gaussian" stand for: differences of about one
+            in so many of a unit's range, on its rank scale, are told apart.
 
     Raises:
-        ValueError: An unknown weighting.
+        ValueError: An unknown weighting or objective, or a resolution below 1.
     """
 
     weighting: Weighting = "ncut"
     given_context: bool = True
+    estimate: Estimate = "codes"
+    resolution: float = 3
 
     def __post_init__(self) -> None:
         check_weighting(self.weighting)
+        if self.estimate not in get_args(Estimate):
+            raise UnknownName(unknown_name("objective", self.estimate, get_args(Estimate)))
+        if not self.resolution >= 1:
+            raise ValueError(f"expected a resolution of at least 1 bin, got {self.resolution}")
+
+    @property
+    def together(self) -> bool:
+        """Whether a module's units are taken together rather than coded."""
+        return self.estimate != "codes"
 
 
 def check_weighting(weighting: str) -> None:

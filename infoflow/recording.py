@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from infoflow._inputs import (
-    Given,
     Inputs,
     argument_names,
     call_model,
@@ -20,19 +19,21 @@ from infoflow._inputs import (
     check_data,
     collect,
     device_of,
+    explained_types,
 )
 from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
-from infoflow._padding import MaskLike, Padding, find_padding
+from infoflow._padding import MaskLike, Padding, find_padding, outputs_for_fewer
 from infoflow._passes import batches_of, dry_run, run_all, units_of
 from infoflow._refusals import (
     refuse_model,
     refuse_samples_as_steps,
     say_where_fast_path_differs,
 )
-from infoflow._safety import Snapshot, Unchanged, evaluating, fingerprint, state
+from infoflow._safety import Snapshot, evaluating
 from infoflow._shapes import Float, shaped
+from infoflow._unchanged import Unchanged, fingerprint, state
 from infoflow.basis import BasisLike
-from infoflow.discovery import named_sites, with_known_axes
+from infoflow.discovery import aliases_of, named_sites, with_known_axes
 from infoflow.site import Site
 from infoflow.units import UnitSpace, unknown_name
 
@@ -88,8 +89,7 @@ class Recording:
         return {**vars(self), "versions": {}, "cache": {}}
 
     def __getitem__(self, layer: str) -> Tensor:
-        self.units.site(layer)
-        return self.activations[layer]
+        return self.activations[self.units.site(layer).name]
 
     def __len__(self) -> int:
         """Number of samples, K."""
@@ -111,6 +111,7 @@ class Recording:
     def filled(self, layer: str, values: Tensor | None = None, rows: Any = slice(None)) -> Tensor:
         """Activations of a layer, as recorded or as found on some rows, with padded positions at
         the mean of the sample's real ones, so that a mean over all is a mean over these."""
+        layer = self.units.site(layer).name
         if self.padding is None or layer not in self.padding.of_sites:
             return self[layer][rows] if values is None else values
         if values is not None:
@@ -122,8 +123,9 @@ class Recording:
 
     def real(self, layer: str, rows: Any = slice(None)) -> Tensor | None:
         """`(rows, positions)` bool, False where a position is padding; None: none is."""
-        count = self[layer][0, 0].numel()
-        return None if self.padding is None else self.padding.real(layer, count, rows)
+        if self.padding is None:
+            return None
+        return self.padding.real(self.units.site(layer).name, self[layer][0, 0].numel(), rows)
 
     def real_outputs(self, values: Tensor, rows: Any) -> Tensor:
         """Outputs of those rows, zero at padded positions."""
@@ -132,6 +134,8 @@ class Recording:
     def rows(self, index: Tensor | np.ndarray | slice) -> tuple[Tensor, ...]:
         """The model's arguments for those samples, on the device: copies, since a model may work
         in place on what it is given."""
+        if isinstance(index, Tensor):
+            return tuple(x.index_select(0, index.to(x.device)).to(self.device) for x in self.inputs)
         view = isinstance(index, slice)
         return tuple(x[index].to(self.device, copy=view) for x in self.inputs)
 
@@ -160,6 +164,11 @@ class Recording:
                 "longer the model's: record again"
             )
         self.cache[Unchanged] = Unchanged(self.model, self.inputs)
+
+    def snapshot(self) -> Snapshot:
+        """What passes of the model put back after them."""
+        kept = self.cache.get(Unchanged)
+        return Snapshot(self.model, known=kept.attributes if isinstance(kept, Unchanged) else None)
 
     def batches(self) -> Iterator[slice]:
         """Consecutive row ranges that cover the data set."""
@@ -246,7 +255,8 @@ def record(
     Raises:
         KeyError: Unknown layer (near misses are named).
         TypeError: A model that is no module; inputs that cannot be made into tensors, or that the
-            model does not take; an output that is not there, or none that can be named.
+            model does not take, as of another floating-point type; an output that is not there,
+            or none that can be named.
         RuntimeError: A layer is never reached, or called several times.
         ValueError: Fewer than two samples, lengths that differ, integer inputs to a model without
             an embedding, NaN or infinite activations, a unit dimension that cannot be known, layers
@@ -264,26 +274,29 @@ def record(
     if loss_of not in ("output", "raw"):
         raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
     sites = named_sites(model, layers)
-    bases = _as_bases(basis, sites)
+    aliases = aliases_of(model, layers, sites)
+    bases = _as_bases(basis, sites, aliases)
     where = device_of(model, device)
     with evaluating(model, Snapshot(model, everything=True)):
         given = collect(model, inputs, targets)
         check_data(model, given)
         batches = batches_of(len(given.tensors[0]), batch_size)
-        run = partial(_run, model, given, where)
+        run = partial(given.call, model, where)
         before = state(model)
         with torch.no_grad():
-            found, chosen = _settled(model, sites, run, output)
+            with explained_types(model, given):
+                found, chosen = _settled(model, sites, run, output)
             kept, outputs = run_all(model, found, run, batches, chosen, progress)
             first = batches[0]
             say_where_fast_path_differs(model, lambda: chosen(run(first)), outputs[first])
-        after = state(model)
+            after = state(model)
+            names = argument_names(model, given.keywords)
+            fewer = partial(outputs_for_fewer, model, given, where, chosen)
+            padding = find_padding(given, names, mask, found, outputs, fewer)
     moving = {key for key, value in after.items() if before.get(key) != value}
-    names = argument_names(model, given.keywords)
-    padding = find_padding(given, names, mask, found, outputs)
     return Recording(
         model=model,
-        units=units_of(tuple(found), kept, padding, bases),
+        units=replace(units_of(tuple(found), kept, padding, bases), aliases=aliases),
         activations=kept,
         inputs=given.tensors,
         keywords=given.keywords,
@@ -298,12 +311,6 @@ def record(
     )
 
 
-def _run(model: nn.Module, given: Given, where: torch.device, rows: slice) -> Any:
-    # copies, since a model may work in place on what it is given
-    args = [x[rows].to(where, copy=True) for x in given.tensors]
-    return call_model(model, args, given.keywords)
-
-
 def _settled(
     model: nn.Module, sites: tuple[Site, ...], run: Callable[[slice], Any], output: OutputLike
 ) -> tuple[dict[Site, int], Output]:
@@ -316,14 +323,19 @@ def _settled(
 
 
 def _as_bases(
-    basis: BasisLike | Mapping[str, BasisLike] | None, sites: tuple[Site, ...]
+    basis: BasisLike | Mapping[str, BasisLike] | None,
+    sites: tuple[Site, ...],
+    aliases: Mapping[str, str],
 ) -> Mapping[str, BasisLike]:
     if basis is None:
         return {}
     if not isinstance(basis, Mapping):
         return {site.name: basis for site in sites}
     names = [site.name for site in sites]
-    for name in basis:
+    found = {aliases.get(name, name): given for name, given in basis.items()}
+    for name in found:
         if name not in names:
-            raise KeyError(unknown_name("layer of the basis", name, names))
-    return basis
+            raise KeyError(unknown_name("layer of the basis", name, [*names, *aliases]))
+    if len(found) < len(basis):
+        raise ValueError(f"a layer of the basis is named more than once: {list(basis)}")
+    return found

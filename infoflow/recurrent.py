@@ -1,4 +1,4 @@
-"""Recurrent layers step by step: every gate and state of every time step is a call of a layer."""
+"""Fused layers step by step: every gate and state of every time step is a call of a layer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
+from infoflow.attention import UnrolledAttention
+
 
 def unrolled(model: nn.Module) -> nn.Module:
-    """A copy of a model in which fused recurrent layers run one time step after another.
+    """A copy of a model in which fused recurrent and attention layers run step by step.
 
-    `nn.LSTM`, `nn.GRU` and `nn.RNN` compute all steps in one call, so that nothing inside can be
-    recorded or set. In the copy each is an `Unrolled` at the same path. Parameters and buffers are
-    the model's own, names in `state_dict` stay, and outputs are equal up to rounding.
+    `nn.LSTM`, `nn.GRU` and `nn.RNN` compute all time steps in one call, `nn.MultiheadAttention` all
+    heads, so that nothing inside can be recorded or set. In the copy each is an `Unrolled` or an
+    `UnrolledAttention` at the same path. Parameters and buffers are the model's own, names in
+    `state_dict` stay, and outputs are equal up to rounding.
+
+    An attention layer `attn` with 4 heads holds `attn.query`, `attn.key` and `attn.value`,
+    `(batch, tokens, features)`, and `attn.pattern`, `(batch, heads, tokens, tokens)`; its heads are
+    the units of `Site("attn.out_proj", io="input", heads=4)`.
 
     Layer l of a recurrent layer `rnn` is `rnn.layer{l}`, backward in time `rnn.layer{l}_reverse`,
     and holds these, each `(batch, hidden)` and called once a time step:
@@ -32,7 +39,7 @@ def unrolled(model: nn.Module) -> nn.Module:
 
     Raises:
         ValueError: Nothing to unroll; a projection (`proj_size`), parametrised weights, hooks, or
-            a class of the user's own derived from a recurrent layer.
+            a class of the user's own derived from such a layer.
 
     Examples:
         >>> import infoflow as ifl
@@ -44,16 +51,21 @@ def unrolled(model: nn.Module) -> nn.Module:
         >>> ifl.record(steps, ifl.Site("layer0.hidden", call="all"), x)["layer0.hidden"].shape
         torch.Size([20, 4, 5])
     """
-    fused = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.RNNBase)}
+    kinds = (nn.RNNBase, nn.MultiheadAttention)
+    fused = {name: layer for name, layer in model.named_modules() if isinstance(layer, kinds)}
     if not fused:
         raise ValueError(
-            f"{type(model).__name__} has no nn.LSTM, nn.GRU or nn.RNN to unroll; cells "
-            "(nn.LSTMCell) run step by step already: Site(path, call='all')"
+            f"{type(model).__name__} has no nn.LSTM, nn.GRU, nn.RNN or nn.MultiheadAttention to "
+            "unroll; cells (nn.LSTMCell) run step by step already: Site(path, call='all')"
         )
     # what a deep copy finds in its memo it takes instead of copying it
     memo: dict[int, Any] = {id(tensor): tensor for tensor in model.parameters()}
     memo |= {id(tensor): tensor for tensor in model.buffers()}
-    memo |= {id(layer): Unrolled(layer, name) for name, layer in fused.items()}
+    for name, layer in fused.items():
+        if isinstance(layer, nn.RNNBase):
+            memo[id(layer)] = Unrolled(layer, name)
+        elif type(layer) is not UnrolledAttention:
+            memo[id(layer)] = UnrolledAttention(layer, name)
     return copy.deepcopy(model, memo)
 
 

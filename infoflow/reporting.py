@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from infoflow import plot
+from infoflow._files import write_atomically
 from infoflow.comparing import CAUSAL, KINDS, Comparison
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ def write_report(
         best=comparison.partitions.loc[CAUSAL],
         searched=comparison.search.score,
     )
-    path = Path(path)
+    path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    write_atomically(path, page)
     return path
 
 

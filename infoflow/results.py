@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,30 +17,46 @@ CONFIG = "config.json"
 
 
 def prepare_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
-    """The folder of a run, made if missing. Only an earlier run is ever written over, also one that
-    was interrupted: `config.json` marks the folder from the start.
+    """Where to write a run: `NAME.unfinished` beside the folder, which becomes the folder when
+    `save_run` is done, so that it holds one whole run or none. What an interrupted run left is
+    taken away.
 
     Asked for before a run; so what its figures and report need is checked here, too.
 
     Raises:
         ImportError: matplotlib or jinja2 is missing.
         FileExistsError: It holds an earlier run and `overwrite` is False, or it holds other files.
-        NotADirectoryError: It is a file.
+        NotADirectoryError: It is a file or a link.
     """
     check_installed("matplotlib", "jinja2")
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; choose a folder with --out")
-    present = [p.name for p in folder.iterdir()] if folder.exists() else []
+    folder = Path(folder).expanduser().absolute()
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        what = f"a link to {folder.resolve()}" if folder.is_symlink() else "a file"
+        raise NotADirectoryError(f"{folder} is {what}; choose a folder with --out")
+    unfinished, replaced = _beside(folder)
+    if replaced.exists() and not folder.exists():  # killed between the two renamings of save_run
+        replaced.rename(folder)
+    present = folder.exists() and any(folder.iterdir())
     if present and not _is_run(folder / CONFIG):
         raise FileExistsError(f"{folder} holds other files; choose an empty folder with --out")
     if present and not overwrite:
         raise FileExistsError(
             f"{folder} holds an earlier run; choose another folder with --out, or --overwrite"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_config(folder, {"finished": False})
-    return folder
+    for left in (unfinished, replaced):
+        if left.exists() and not _is_run(left / CONFIG):
+            raise FileExistsError(f"{left} holds other files; move it, or choose another --out")
+        shutil.rmtree(left, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    _write_config(unfinished, {"finished": False})
+    return unfinished
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    """Where a run is written, and where an earlier one is put while it is replaced."""
+    return folder.with_name(folder.name + ".unfinished"), folder.with_name(
+        folder.name + ".replaced"
+    )
 
 
 def _write_config(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -63,11 +80,12 @@ def save_run(
     title: str,
     about: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write `config.json`, `tables/*.csv`, `figures/*.png` and `report.html`.
+    """Write `config.json`, `tables/*.csv`, `figures/*.png` and `report.html`, and give the folder
+    its name.
 
     Args:
         comparison: What `compare` returned.
-        folder: A folder from `prepare_folder`.
+        folder: What `prepare_folder` returned.
         config: Settings of the run, JSON-able; versions are added.
         title: Heading of the report.
         about: Facts for the report.
@@ -87,7 +105,13 @@ def save_run(
         figure.savefig(folder / "figures" / f"{name}.png", dpi=130)
     path = write_report(comparison, drawn, folder / "report.html", title=title, about=about)
     _write_config(folder, config)
-    return path
+    finished = folder.with_name(folder.name.removesuffix(".unfinished"))
+    _, replaced = _beside(finished)
+    if finished.exists():
+        finished.rename(replaced)
+    folder.rename(finished)
+    shutil.rmtree(replaced, ignore_errors=True)
+    return finished / path.name
 
 
 def run_tables(comparison: Comparison) -> dict[str, Any]:

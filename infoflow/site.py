@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -84,7 +85,7 @@ class Site:
             raise ValueError(f"the calls of {self.path!r} are its positions: say call=0 for one")
         object.__setattr__(self, "positions", tuple(given.tolist()))
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The key under which the site appears in results: its path and what tells it apart."""
         place = ":input" if self.io == "input" else ""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infoflow._files import write_atomically
-from infoflow._pools import Died, open_pool
+import numpy as np
+import torch
+
+from infoflow._files import digest, write_atomically
+from infoflow._pools import open_pool
 from infoflow._provenance import git_commit, versions
 
 if TYPE_CHECKING:
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 Function = Callable[..., Row | Sequence[Row]]
 
-_FORMAT = "infoflow.sweep.1"
+_FORMAT = "infoflow.sweep.2"  # files of rows have a digest
 
 
 @dataclass(frozen=True)
@@ -102,11 +107,13 @@ def sweep(
 
     A task's rows are written in one step when it is done, so that a run killed at any moment goes
     on where it was: nothing is lost but the tasks under way, and nothing is there twice. A task
-    that raises is listed with its error and the others go on; so is one whose worker dies (each
-    task under way when that happens is tried once more, alone).
+    that raises, exits or returns what cannot be a row is listed with its error and the others go
+    on; so is one whose worker dies (each task under way when that happens is tried once more,
+    alone).
 
     Args:
-        function: Importable by the workers; returns one row or several, JSON-able mappings.
+        function: Importable by the workers; returns one row or several, mappings of what JSON
+            takes and of NumPy's numbers. A row may repeat a setting, not change it.
         tasks: Settings, JSON-able; a task is known by them, so the list may be extended later.
         folder: Made if missing; or that of an earlier run of the same function with equal `fixed`.
         fixed: Settings common to all tasks.
@@ -117,8 +124,9 @@ def sweep(
 
     Raises:
         ValueError: The folder holds another sweep (the difference is named), tasks that are not
-            JSON-able or occur twice, or a shard that does not exist.
-        ConnectionError: The scheduler cannot be reached or was lost; finished tasks are kept.
+            JSON-able or occur twice, a function without a name, or a shard that does not exist.
+        ConnectionError: The scheduler cannot be reached, has no workers or was lost; finished
+            tasks are kept.
         OSError: Rows cannot be written, for example for lack of space; finished tasks are kept.
 
     Examples:
@@ -133,7 +141,7 @@ def sweep(
     chosen = _shard(_by_key(function, tasks, fixed), shard)
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
-    folder = _open_folder(Path(folder), function, fixed)
+    folder = _open_folder(Path(folder).expanduser(), function, fixed)
     waiting = {key: task for key, task in chosen.items() if not _path(folder, key).exists()}
     failures: dict[str, Failure] = {}
     if waiting:
@@ -141,13 +149,13 @@ def sweep(
 
         about = {"git_commit": git_commit(), "versions": _versions()}
         bar = tqdm(total=len(chosen), initial=len(chosen) - len(waiting), disable=not progress)
-        with bar, open_pool(workers, scheduler) as pool:
+        with bar, open_pool(workers, scheduler) as pool, _told(folder):
             for key, outcome in pool.run(_call, function, waiting, fixed):
                 settings = {**waiting[key], **fixed}
-                if isinstance(outcome, (Died, str)):
-                    failures[key] = Failure(settings, str(outcome))
+                if outcome.startswith(_ROWS):
+                    _write(folder, key, settings, json.loads(outcome[len(_ROWS) :]), about)
                 else:
-                    _write(folder, key, settings, outcome, about)
+                    failures[key] = Failure(settings, outcome)
                 bar.update()
     _write_failures(folder, failures)
     return _collect(folder, chosen, tuple(failures.values()))
@@ -160,23 +168,53 @@ def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
         FileNotFoundError: No sweep there.
         ValueError: A file of rows is damaged.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not (folder / "sweep.json").is_file():
         raise FileNotFoundError(f"no sweep in {folder}: expected a sweep.json that `sweep` wrote")
-    contents = [_read(path) for path in sorted((folder / "rows").glob("*.json"))]
+    contents = [_read_rows(path) for path in sorted((folder / "rows").glob("*.json"))]
     contents.sort(key=lambda content: content["order"])
     return [row for content in contents for row in _rows(content)]
 
 
-def _call(
-    function: Function, task: Mapping[str, Any], fixed: Mapping[str, Any]
-) -> list[dict[str, Any]] | str:
-    """The rows, or the error as text: an exception object may not survive the way back."""
+_ROWS = "rows:"
+
+
+def _call(function: Function, task: Mapping[str, Any], fixed: Mapping[str, Any]) -> str:
+    """The rows as JSON, or the error: text always survives the way back."""
+    settings = json.loads(json.dumps({**task, **fixed}))
     try:
         found = function(**task, **fixed)
-        return [dict(found)] if isinstance(found, Mapping) else [dict(row) for row in found]
-    except Exception:
+        rows = [dict(found)] if isinstance(found, Mapping) else [dict(row) for row in found]
+        text = json.dumps(rows, default=_number)
+        for row in json.loads(text):
+            for name in row.keys() & settings.keys():
+                if row[name] != settings[name]:
+                    raise ValueError(
+                        f"a row says {name}={row[name]!r} where the setting is {settings[name]!r}; "
+                        "give the result another name"
+                    )
+        return _ROWS + text
+    except (Exception, SystemExit):
         return traceback.format_exc()
+
+
+def _number(value: Any) -> Any:
+    """NumPy's and PyTorch's single numbers as Python's."""
+    if isinstance(value, (np.generic, torch.Tensor)) and np.ndim(value) == 0:
+        return value.item()
+    raise TypeError(f"expected rows of numbers, text, lists and mappings, got {value!r}")
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Say after Ctrl-C how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = len(list((folder / "rows").glob("*.json")))
+        said = f"\ninterrupted: {kept} finished tasks are kept in {folder}; run the same again"
+        print(said, file=sys.stderr, flush=True)
+        raise
 
 
 def _by_key(
@@ -207,7 +245,13 @@ def _shard(tasks: dict[str, Any], shard: tuple[int, int]) -> dict[str, Any]:
 
 
 def _name(function: Function) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
+    name = getattr(function, "__qualname__", "<lambda>")
+    if "<lambda>" in name:
+        raise ValueError(
+            f"expected a function with a name, by which its folder is known, got {function!r}; "
+            "write it with `def`, and put what it shall be called with into `fixed`"
+        )
+    return f"{function.__module__}.{name}"
 
 
 def _open_folder(folder: Path, function: Function, fixed: Mapping[str, Any]) -> Path:
@@ -257,11 +301,7 @@ def _write(
         "provenance": {"config_hash": key, **about},
         "rows": rows,
     }
-    try:
-        text = json.dumps(content)
-    except TypeError as error:
-        raise ValueError(f"expected JSON-able rows of {settings}: {error}") from error
-    write_atomically(_path(folder, key), text)
+    write_atomically(_path(folder, key), json.dumps({**content, "digest": digest(content)}))
 
 
 def _write_failures(folder: Path, failures: Mapping[str, Failure]) -> None:
@@ -284,6 +324,13 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
 
 
+def _read_rows(path: Path) -> dict[str, Any]:
+    content = _read(path)
+    if content.pop("digest", None) != digest(content):
+        raise ValueError(f"{path} is damaged (not as written); delete it and run the sweep again")
+    return content
+
+
 def _rows(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for row in content["rows"]:
         yield {**content["settings"], **row, **content["provenance"]}
@@ -292,7 +339,7 @@ def _rows(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _collect(folder: Path, chosen: Iterable[str], failures: tuple[Failure, ...]) -> Sweep:
     keys = list(chosen)
     done = [key for key in keys if _path(folder, key).exists()]
-    rows = tuple(row for key in done for row in _rows(_read(_path(folder, key))))
+    rows = tuple(row for key in done for row in _rows(_read_rows(_path(folder, key))))
     return Sweep(folder, len(keys), len(done), failures, rows)
 
 

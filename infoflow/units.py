@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ class UnitSpace:
         sites: The resolved sites.
         sizes: Number of units at each site.
         unused: `(n,)` bool; True for a unit whose activation never changes over the recorded data.
+        aliases: Other names of sites (TransformerLens's), taken wherever a name is.
 
     Examples:
         >>> space = UnitSpace((Site("fc1"), Site("fc2")), (3, 2), np.zeros(5, bool))
@@ -36,6 +37,7 @@ class UnitSpace:
     sites: tuple[Site, ...]
     sizes: tuple[int, ...]
     unused: np.ndarray
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return sum(self.sizes)
@@ -44,6 +46,10 @@ class UnitSpace:
     def layers(self) -> tuple[str, ...]:
         """Names of the sites, in order."""
         return tuple(site.name for site in self.sites)
+
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.layers)}
 
     @cached_property
     def offsets(self) -> dict[str, int]:
@@ -57,26 +63,26 @@ class UnitSpace:
         return np.repeat(np.arange(len(self.sites)), self.sizes)
 
     def site(self, name: str) -> Site:
-        """The site of that name.
+        """The site of that name, or of which it is an alias.
 
         Raises:
             KeyError: No such site; near misses are named.
         """
-        for site in self.sites:
-            if site.name == name:
-                return site
-        raise KeyError(unknown_name("recorded layer", name, self.layers))
+        name = self.aliases.get(name, name)
+        if name not in self._place:
+            known = [*self.layers, *self.aliases]
+            raise KeyError(unknown_name("recorded layer", name, known))
+        return self.sites[self._place[name]]
 
     def indices(self, layers: str | Sequence[str] | None = None) -> np.ndarray:
         """Flat indices of the units of one layer, of several, or (None) of all."""
         if layers is None:
             return np.arange(len(self))
         names = [layers] if isinstance(layers, str) else list(layers)
-        sizes = {site.name: size for site, size in zip(self.sites, self.sizes, strict=True)}
         blocks = []
-        for name in names:
-            self.site(name)
-            blocks.append(np.arange(self.offsets[name], self.offsets[name] + sizes[name]))
+        for name in (self.site(name).name for name in names):
+            start = self.offsets[name]
+            blocks.append(np.arange(start, start + self.sizes[self._place[name]]))
         return np.concatenate(blocks) if blocks else np.arange(0)
 
     def flat(self, units: UnitsLike) -> np.ndarray:
@@ -87,6 +93,8 @@ class UnitSpace:
             KeyError: A layer that was not recorded.
         """
         if isinstance(units, Mapping):
+            if len({self.site(name).name for name in units}) < len(units):
+                raise ValueError(f"a layer is named more than once: {list(units)}")
             blocks = [np.arange(0)]
             for name, inside in units.items():
                 own = self.indices(name)
@@ -134,11 +142,7 @@ def index_array(units: Any, size: int, where: str) -> np.ndarray:
     Raises:
         ValueError: Out of range, repeated, or no integers.
     """
-    if isinstance(units, Tensor):
-        units = units.detach().cpu().numpy()
-    elif isinstance(units, Iterable) and not isinstance(units, np.ndarray):
-        units = list(units)
-    index = np.atleast_1d(np.asarray(units))
+    index = as_array(units)
     if index.size == 0:
         return np.arange(0)
     if index.dtype == bool and index.shape == (size,):
@@ -154,6 +158,15 @@ def index_array(units: Any, size: int, where: str) -> np.ndarray:
     if len(np.unique(index)) < len(index):
         raise ValueError(f"units of {where} are named more than once: {index.tolist()}")
     return index
+
+
+def as_array(units: Any) -> np.ndarray:
+    """What names units, as an array of at least one dimension."""
+    if isinstance(units, Tensor):
+        units = units.detach().cpu().numpy()
+    elif isinstance(units, Iterable) and not isinstance(units, np.ndarray):
+        units = list(units)
+    return np.atleast_1d(np.asarray(units))
 
 
 class UnknownName(KeyError, ValueError):

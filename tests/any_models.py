@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from infoflow import Site
+from infoflow import Site, unrolled
 from tests.nets import normal, seeded
 
 K = 16
@@ -410,6 +410,10 @@ CASES: dict[str, Case] = {
     "two inputs": Case(TwoInputs, ["words", "act"], features_and_word),
     "TransformerEncoder": Case(Encoder, ["embed", "encoder.layers.1"], some(TOKENS, 3)),
     "TransformerEncoder, padded": Case(Encoder, ["embed", "encoder.layers.1"], padded_tokens),
+    "MultiheadAttention unrolled": Case(
+        lambda: unrolled(Attends()),
+        [Site("attn.value", unit_dim=-1), Site("attn.out_proj", io="input", heads=2),
+         Site("attn.pattern", unit_dim=1), "attn.out_proj", "mlp"], some(TOKENS, 3)),
     "MultiheadAttention": Case(
         Attends, ["embed", Site("attn", output=0, unit_dim=-1), "mlp"], some(TOKENS, 3)),
     "compiled": Case(lambda: torch.compile(plain(), backend="eager"), TWO, some(4)),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 def square(x: int, power: int = 2, log: str | None = None) -> dict[str, Any]:
@@ -42,4 +45,18 @@ def dies_once(x: int, marker: str) -> dict[str, Any]:
     if x == 3 and not Path(marker).exists():
         Path(marker).touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    return {"y": x}
+
+
+def odd_results(x: int) -> Any:
+    """NumPy's numbers at 0; then an exit, a row of no JSON, one that changes a setting, no rows."""
+    if x == 1:
+        sys.exit("enough")
+    return [{"y": np.float32(0.5), "n": np.int64(3)}, None, {"y": object()}, {"x": 7}, 5][x]
+
+
+def waits(x: int, folder: str) -> dict[str, Any]:
+    """Leaves its process number, and does not come back by itself."""
+    (Path(folder) / f"{os.getpid()}.pid").touch()
+    time.sleep(60)
     return {"y": x}

@@ -13,9 +13,9 @@ PACKAGE = Path(infoflow.__file__).parent
 
 # A file may import from its own stage and from those above it in this list, never from below.
 STAGES = (
-    ("_files", "_provenance", "_pools", "sweep"),
-    ("_shapes", "basis", "partition", "rounding"),
-    ("site", "units", "module_tree", "measured"),
+    ("_compiled", "_files", "_provenance", "_pools", "sweep"),
+    ("_shapes", "attention", "basis", "partition", "rounding"),
+    ("site", "units", "module_tree", "measured", "_unchanged"),
     ("data", "models", "recurrent", "_hooks", "_inputs", "_outputs", "_safety", "_refusals"),
     ("discovery", "_passes", "_padding"),
     ("train", "recording", "checkpoint"),

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -95,6 +96,18 @@ def test_a_file_cut_short_is_refused(path: Path, keep: int) -> None:
         load_checkpoint(path)
 
 
+def test_no_flipped_bit_goes_unnoticed(path: Path, digits_result: TrainResult) -> None:
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    header = rng.integers(8 + int.from_bytes(whole[:8], "little"), size=60)
+    for place in (*header, *rng.integers(len(whole), size=60)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError):
+            load_checkpoint(path)
+
+
 def test_a_pickled_checkpoint_is_refused(path: Path, digits_result: TrainResult) -> None:
     torch.save(digits_result.model.state_dict(), path)
     with pytest.raises(ValueError, match="no intact safetensors file"):
@@ -111,7 +124,7 @@ def test_safetensors_of_another_program_are_refused(path: Path, metadata: dict |
 @pytest.mark.parametrize("about", [{"format": "infoflow.checkpoint.99"}, {}, [1]])
 def test_another_format_is_refused(path: Path, digits_result: TrainResult, about: object) -> None:
     _rewrite(path, digits_result, about)
-    with pytest.raises(ValueError, match=r"expected format 'infoflow\.checkpoint\.1'"):
+    with pytest.raises(ValueError, match=r"expected format 'infoflow\.checkpoint\.2'"):
         load_checkpoint(path)
 
 

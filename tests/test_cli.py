@@ -91,7 +91,7 @@ def test_analyze_records_as_many_rows_as_it_may(factory, tmp_path, capsys):
     assert "expected --max-rows" in capsys.readouterr().err
 
 
-def test_an_interrupted_run_can_be_written_over(factory, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_can_be_run_again(factory, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     asked = ["analyze", factory, "--layers", "0", "3", "--out", str(out), *EFFORT]
 
@@ -100,12 +100,14 @@ def test_an_interrupted_run_can_be_written_over(factory, tmp_path, monkeypatch, 
 
     with monkeypatch.context() as patch:
         patch.setattr("infoflow.cli.compare", stop)
-        with pytest.raises(KeyboardInterrupt):
-            main(asked)
-    (out / "model.safetensors").write_text("what demo leaves behind")
+        assert main(asked) == 130
+    assert "run the same command again" in capsys.readouterr().err
+    assert not out.exists()
+    assert main(asked) == 0
     assert main(asked) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert main([*asked, "--overwrite"]) == 0
+    assert [p.name for p in tmp_path.glob("run*")] == ["run"]
 
 
 def test_a_folder_with_another_program_s_config_is_not_an_earlier_run(tmp_path):

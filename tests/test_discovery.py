@@ -170,3 +170,43 @@ def test_a_name_of_transformerlens_that_is_none_is_refused_with_near_misses():
         ifl.record(_gpt2(), "blocks.7.hook_resid_post", WORDS)
     with pytest.raises(KeyError, match="hook_z"):
         ifl.record(nn.Sequential(nn.Linear(3, 2)), "blocks.0.attn.hook_z", torch.randn(4, 3))
+
+
+def test_a_name_of_transformerlens_is_taken_wherever_a_recorded_layer_is_named():
+    model, z, post = _gpt2().eval(), "blocks.0.attn.hook_z", "blocks.1.mlp.hook_post"
+    rec = ifl.record(model, ["blocks.*.attn.hook_z", post], WORDS, basis={post: "pca"})
+    own, last = rec.units.layers[0], rec.units.layers[-1]
+    assert own == "transformer.h.0.attn.c_proj:input"
+    assert rec.units.site(last).basis is not None and rec.units.site(own).basis is None
+    assert rec[z] is rec[own] and rec.real(z) is None
+    assert rec.units.indices([z, post]).tolist() == rec.units.indices([own, last]).tolist()
+    same = [
+        lambda a, b: ifl.counterfactual(rec, {a: [1]}, observe=b),
+        lambda a, b: ifl.counterfactual(rec, {a: ifl.interventions.Zero([1])}, observe=b),
+        lambda a, b: torch.tensor(
+            ifl.flow(rec, {a: [1]}, {b: range(5)}, donors=9, contexts=9).bits
+        ),
+        lambda a, b: torch.as_tensor(ifl.similarity(rec, "cov", layers=[a, b])),
+        lambda a, b: torch.as_tensor(rec.matrix([a, b])),
+    ]
+    for run in same:
+        torch.testing.assert_close(run(z, post), run(own, last), rtol=0, atol=0)
+    with torch.no_grad(), ifl.do(model, {z: ([0, 1], 0.0)}):
+        inside = model(WORDS).logits
+    site = rec.units.site(own)
+    with torch.no_grad(), ifl.do(model, {site: ([0, 1], 0.0)}):
+        torch.testing.assert_close(inside, model(WORDS).logits)
+    with pytest.raises(ValueError, match="more than once"):
+        rec.units.flat({z: [0], own: [0]})
+    with pytest.raises(ValueError, match="more than once"):
+        ifl.record(model, [z], WORDS, basis={z: "pca", own: "random"})
+
+
+def test_a_name_of_transformerlens_names_no_units_but_its_own():
+    rec = ifl.record(
+        _gpt2(), ifl.Site("transformer.h.0.attn.c_proj", io="input", unit_dim=-1), WORDS
+    )
+    with pytest.raises(KeyError, match="hook_z"):  # there it is heads, here their components
+        rec["blocks.0.attn.hook_z"]
+    rec = ifl.record(_gpt2(), ifl.Site("transformer.h.0.mlp", unit_dim=-1), WORDS)
+    assert rec["blocks.0.hook_mlp_out"] is rec["transformer.h.0.mlp"]

@@ -205,3 +205,25 @@ def test_arrays_are_copied_so_that_a_later_edit_does_not_reach_the_recording():
     x[:] = 0
     assert ifl.check(rec).ok
     torch.testing.assert_close(rec.inputs[0], X)
+
+
+@pytest.mark.parametrize("look", [ifl.sites, lambda net, x: ifl.record(net, "0", x)])
+def test_inputs_of_another_type_than_the_model_are_refused_with_what_to_do(look):
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    with pytest.raises(TypeError, match=r"float64.*float32.*inputs\.to\(torch\.float32\)"):
+        look(net, torch.randn(6, 4).double())
+    with pytest.raises(TypeError, match=r"inputs\.to\(torch\.bfloat16\)"):
+        look(net.bfloat16(), torch.randn(6, 4))
+
+
+def test_a_model_that_takes_another_type_gets_it():
+    class Casts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.fc((x - 1e-9).float())
+
+    x = torch.randn(6, 4).double()
+    assert ifl.record(Casts(), "fc", x).inputs[0].dtype == torch.float64

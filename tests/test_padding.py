@@ -302,3 +302,41 @@ def test_outputs_of_tokens_are_masked_even_where_no_site_has_positions():
     assert "left out at the outputs" in repr(one)
     s = [ifl.similarity(rec, "o_sens") for rec in (one, two)]
     np.testing.assert_allclose(s[0], s[1], rtol=1e-5)
+
+
+class Scores(Attends):
+    """One number a token, or as many of a sample; the latter with weights for T tokens only."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(per_token=True)
+        self.kind = kind
+        self.head = nn.Linear(4, {"classes": T}.get(kind, 1))
+        self.places = nn.Parameter(torch.zeros(T, 1))
+
+    def forward(self, x, attention_mask):
+        y = super().forward(x + (self.places if self.kind == "fixed" else 0), attention_mask)
+        if self.kind == "classes":
+            return (y * attention_mask[..., None]).sum(1)
+        return y.squeeze(-1)
+
+
+def scores(kind: str, seed: int, **more):
+    return ifl.record(seeded(lambda: Scores(kind)), LAYERS, inputs(seed), **more)
+
+
+def test_one_number_a_token_is_masked_and_as_many_of_a_sample_are_not():
+    one, two = (scores("tokens", seed) for seed in (1, 2))
+    assert one.outputs.shape == (K, T) and "the outputs" in repr(one)
+    assert_same(ifl.similarities(two, ["o_sens"]), ifl.similarities(one, ["o_sens"]))
+    by_hand = scores("tokens", 1, output=lambda y: y.unsqueeze(-1))
+    assert_same(ifl.similarities(by_hand, ["o_sens"]), ifl.similarities(one, ["o_sens"]))
+    one, two = (scores("classes", seed) for seed in (1, 2))
+    assert one.outputs.shape == (K, T) and "the outputs" not in repr(one)
+    assert_same(ifl.similarities(two, ["o_sens"]), ifl.similarities(one, ["o_sens"]))
+
+
+def test_where_it_cannot_be_told_what_outputs_are_this_is_said():
+    with pytest.warns(RuntimeWarning, match=r"output=lambda y: y.unsqueeze\(-1\)"):
+        rec = scores("fixed", 1)
+    assert "the outputs" not in repr(rec)
+    assert "the outputs" in repr(scores("fixed", 1, output=lambda y: y.unsqueeze(-1)))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import infoflow as ifl
-from infoflow.interventions import resample
+from infoflow.interventions import Zero, resample
 from tests.any_models import Recurrent
 from tests.nets import normal, seeded
 
@@ -129,3 +129,88 @@ def test_packed_and_unbatched_sequences_are_refused_with_what_to_do():
         steps(packed)
     with pytest.raises(ValueError, match=r"got \(5, 3\)"):
         steps(normal(5, 3))
+
+
+ATTENTION = {
+    "plain": {"batch_first": True},
+    "time first": {},
+    "no bias": {"bias": False, "batch_first": True},
+    "extra tokens": {"add_bias_kv": True, "add_zero_attn": True, "batch_first": True},
+    "other widths": {"kdim": 3, "vdim": 5, "batch_first": True},
+}
+
+
+def masks(kind):
+    causal = torch.ones(4, 6, dtype=torch.bool).triu(1)
+    padded = torch.zeros(5, 6, dtype=torch.bool)
+    padded[1, 3:] = padded[2, 5:] = True
+    if kind == "bool":
+        return {"attn_mask": causal, "key_padding_mask": padded}
+    scores = normal(10, 4, 6, seed=5)
+    return {"attn_mask": scores, "key_padding_mask": normal(5, 6, seed=6)} if kind else {}
+
+
+@pytest.mark.parametrize("masked", [None, "bool", "float"])
+@pytest.mark.parametrize("options", ATTENTION)
+def test_unrolled_attention_gives_what_the_fused_one_gives(options, masked):
+    said = ATTENTION[options]
+    net = seeded(lambda: nn.MultiheadAttention(8, 2, **said)).eval()
+    for bias in (net.out_proj.bias, net.in_proj_bias):
+        if bias is not None:
+            nn.init.normal_(bias)
+    steps = ifl.unrolled(net)
+    read = normal(5, 4, 8), normal(5, 6, net.kdim, seed=1), normal(5, 6, net.vdim, seed=2)
+    read = read if net.batch_first else [x.transpose(0, 1) for x in read]
+    for more in ({}, {"need_weights": False}, {"average_attn_weights": False}):
+        ours, theirs = (layer(*read, **more, **masks(masked)) for layer in (steps, net))
+        torch.testing.assert_close(ours[0], theirs[0], rtol=1e-6, atol=1e-6)
+        if theirs[1] is None:
+            assert ours[1] is None
+        else:
+            torch.testing.assert_close(ours[1], theirs[1], rtol=1e-6, atol=1e-6)
+    assert steps.state_dict().keys() == net.state_dict().keys()
+    assert all(a is b for a, b in zip(steps.parameters(), net.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_a_token_that_may_look_nowhere_comes_out_as_the_fused_layer_gives_it(need_weights):
+    net = seeded(lambda: nn.MultiheadAttention(8, 2, batch_first=True)).eval()
+    x, nowhere = normal(3, 4, 8), torch.eye(4, dtype=torch.bool)
+    nowhere[2] = True
+    said = {"attn_mask": nowhere, "need_weights": need_weights}
+    ours, theirs = ifl.unrolled(net)(x, x, x, **said)[0], net(x, x, x, **said)[0]
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6, equal_nan=True)
+
+
+def test_an_encoder_with_unrolled_attention_gives_its_outputs_and_its_heads():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    net = seeded(lambda: nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)).eval()
+    steps, x = ifl.unrolled(net), normal(20, 4, 8)
+    torch.testing.assert_close(steps(x), net(x), rtol=1e-6, atol=1e-6)
+    site = ifl.Site("layers.0.self_attn.out_proj", io="input", heads=2)
+    notes = ifl.sites(steps, x).set_index("layer").note
+    assert notes[site.path] == f'attention heads: Site("{site.path}", io="input", heads=2)'
+    with torch.no_grad():  # a head without values gives nothing, and its part of out_proj goes
+        before = net.layers[0].self_attn.in_proj_weight.clone()
+        net.layers[0].self_attn.in_proj_weight[20:] = 0  # the values of the second head
+        net.layers[0].self_attn.in_proj_bias[20:] = 0
+        with torch.enable_grad():
+            expected = net(x)
+        net.layers[0].self_attn.in_proj_weight.copy_(before)
+    rec = ifl.record(steps, [site, "layers.1"], x)
+    found = ifl.counterfactual(rec, {site.name: Zero([1])}, observe="layers.1")
+    torch.testing.assert_close(found.movedim(1, 2), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda net: net.register_forward_hook(print), "hooks"),
+        (lambda net: nn.utils.parametrizations.weight_norm(net, "in_proj_weight"), "parametrised"),
+    ],
+)
+def test_attention_that_would_change_is_not_unrolled(spoil, message):
+    net = nn.MultiheadAttention(8, 2)
+    spoil(net)
+    with pytest.raises(ValueError, match=message):
+        ifl.unrolled(net)

@@ -11,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
+import infoflow._provenance as provenance
+from infoflow import _pools
 from infoflow.sweep import git_commit, grid, load_sweep, sweep
 from tests import sweep_functions as functions
 
@@ -66,6 +69,57 @@ def test_a_task_that_raises_is_listed_and_the_others_go_on(tmp_path: Path, worke
     assert json.loads(listed.read_text())["settings"] == {"x": 3}
     with pytest.raises(RuntimeError, match=r"(?s)1 of 5 tasks failed.*three is too much"):
         found.check()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_result_that_is_no_row_fails_its_task_alone(tmp_path: Path, workers: int) -> None:
+    found = sweep(functions.odd_results, XS, tmp_path / "s", workers=workers)
+    (row,) = found.rows
+    assert (row["y"], row["n"]) == (0.5, 3)
+    said = {failure.settings["x"]: failure.error for failure in found.failures}
+    reasons = {1: "enough", 2: "expected rows of numbers", 3: "the setting is 3", 4: "iterable"}
+    assert said.keys() == reasons.keys()
+    assert all(reason in said[x] for x, reason in reasons.items())
+
+
+def _waiting(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """A driver in its own session, and the numbers of its two workers, all of them waiting."""
+    code = (
+        "from infoflow.sweep import *; from tests.sweep_functions import waits; "
+        f"sweep(waits, grid(x=range(4)), {str(tmp_path / 's')!r}, "
+        f"fixed={{'folder': {str(tmp_path)!r}}}, workers=2)"
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("*.pid"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return driver, [int(path.stem) for path in tmp_path.glob("*.pid")]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_driver_that_is_asked_to_stop_takes_its_workers_along(
+    tmp_path: Path, sent: signal.Signals
+) -> None:
+    driver, workers = _waiting(tmp_path)
+    try:
+        assert len(workers) == 2
+        os.kill(driver.pid, sent)
+        _, said = driver.communicate(timeout=60)
+        assert driver.returncode != 0
+        assert ("interrupted: 0 finished tasks are kept" in said) == (sent == signal.SIGINT)
+        deadline = time.monotonic() + 20
+        while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(driver.pid, signal.SIGKILL)
 
 
 def test_a_worker_that_dies_fails_its_task_alone(tmp_path: Path) -> None:
@@ -154,6 +208,43 @@ def test_a_damaged_file_of_rows_is_named(tmp_path: Path) -> None:
         load_sweep(tmp_path / "s")
 
 
+def test_no_flipped_bit_in_rows_goes_unnoticed(tmp_path: Path) -> None:
+    sweep(functions.square, XS, tmp_path / "s")
+    path = next((tmp_path / "s" / "rows").iterdir())
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged"):
+            load_sweep(tmp_path / "s")
+
+
+def test_a_function_without_a_name_is_refused(tmp_path: Path) -> None:
+    for nameless in (lambda x: {"y": x}, partial(functions.square, power=3)):
+        with pytest.raises(ValueError, match="expected a function with a name"):
+            sweep(nameless, XS, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_the_commit_is_this_checkouts_and_not_that_of_a_project_around(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around = tmp_path / "theirs" / "site-packages" / "infoflow"
+    around.mkdir(parents=True)
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        about = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run(["git", *about, *command], cwd=tmp_path / "theirs", check=True)
+    monkeypatch.setattr(provenance, "__file__", str(around / "_provenance.py"))
+    assert provenance.git_commit() == ""
+
+
+def test_a_home_folder_is_written_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    sweep(functions.square, XS, "~/s")
+    assert len(load_sweep("~/s")) == 5 and (tmp_path / "s").is_dir()
+
+
 @contextmanager
 def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A process of this Python, ended at the end."""
@@ -173,7 +264,7 @@ def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def _cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
+def _cluster(tmp_path: Path, workers: int = 2) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
     """A real Dask scheduler and two worker processes."""
     pytest.importorskip("distributed")
     local = ("--host", "127.0.0.1", "--no-dashboard")
@@ -187,7 +278,7 @@ def _cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[str]]]
         address = json.loads(about.read_text())["address"]
         worker = ("distributed.cli.dask_worker", address, *local, "--nthreads", "1", "--no-nanny")
         scratch = ("--local-directory", str(tmp_path))
-        yield address, [stack.enter_context(_process(*worker, *scratch)) for _ in range(2)]
+        yield address, [stack.enter_context(_process(*worker, *scratch)) for _ in range(workers)]
 
 
 def _kill_after_two_rows(worker: subprocess.Popen[str], folder: Path) -> None:
@@ -221,3 +312,12 @@ def test_a_scheduler_out_of_reach_is_said_and_nothing_is_lost(tmp_path: Path) ->
     with pytest.raises(ConnectionError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
         sweep(functions.square, XS, tmp_path / "s", scheduler="tcp://127.0.0.1:9")
     assert len(load_sweep(tmp_path / "s")) == 2
+
+
+def test_a_scheduler_without_workers_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_pools, "WORKERS_WITHIN", 0.5)
+    none = pytest.raises(ConnectionError, match=r"has no workers after 0\.5 s")
+    with _cluster(tmp_path, workers=0) as (address, _), none:
+        sweep(functions.square, XS, tmp_path / "s", scheduler=address)

@@ -1,6 +1,6 @@
 """False alarms and power: how often are there modules where none, or some, were planted?
 
-    python -m experiments.how_many.nothing --first 10000
+    python -m experiments.how_many.nothing --first 20000
 
 Networks in which nothing is planted: untrained perceptrons of two and three recorded layers, and
 one dense track. Beside them two equal tracks of 6 to 12 units a layer with links from 0 to 0.5.

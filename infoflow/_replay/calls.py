@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from infoflow._hooks import layer_at, removed_after
 from infoflow._replay.memory import Memory, Shared
-from infoflow._safety import every_layer
+from infoflow._unchanged import every_layer
 from infoflow.site import Site
 
 
@@ -43,7 +44,7 @@ class Call:
     same: Mapping[int, int] = field(default_factory=dict)
     entangled: bool = False
 
-    @property
+    @cached_property
     def key(self) -> tuple[int, int]:
         """Identity of the layer, and the number of the call."""
         return id(self.layer), self.number

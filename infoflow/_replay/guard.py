@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +21,7 @@ class Guard:
         kinds: Kinds of runs that were compared before.
     """
 
-    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    rng: random.Random = field(default_factory=lambda: random.Random(0))
     kinds: set[Hashable] = field(default_factory=set)
 
     def sample(self, kind: Hashable, rows: slice) -> slice:
@@ -31,27 +31,34 @@ class Guard:
         """
         few = GUARDED_ROWS if kind in self.kinds else 2 * GUARDED_ROWS
         self.kinds.add(kind)
-        start = rows.start + int(self.rng.integers(max(rows.stop - rows.start - few, 0) + 1))
+        start = rows.start + self.rng.randrange(max(rows.stop - rows.start - few, 0) + 1)
         return slice(start, min(start + few, rows.stop))
 
 
-def alike(found: Tensor, right: Tensor, scale: Tensor | None = None) -> bool:
+def alike(found: Tensor, right: Tensor, limit: Tensor | None = None) -> bool:
     """Equal unit by unit but for rounding: batches of another size are summed in another order.
 
-    A unit is compared with its own largest value in `right` and `scale`, or a hundredth of the
-    median unit's where that is more: what cancels is rounded like its parts.
+    A unit is compared with its own largest value in `right`, or a hundredth of the median unit's
+    where that is more: what cancels is rounded like its parts. Or with `limit`, if that is more:
+    the `limits` of the same units on more samples.
     """
     if found.shape != right.shape:
         return False
     if not right.is_floating_point() or not right.numel():
         return bool((found == right).all())
-    eps = min(1e3 * torch.finfo(right.dtype).eps, 0.25)
-    if scale is not None and bool(((found - right).abs() <= eps * scale).all()):
+    gap = (found - right).abs_()
+    if limit is not None and bool((gap <= limit).all()):
         return True
-    size = unit_sizes(right) if scale is None else torch.maximum(scale, unit_sizes(right))
-    found, right = found.double(), right.double()
     same = (found == right) | (found.isnan() & right.isnan())
-    return bool((((found - right).abs() <= eps * size) | same).all())
+    own = limits(right)
+    own = own if limit is None else torch.maximum(own, limit)
+    return bool(((gap <= own) | same).all())
+
+
+def limits(values: Tensor) -> Tensor:
+    """How much rounding may move every unit of `(rows, units[, positions])`, in their type."""
+    eps = min(1e3 * torch.finfo(values.dtype).eps, 0.25)
+    return (eps * unit_sizes(values)).to(values.dtype)
 
 
 def unit_sizes(values: Tensor) -> Tensor:

@@ -18,15 +18,13 @@ _METADATA = {
 class Thunk(ABC):
     """What a `LazyTensor` stands for, and how to get it."""
 
+    like: Any
+    """A tensor of the same type on the same device."""
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Shape of the tensor."""
-
-    @property
-    @abstractmethod
-    def like(self) -> Tensor:
-        """A tensor of the same type on the same device."""
 
     @abstractmethod
     def compute(self) -> Tensor:

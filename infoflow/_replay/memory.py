@@ -43,6 +43,10 @@ class Memory(TorchDispatchMode):
         self._held: list[Any] = []
         self._writes: list[tuple[int, int]] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # it would be imported for that, in two seconds; nothing compiled runs here
+
     def tick(self) -> int:
         """The next moment: a call begins or ends."""
         self._now += 1

@@ -28,7 +28,8 @@ from infoflow._replay.tables import (
     small_answer,
     watch,
 )
-from infoflow._safety import evaluating, every_layer
+from infoflow._safety import evaluating
+from infoflow._unchanged import every_layer
 from infoflow.recording import Recording
 from infoflow.site import Site
 
@@ -42,7 +43,7 @@ class Replays:
         firsts: By hooks and moment of the first intervention; None: only full passes are right.
         built: The same, by hooks and names of the intervened sites.
         affine: By site, the layer after it on the unchanged data set.
-        sizes: By site, the largest magnitude of every unit.
+        limits: By site, how much rounding may move every unit; None: nothing may.
         reasons: Why full passes are run, if they are.
     """
 
@@ -50,7 +51,7 @@ class Replays:
     firsts: dict[Any, Replay | None] = field(default_factory=dict)
     built: dict[Any, Replay | None] = field(default_factory=dict)
     affine: dict[str, dict[Any, Any]] = field(default_factory=dict)
-    sizes: dict[str, Tensor] = field(default_factory=dict)
+    limits: dict[str, Tensor | None] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
 
     def give_up(self, replay: Replay, reason: str) -> None:
@@ -276,7 +277,7 @@ def with_upstream(calls: Sequence[Tensor] | None, recorded: Tensor, index: Tenso
     live = joined_calls(calls) if calls else None
     if live is not None and live.shape[1:] == recorded.shape[1:]:
         return live
-    normal = recorded.index_select(0, index)
+    normal = recorded.index_select(0, index.cpu())
     if live is None:
         return normal
     live = live[:, :, None] if live.ndim == 2 else live

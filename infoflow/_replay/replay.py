@@ -5,9 +5,7 @@ README.md in this folder says why that is right, and what guards it.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -31,14 +29,11 @@ class _Inputs(Thunk):
 
     data: Tensor
     index: Tensor
+    like: Tensor
 
     @property
     def shape(self) -> tuple[int, ...]:
         return (len(self.index), *self.data.shape[1:])
-
-    @property
-    def like(self) -> Tensor:
-        return torch.empty(0, dtype=self.data.dtype, device=self.index.device)
 
     def compute(self) -> Tensor:
         return self.data.index_select(0, self.index.cpu()).to(self.index.device)
@@ -63,6 +58,7 @@ class Replay:
     guard: Guard = field(default_factory=Guard)
     _moments: dict[str, dict[int, int]] = field(default_factory=dict)
     _nbytes: dict[tuple[str, ...], int] = field(default_factory=dict)
+    _places: dict[tuple[str, ...], tuple[list[Any], list[Any]]] = field(default_factory=dict)
 
     @cached_property
     def answered(self) -> dict[Key, Call]:
@@ -78,6 +74,10 @@ class Replay:
     def layers(self) -> dict[str, nn.Module]:
         """The recorded sites' layers, by path."""
         return {s.path: layer_at(self.rec.model, s.path) for s in self.rec.units.sites}
+
+    @cached_property
+    def _empty(self) -> list[Tensor]:
+        return [torch.empty(0, dtype=x.dtype, device=self.rec.device) for x in self.rec.inputs]
 
     def live_moments(self, site: Site) -> dict[int, int]:
         """Call number and moment of the site's activations that are computed, not answered."""
@@ -118,13 +118,25 @@ class Replay:
         Raises:
             ReplayError: The calls were not those of the traced pass.
         """
-        args = tuple(LazyTensor(_Inputs(x, index)) for x in self.rec.inputs)
-        left = {layer: list(calls) for layer, calls in self.live.items()}
+        inputs = zip(self.rec.inputs, self._empty, strict=True)
+        args = [LazyTensor(_Inputs(x, index, like)) for x, like in inputs]
+        stubs, hooks = self._stubs(index, functions, used)
+        compiled = [own.get(_CALL) for own, _ in stubs]
         output = None
-        answering = self._intercepting(index, functions, left, used)
-        with contextlib.suppress(Stop), answering, removed_after(self._hooks(functions)):
-            output = self.rec.call(args)
-        if any(call.key in self.answers for calls in left.values() for call in calls):
+        try:
+            for own, stub in stubs:
+                own[_CALL] = stub
+            with removed_after(hooks):
+                output = self.rec.call(args)
+        except Stop:
+            pass
+        finally:
+            for (own, _), before in zip(stubs, compiled, strict=True):
+                if before is None:
+                    own.pop(_CALL, None)
+                else:
+                    own[_CALL] = before
+        if any(call.key in self.answers for _, stub in stubs for call in stub.left):
             raise ReplayError("a layer that was called in the normal run was not called")
         return output if output is None else materialised(output)
 
@@ -135,67 +147,76 @@ class Replay:
         except Exception as error:
             raise ReplayError(f"{type(error).__name__}: {error}") from error
 
-    @contextmanager
-    def _intercepting(
+    def _stubs(
         self,
         index: Tensor,
         functions: Sequence[tuple[Site, CallFunction]],
-        left: dict[int, list[Call]],
         used: Callable[[Key, int], None] | None,
-    ) -> Iterator[None]:
-        """Answered calls get their answer; after live calls of a site's layer its function runs.
+    ) -> tuple[list[tuple[dict[str, Any], _Stub]], Iterable[RemovableHandle]]:
+        """What stands in for the layers that are answered or looked at, with their attributes; and
+        hooks for inputs of the calls that really happen."""
+        names = tuple(site.name for site, _ in functions)
+        if names not in self._places:
+            self._places[names] = self._placed([site for site, _ in functions])
+        outputs, inputs = self._places[names]
+        stubs = []
+        for layer, calls, numbers in outputs:
+            own = [functions[number] for number in numbers]
+            stubs.append((vars(layer), _Stub(self, layer, [*calls], own, index, used)))
+        return stubs, (
+            _watch_input(self.layers[site.path], site, functions[number][1], [*calls])
+            for site, calls, number in inputs
+        )
 
-        Answers bypass hooks, the user's too, whose effect the answer has in it already.
-        """
+    def _placed(self, sites: Sequence[Site]) -> tuple[list[Any], list[Any]]:
+        """Layer, live calls and places in `sites` of each that is answered or whose outputs are
+        looked at; site, numbers of calls and place of each whose inputs are."""
         layers = {id(call.layer): call.layer for call in self.answered.values()}
-        wrapped = [(s, f) for s, f in functions if s.io == "output"]
-        layers |= {id(self.layers[s.path]): self.layers[s.path] for s, _ in wrapped}
-        compiled = {number: vars(m).get("_compiled_call_impl") for number, m in layers.items()}
-        try:
-            for number, layer in layers.items():
-                own = [(s, f) for s, f in wrapped if self.layers[s.path] is layer]
-                stub = self._stub(layer, index, left.get(number, []), own, used)
-                vars(layer)["_compiled_call_impl"] = stub
-            yield
-        finally:
-            for number, layer in layers.items():
-                vars(layer).pop("_compiled_call_impl", None)
-                if compiled[number] is not None:
-                    vars(layer)["_compiled_call_impl"] = compiled[number]
-
-    def _stub(
-        self,
-        layer: nn.Module,
-        index: Tensor,
-        left: list[Call],
-        functions: Sequence[tuple[Site, CallFunction]],
-        used: Callable[[Key, int], None] | None,
-    ) -> Callable[..., Any]:
-        def call_layer(*args: Any, **kwargs: Any) -> Any:
-            call = left.pop(0) if left else None
-            if call is None:
-                raise ReplayError("a layer was called more often than in the normal run")
-            if call.key not in self.answers:
-                value = layer._call_impl(*args, **kwargs)
-            else:
-                told = None if used is None else partial(used, call.key)
-                value = self.answers[call.key](index, (args, kwargs), told)
-            for site, function in functions if call.end >= self.first else ():
-                if site.call in (None, "all", call.number):
-                    changed = function(value, call.number)
-                    value = value if changed is None else changed
-            return value
-
-        return call_layer
-
-    def _hooks(self, functions: Sequence[tuple[Site, CallFunction]]) -> Iterator[RemovableHandle]:
-        """Hooks for inputs of the calls that really happen, told their numbers in a full pass."""
-        for site, function in functions:
-            layer = self.layers[site.path]
+        wrapped = [n for n, site in enumerate(sites) if site.io == "output"]
+        layers |= {id(m): m for m in (self.layers[sites[n].path] for n in wrapped)}
+        outputs = [
+            (m, self.live.get(number, []), [n for n in wrapped if self.layers[sites[n].path] is m])
+            for number, m in layers.items()
+        ]
+        inputs = []
+        for n, site in enumerate(sites):
+            calls = self.live.get(id(self.layers[site.path]), [])
             if site.io == "input":
-                own = [c.number for c in self.live.get(id(layer), ())]
-                own = [n for n in own if (id(layer), n) not in self.answers]
-                yield _watch_input(layer, site, function, own)
+                inputs.append((site, [c.number for c in calls if c.key not in self.answers], n))
+        return outputs, inputs
+
+
+_CALL = "_compiled_call_impl"
+
+
+@dataclass(slots=True, eq=False)
+class _Stub:
+    """Stands in for a layer in one pass: answered calls get their answer, after live calls the
+    functions of its sites run. Answers bypass hooks, the user's too, whose effect they have in
+    them already."""
+
+    replay: Replay
+    layer: nn.Module
+    left: list[Call]
+    functions: Sequence[tuple[Site, CallFunction]]
+    index: Tensor
+    used: Callable[[Key, int], None] | None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self.left:
+            raise ReplayError("a layer was called more often than in the normal run")
+        call = self.left.pop(0)
+        answer = self.replay.answers.get(call.key)
+        if answer is None:
+            value = self.layer._call_impl(*args, **kwargs)
+        else:
+            told = None if self.used is None else partial(self.used, call.key)
+            value = answer(self.index, (args, kwargs), told)
+        for site, function in self.functions if call.end >= self.replay.first else ():
+            if site.call in (None, "all", call.number):
+                changed = function(value, call.number)
+                value = value if changed is None else changed
+        return value
 
 
 def _watch_input(

@@ -14,12 +14,12 @@ from infoflow._hooks import CallFunction, call_hooks
 from infoflow._passes import joined_calls, show_progress
 from infoflow._replay.budget import chunk_rows
 from infoflow._replay.edits import Edit
-from infoflow._replay.guard import GUARDED_ROWS, alike, unit_sizes
+from infoflow._replay.guard import GUARDED_ROWS, alike, limits
 from infoflow._replay.lazy import looked_at
 from infoflow._replay.prepare import Replays, replay_for, with_upstream
 from infoflow._replay.replay import Replay
 from infoflow._replay.tables import ReplayError, Stop
-from infoflow._safety import Snapshot, evaluating
+from infoflow._safety import evaluating
 from infoflow.recording import Recording
 from infoflow.site import Site
 
@@ -51,7 +51,7 @@ class Run:
         names = [name for name in self.rec.units.layers if name in self.edits]
         plan = replay_for(self.rec, names) if replay and names else None
         step, together = self._steps(plan)
-        snapshot = Snapshot(self.rec.model)
+        snapshot = self.rec.snapshot()
         starts = range(0, len(self.contexts), step * together)
         for start in show_progress(starts, progress, "interventions"):
             rows = slice(start, min(start + step * together, len(self.contexts)))
@@ -100,13 +100,12 @@ class Run:
     def _compared(self, plan: Replay, rows: slice, found: Sequence[Chunk]) -> str | None:
         """What a full pass of a few of these rows gives different from what was found."""
         few = plan.guard.sample((tuple(self.edits), self.observe), rows)
-        full = self._full(few)
-        sizes = self.rec.kept(Replays).sizes
-        for name, right in full.items():
-            if name not in sizes:
-                sizes[name] = unit_sizes(self.rec[name])
-            seen = torch.cat([part[name][_within(few, own)] for own, part in found])
-            if not alike(seen, right, sizes[name]):
+        known = self.rec.kept(Replays).limits
+        for name, right in self._full(few).items():
+            if name not in known:
+                known[name] = limits(self.rec[name]) if right.is_floating_point() else None
+            parts = [part[name][_within(few, own)] for own, part in found]
+            if not alike(parts[0] if len(parts) == 1 else torch.cat(parts), right, known[name]):
                 return f"{name!r} under the intervention"
         return None
 
@@ -118,23 +117,22 @@ class Run:
         return {name: torch.cat([part[name] for part in parts]) for name in self.observe}
 
     def _full(self, rows: slice) -> dict[str, Tensor]:
-        watched = _Watch(dict.fromkeys(self.observe))
-        args = self.rec.rows(self.contexts[rows].cpu())
+        watched = _Watch(None)
+        args = self.rec.rows(self.contexts[rows])
         with call_hooks(self.rec.model, self._functions(rows, watched)) as check:
             self.rec.call(args)
             check()
         return {name: joined_calls(watched.seen[name]) for name in self.observe}
 
     def _replayed(self, plan: Replay, rows: slice) -> dict[str, Tensor]:
-        sites = (self.rec.units.site(name) for name in self.observe)
-        live = {site.name: list(plan.live_moments(site)) for site in sites}
-        watched = _Watch({name: numbers for name, numbers in live.items() if numbers})
+        sites = [self.rec.units.site(name) for name in self.observe]
+        watched = _Watch(sum(len(plan.live_moments(site)) for site in sites))
         if watched.waiting:
             plan.run(self.contexts[rows], self._functions(rows, watched))
             if watched.waiting:
                 raise ReplayError("a layer that is observed was not reached")
-        index = self.contexts[rows].cpu()
-        return {name: with_upstream(watched.seen.get(name), self.rec[name], index) for name in live}
+        index = self.contexts[rows]
+        return {n: with_upstream(watched.seen.get(n), self.rec[n], index) for n in self.observe}
 
     def _functions(self, rows: slice, watched: _Watch) -> list[tuple[Site, CallFunction]]:
         names = [n for n in self.rec.units.layers if n in self.edits or n in self.observe]
@@ -169,27 +167,19 @@ class _Watch:
     """Collects what is observed in one pass, and ends the pass after the last of it.
 
     Attributes:
-        expected: Per site the numbers of the calls to see; None: do not end the pass.
+        waiting: How many activations are still to come; None: do not end the pass.
     """
 
-    expected: Mapping[str, Sequence[int] | None]
+    waiting: int | None
     seen: dict[str, list[Tensor]] = field(default_factory=dict)
-
-    @property
-    def waiting(self) -> bool:
-        """Something is still to come."""
-        return any(
-            calls is None or len(self.seen.get(name, [])) < len(calls)
-            for name, calls in self.expected.items()
-        )
 
     def see(self, site: Site, value: Any) -> None:
         """Keep the site's activations. A copy unless the pass ends here: a later layer may edit
         them in place."""
-        activations = site.read(value).detach()
-        parts = self.seen.setdefault(site.name, [])
-        parts.append(activations)
-        ends = not self.waiting
-        parts[-1] = activations.cpu() if ends else activations.cpu().clone()
-        if ends:
+        activations = site.read(value).detach().cpu()
+        self.waiting = None if self.waiting is None else self.waiting - 1
+        self.seen.setdefault(site.name, []).append(
+            activations.clone() if self.waiting != 0 else activations
+        )
+        if self.waiting == 0:
             raise Stop

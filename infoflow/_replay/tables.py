@@ -131,7 +131,7 @@ class Answer:
                 leaves.append(LazyTensor(rows) if arg is None else _become(arg, rows))
             else:
                 leaves.append(leaf.clone() if isinstance(leaf, Tensor) else leaf)
-        return tree_unflatten(leaves, self.spec)
+        return leaves[0] if self.spec.is_leaf() else tree_unflatten(leaves, self.spec)
 
 
 def _become(tensor: Tensor, rows: Gather) -> Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from infoflow._compiled import compiled
 from infoflow.clustering._kernel_sums import close_gap, shift
 
 
-@njit(cache=True)
+@compiled
 def uniform(state: np.ndarray):
     """A draw from [0, 1) by splitmix64; `state` is one uint64, changed in place."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -19,7 +19,7 @@ def uniform(state: np.ndarray):
     return float(z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True)
+@compiled
 def _sum_up(B: np.ndarray, sums: np.ndarray, labels: np.ndarray, sizes: np.ndarray):
     """Fill sums and sizes for these labels; returns the number of clusters."""
     n = B.shape[0]
@@ -36,7 +36,7 @@ def _sum_up(B: np.ndarray, sums: np.ndarray, labels: np.ndarray, sizes: np.ndarr
     return k
 
 
-@njit(cache=True)
+@compiled
 def _vertex_moves(
     B: np.ndarray,
     sums: np.ndarray,
@@ -82,7 +82,7 @@ def _vertex_moves(
     return k, gained
 
 
-@njit(cache=True)
+@compiled
 def _merge(sums: np.ndarray, labels: np.ndarray, sizes: np.ndarray, k: int, into: int, other: int):
     """Join two clusters; returns the number left."""
     for j in range(labels.shape[0]):
@@ -94,7 +94,7 @@ def _merge(sums: np.ndarray, labels: np.ndarray, sizes: np.ndarray, k: int, into
     return close_gap(sums, labels, sizes, other, k)
 
 
-@njit(cache=True)
+@compiled
 def _merge_moves(
     sums: np.ndarray, labels: np.ndarray, sizes: np.ndarray, k: int, bounds: np.ndarray
 ):
@@ -120,7 +120,7 @@ def _merge_moves(
     return k, gained
 
 
-@njit(cache=True)
+@compiled
 def _settle(
     B: np.ndarray,
     sums: np.ndarray,
@@ -142,7 +142,7 @@ def _settle(
             return k, total
 
 
-@njit(cache=True)
+@compiled
 def _perturb(
     B: np.ndarray,
     sums: np.ndarray,
@@ -184,7 +184,7 @@ def _perturb(
     return k, gained
 
 
-@njit(cache=True)
+@compiled
 def iterate(B: np.ndarray, labels: np.ndarray, bounds: np.ndarray, rounds: int, state: np.ndarray):
     """Iterated local search from `labels`: settle, then perturb and settle, keeping what is better.
 
@@ -219,7 +219,7 @@ def iterate(B: np.ndarray, labels: np.ndarray, bounds: np.ndarray, rounds: int, 
     return kept, gain
 
 
-@njit(cache=True)
+@compiled
 def within(B: np.ndarray, labels: np.ndarray):
     """The sum of B over pairs of units that share a cluster."""
     total = 0.0

@@ -6,10 +6,11 @@ X[i, j] says how far i and j are in the same module: 0 or 1 for a partition, bet
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from infoflow._compiled import compiled
 
 
-@njit(cache=True)
+@compiled
 def triangles(X: np.ndarray, least: float, limit: int, per_pair: int, first: int):
     """Violated x_ij + x_jk - x_ik <= 1, as rows (i, j, k): the worst, spread over the pairs.
 
@@ -52,7 +53,7 @@ def triangles(X: np.ndarray, least: float, limit: int, per_pair: int, first: int
     return chosen[:count]
 
 
-@njit(cache=True)
+@compiled
 def stars(X: np.ndarray, least: float, tries: int, limit: int):
     """Violated 2-partition cuts of one unit v against a set T (Grötschel & Wakabayashi 1990).
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from infoflow._compiled import compiled
 from infoflow.clustering._kernel_sums import close_gap, shift
 
 # Gains closer than this share of their range are ties: rounding, not preference.
 _TIE = 1e-10
 
 
-@njit(cache=True)
+@compiled
 def temper(gains: np.ndarray, count: int, target: float, p: np.ndarray):
     """Fill p[:count] with softmax(gains / τ) of entropy `target` nats; returns τ and the entropy.
 
@@ -78,7 +78,7 @@ def temper(gains: np.ndarray, count: int, target: float, p: np.ndarray):
     return gap / beta, entropy
 
 
-@njit(cache=True)
+@compiled
 def monte_carlo(
     B: np.ndarray,
     sums: np.ndarray,

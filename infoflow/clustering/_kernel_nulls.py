@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from infoflow._compiled import compiled
 
 
-@njit(cache=True)
+@compiled
 def rewire(S: np.ndarray, top: float, units: np.ndarray, uniforms: np.ndarray):
     """Move similarity around 4-cycles a-b-c-d, in place; every row sum stays.
 
@@ -27,7 +28,7 @@ def rewire(S: np.ndarray, top: float, units: np.ndarray, uniforms: np.ndarray):
     return S
 
 
-@njit(cache=True)
+@compiled
 def shuffled_similarity(a: np.ndarray, b: np.ndarray, uniforms: np.ndarray):
     """Element-centric similarity of labels `a` and shuffles of labels `b`, one per row."""
     n = a.shape[0]

@@ -8,10 +8,11 @@ B[i, j] over the units j of cluster c, so that moving unit i from a to c changes
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from infoflow._compiled import compiled
 
 
-@njit(cache=True)
+@compiled
 def shift(
     B: np.ndarray, sums: np.ndarray, labels: np.ndarray, sizes: np.ndarray, unit: int, new: int
 ):
@@ -29,7 +30,7 @@ def shift(
     sizes[new] += 1
 
 
-@njit(cache=True)
+@compiled
 def close_gap(sums: np.ndarray, labels: np.ndarray, sizes: np.ndarray, empty: int, k: int) -> int:
     """Give the last of k clusters the number of an empty one; returns k - 1."""
     last = k - 1

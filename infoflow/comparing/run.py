@@ -30,7 +30,7 @@ from infoflow.comparing.table import (
 )
 from infoflow.comparing.tracking import common_partitions, common_set, correlations
 from infoflow.exchanges import ExchangeMeter, PartitionLike
-from infoflow.measured import SEARCH, Bins, Budget, Coding, Objective, Weighting
+from infoflow.measured import SEARCH, Bins, Budget, Coding, Estimate, Objective, Weighting
 from infoflow.partition import Partition, as_partition
 from infoflow.recording import Recording
 from infoflow.searching import SearchResult, search
@@ -47,6 +47,7 @@ def compare(
     n_modules: int = 2,
     weighting: Weighting = "ncut",
     given_context: bool = True,
+    objective: Estimate = "codes",
     partitions: Mapping[str, PartitionLike] | None = None,
     methods: Sequence[Method] = ("genetic", "annealing"),
     budget: int = 400,
@@ -78,7 +79,8 @@ def compare(
         rec: A recording. Without targets and loss the Hessian is left out, with integer inputs
             the input sensitivity is.
         n_modules: Modules of the causal search and of the random partitions.
-        weighting, given_context: Weighting of the exchange, and of which exchange.
+        weighting, given_context, objective: Weighting of the exchange, of which exchange, and how
+            it is measured (see `exchange`).
         partitions: Further partitions to set beside, by name (a planted one, say).
         methods: Of the causal search; that which ends lowest is the causal best.
         budget, samples: As for `search`, for each method.
@@ -107,7 +109,7 @@ def compare(
         (True, True)
     """
     draws = replace(SEARCH, donors=donors, contexts=contexts, bins=bins, coding=coding, seed=seed)
-    meter = ExchangeMeter(rec, draws, Objective(weighting, given_context))
+    meter = ExchangeMeter(rec, draws, Objective(weighting, given_context, objective))
     check_names(partitions or {}, n_modules)
     mine = {name: _given(meter, given) for name, given in (partitions or {}).items()}
     used = _divided(rec, meter, methods, same_size, n_modules)
@@ -123,6 +125,7 @@ def compare(
         "seed": seed,
         "meter": meter,
         "given_context": given_context,
+        "objective": objective,
     }
     starts = [c.partition for c in candidates.values() if c.partition.n_modules >= 2]
     searches = {

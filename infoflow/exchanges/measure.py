@@ -14,6 +14,7 @@ from infoflow.measured import (
     Coding,
     Correction,
     Draws,
+    Estimate,
     Objective,
     Pool,
     Weighting,
@@ -37,6 +38,7 @@ def exchange(
     seed: int = 0,
     pool: Pool = "mean",
     correction: Correction = EXCHANGE.correction,
+    objective: Estimate = "codes",
     progress: bool = False,
 ) -> Exchange:
     """Information exchanged by the modules of a partition: Σ over a ≠ b of flow(a → b), in bits.
@@ -61,14 +63,18 @@ def exchange(
         pool: What to do with positions.
         correction: Bias correction, as for `table_flow`. Miller-Madow, as in every search and
             score, so that values compare; "auto" is what `flow` has.
+        objective: "codes": bins, coding and correction say how a module is read. "kernel" and
+            "gaussian" take its units together, at a resolution of three bins a unit, and read no
+            code (see `infoflow.measured.Objective`, and the page Which number to report).
         progress: Show a progress bar.
 
     Returns:
         An `Exchange`: bits, standard error, module × module matrix, weighted value.
 
     Raises:
-        ValueError: Labels of another length, fewer than two modules, unknown weighting or
-            correction.
+        ValueError: Labels of another length, fewer than two modules, unknown weighting,
+            correction or objective, an objective other than "codes" with a joint code or with
+            positions as samples.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -79,7 +85,7 @@ def exchange(
         ((2, 2), 0.0)
     """
     draws = Draws(donors, contexts, bins, coding, pool, correction, seed)
-    meter = ExchangeMeter(rec, draws, Objective(weighting, given_context))
+    meter = ExchangeMeter(rec, draws, Objective(weighting, given_context, objective))
     return meter(partition, progress=progress)
 
 

@@ -11,7 +11,9 @@ import numpy as np
 from infoflow.exchanges.result import Exchange, Values
 from infoflow.exchanges.weighting import Traffic, bits_of_one_code, measure_traffic, weigh
 from infoflow.information.donors import TableFlow, by_context, table_flow, two_way_se
-from infoflow.information.flows import is_saturated
+from infoflow.information.flows import SATURATED, is_saturated
+from infoflow.information.group_flows import GroupSender
+from infoflow.information.spreads import GroupFlow
 from infoflow.information.tables import code_tables
 from infoflow.information.targets import fit_target
 from infoflow.information.unit_flows import Sender, countable
@@ -35,6 +37,8 @@ class ExchangeMeter:
             `coding="units"` and any correction but "quadratic", codes are counted while an
             intervention runs, and a module is measured once for all partitions it occurs in.
         objective: Which exchange is weighed, and how where a call does not say; by default bits.
+            With `objective.estimate` "kernel" or "gaussian" modules are measured as wholes, and
+            of the draws only donors, contexts, pool and seed matter.
         traffic: What the weightings need, if it was computed before, or a function that gives it.
         left_out: `(n,)` bool; units that are in no module.
     """
@@ -55,7 +59,14 @@ class ExchangeMeter:
         self.left_out = np.zeros(len(rec.units), dtype=bool) if left_out is None else left_out
         self.evaluations = 0
         self._known_traffic = traffic
-        self._sender = Sender(rec, draws) if countable(draws) else None
+        together = objective.together
+        if together and draws.coding == "joint":
+            raise ValueError(
+                f"objective={objective.estimate!r} reads no code: leave coding= out, or use "
+                "objective='codes'"
+            )
+        self._groups = GroupSender(rec, draws, objective) if together else None
+        self._sender = Sender(rec, draws) if not together and countable(draws) else None
         self._measured: dict[Partition, Exchange] = {}
         self._chance: dict[Partition, tuple[float, float]] = {}
 
@@ -95,7 +106,11 @@ class ExchangeMeter:
         """
         weighting = self._named(weighting)
         cleaned = [self.checked(p) for p in partitions]
-        flows = [flow[int(self.given_context)] for flow in self.flows(cleaned)]
+        which = int(self.given_context)
+        if self._groups is None:
+            flows = [flow[which] for flow in self.flows(cleaned)]
+        else:
+            flows = [flow[which] for flow in self._flows_together(self._groups, cleaned, [which])]
         weighted = [self._weighted(weighting, f, p) for f, p in zip(flows, cleaned, strict=True)]
         return Values(np.array(weighted, float), np.array([float(f.sum()) for f in flows]))
 
@@ -110,6 +125,8 @@ class ExchangeMeter:
             ValueError: As for a single partition.
         """
         cleaned = [self.checked(p) for p in partitions]
+        if self._groups is not None:
+            return self._flows_together(self._groups, cleaned)
         if self._sender is None:
             measured = [self(p, "none") for p in cleaned]
             return [np.stack([m.flow, m.flow_given_context]) for m in measured]
@@ -126,6 +143,39 @@ class ExchangeMeter:
             found.append(flow)
         self.evaluations += len(cleaned)
         return found
+
+    def _flows_together(
+        self, groups: GroupSender, partitions: Sequence[Partition], which: Sequence[int] = (0, 1)
+    ) -> list[np.ndarray]:
+        """`flows`, modules taken together; only the plain (0) or those given the context (1)."""
+        found = [np.zeros((2, p.n_modules, p.n_modules)) for p in partitions]
+        asked = [(i, a) for i, p in enumerate(partitions) for a in range(p.n_modules)]
+        sources = [partitions[i].modules[a] for i, a in asked]
+        targets = [_but(partitions[i].modules, a) for i, a in asked]
+        for number, sent in groups(sources, targets):
+            i, a = asked[number]
+            others = np.arange(partitions[i].n_modules) != a
+            for q in which:
+                found[i][q, a, others] = [f.given_context if q else f.bits for f in sent]
+        self.evaluations += len(partitions)
+        return found
+
+    def pointwise(self, partition: PartitionLike, weighting: Weighting) -> np.ndarray:
+        """`(M, K)` what each donor in each context contributes to a partition's weighted exchange,
+        up to a constant; their scatter gives the standard errors of it and of its differences.
+
+        The weighting is taken as given; "size_z" is not proportional to the exchange.
+        """
+        cleaned = self.checked(partition)
+        total = np.zeros((len(self.donors), len(self.contexts)))
+        for a, source in enumerate(cleaned.modules):
+            for b, sent, _ in self._sent(cleaned.modules, a, source, progress=False):
+                one = np.zeros((cleaned.n_modules,) * 2)
+                one[a, b] = 1.0
+                terms = sent.pointwise_given_context if self.given_context else sent.pointwise
+                slope = self._weighted(weighting, one, cleaned)
+                total += slope * by_context(terms, len(self.contexts))
+        return total
 
     def checked(self, partition: PartitionLike) -> Partition:
         """The partition with the recording's unused units at -1.
@@ -164,6 +214,7 @@ class ExchangeMeter:
             "pool": self.draws.pool,
             "given_context": self.given_context,
             "correction": self.draws.correction,
+            **({"objective": self.objective.estimate} if self._groups else {}),
             "meter_seed": self.draws.seed,
         }
 
@@ -185,7 +236,7 @@ class ExchangeMeter:
             self.rec,
             self.draws,
             self.objective,
-            traffic=lambda: self.traffic.among(units),
+            traffic=None if self._groups else lambda: self.traffic.among(units),
             left_out=left_out,
         )
 
@@ -200,7 +251,7 @@ class ExchangeMeter:
         """Unit flows, entropies and connections of the network, for the weightings."""
         known = self._known_traffic
         if known is None:
-            return measure_traffic(self.rec, self.draws, given_context=self.given_context)
+            return measure_traffic(self.rec, self.draws, self.objective, self.left_out)
         return known if isinstance(known, Traffic) else known()
 
     def _named(self, weighting: Weighting | None) -> Weighting:
@@ -223,9 +274,9 @@ class ExchangeMeter:
             for b, result, saturated in self._sent(modules, a, source, progress):
                 full += [(a, b)] if saturated else []
                 plain = by_context(result.pointwise, len(self.contexts))
-                flow[a, b] = result.bits.sum()
+                flow[a, b] = np.sum(result.bits)
                 flow_se[a, b] = two_way_se(plain)
-                given[a, b] = result.given_context.sum()
+                given[a, b] = np.sum(result.given_context)
                 plain_sum = plain_sum + plain
                 known = by_context(result.pointwise_given_context, len(self.contexts))
                 context_sum = context_sum + known
@@ -243,19 +294,26 @@ class ExchangeMeter:
             weighted=float(amount.sum()),
             weighting="none",
             given_context=self.given_context,
-            coding=self.draws.coding,
+            coding=self.objective.estimate if self._groups else self.draws.coding,
             saturated=tuple(full),
         )
 
     def _sent(
         self, modules: tuple[np.ndarray, ...], a: int, source: np.ndarray, progress: bool
-    ) -> Iterable[tuple[int, TableFlow, bool]]:
+    ) -> Iterable[tuple[int, TableFlow | GroupFlow, bool]]:
         """What module a sends each other module that it can reach, with pointwise terms, and
-        whether the other's joint code is saturated."""
+        whether the other's joint code, or the number of donors, is about all the limit there is."""
         others = [b for b in range(len(modules)) if b != a]
-        units = [modules[b] for b in others]
+        units = _but(modules, a)
+        if self._groups is not None:
+            most = SATURATED * np.log2(len(self.donors))
+            bounded = self.objective.estimate == "kernel"
+            for _, sent in self._groups([source], [units], progress):
+                for b, found in zip(others, sent, strict=True):
+                    yield b, found, bounded and found.given_context >= most
+            return
         if self._sender is not None:
-            source, units = self._sender.narrowed(source, units)
+            source, units = self._sender.reach.narrowed(source, units)
             others = [b for b, some in zip(others, units, strict=True) if len(some)]
             units = [some for some in units if len(some)]
         if not others:
@@ -282,3 +340,8 @@ class ExchangeMeter:
             bits = self.values(drawn[1:], "none").bits
             self._chance[drawn[0]] = float(bits.mean()), float(bits.std(ddof=1))
         return self._chance[drawn[0]]
+
+
+def _but(modules: Sequence[np.ndarray], a: int) -> list[np.ndarray]:
+    """All modules but number a."""
+    return [module for b, module in enumerate(modules) if b != a]

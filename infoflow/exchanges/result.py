@@ -13,6 +13,8 @@ from infoflow.partition import Partition
 if TYPE_CHECKING:
     import pandas as pd
 
+MORE_DONORS = "more donors=, or objective='gaussian', which has no such limit"
+
 
 @dataclass(frozen=True, eq=False)
 class Values:
@@ -50,9 +52,10 @@ class Exchange:
         weighted: The exchange under the weighting, in the quantity that `given_context` names.
         weighting: Its name.
         given_context: `weighted` rests on `bits_given_context` (True) or on `bits`.
-        coding: How target modules were coded ("units" or "joint").
+        coding: How target modules were coded ("units" or "joint"), or what took their units
+            together without a code ("kernel", "gaussian").
         saturated: Pairs (a, b) of modules where the bits are near log2 of b's joint code, which is
-            blunter than b: the code is the limit, not the network.
+            blunter than b: the code is the limit, not the network. With "kernel", of the donors.
     """
 
     partition: Partition
@@ -119,5 +122,8 @@ class Exchange:
             names = self.partition.names
             pairs = ", ".join(f"{names[a]} to {names[b]}" for a, b in self.saturated[:5])
             more = ", ..." if len(self.saturated) > 5 else ""
-            said += f"; saturated code from {pairs}{more} ({UNSATURATE})"
+            if self.coding == "kernel":
+                said += f"; all donors told apart from {pairs}{more} ({MORE_DONORS})"
+            else:
+                said += f"; saturated code from {pairs}{more} ({UNSATURATE})"
         return said

@@ -9,9 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from infoflow.information.entropy import miller_madow_bits
+from infoflow.information.group_flows import GroupSender
 from infoflow.information.targets import fit_target, normal_codes
 from infoflow.information.unit_flows import single_flows
-from infoflow.measured import TRAFFIC, Draws, Weighting
+from infoflow.measured import TRAFFIC, Draws, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 
@@ -27,12 +28,15 @@ class Traffic:
         entropy: `(n,)` entropy of each unit's code in the normal run, bits.
         connected: `(n, n)` bool; i's layer can reach j's at all.
         floor: Bits that one changed code amounts to: less is not told from nothing.
+        together: `(n,)` what each unit sends all others, taken together, and receives from them,
+            where modules are measured as wholes; None: sums of single flows stand for it.
     """
 
     unit_flow: np.ndarray
     entropy: np.ndarray
     connected: np.ndarray
     floor: float = 0.0
+    together: np.ndarray | None = None
 
     @cached_property
     def per_unit(self) -> np.ndarray:
@@ -43,6 +47,8 @@ class Traffic:
         drives (entropy 3.3 bits, single flows that add up to 23) had traffic its exchange with all
         others could never come near, and by itself was the best module of a trained network.
         """
+        if self.together is not None:
+            return self.together
         received = np.minimum(self.unit_flow.sum(0), self.entropy)
         return received + self.unit_flow.sum(1)
 
@@ -69,17 +75,23 @@ class Traffic:
         return np.bincount(labels[used], self.per_unit[used], minlength=partition.n_modules)
 
 
-def measure_traffic(rec: Recording, draws: Draws, *, given_context: bool) -> Traffic:
-    """The traffic of a network, in the quantity (given the context or plain) that is weighted.
+def measure_traffic(
+    rec: Recording,
+    draws: Draws,
+    objective: Objective,
+    left_out: np.ndarray | None = None,
+) -> Traffic:
+    """The traffic of a network, in the quantity that is weighted.
 
     Args:
         rec: A recording.
         draws: How units are coded, and the seed; of donors and contexts there are 30 each.
-        given_context: Flow given the context, or plain.
+        objective: Given the context or plain, and how the flow into groups is measured.
+        left_out: `(n,)` bool; units that are in no module, where modules are taken together.
     """
     bins = draws.bins if isinstance(draws.bins, int) else TRAFFIC.bins
     draws = replace(TRAFFIC, bins=bins, pool=draws.pool, seed=draws.seed)
-    flows = single_flows(rec, draws, given_context=given_context)
+    flows = single_flows(rec, draws, given_context=objective.given_context)
     codes = normal_codes(rec, fit_target(rec, np.arange(len(flows)), draws))
     entropy = np.array([float(miller_madow_bits(np.bincount(c))) for c in codes.T])
     layer = rec.units.layer_index
@@ -88,7 +100,23 @@ def measure_traffic(rec: Recording, draws: Draws, *, given_context: bool) -> Tra
     reach[layer[sender], layer[receiver]] = True
     donors, contexts = draws.rows(len(rec))
     floor = bits_of_one_code(len(donors) * len(contexts))
-    return Traffic(flows, entropy, reach[layer[:, None], layer], floor)
+    together = None
+    if objective.together:
+        out = rec.units.unused if left_out is None else rec.units.unused | left_out
+        together = _sent_and_received(GroupSender(rec, draws, objective), np.flatnonzero(~out))
+    return Traffic(flows, entropy, reach[layer[:, None], layer], floor, together)
+
+
+def _sent_and_received(sender: GroupSender, units: np.ndarray) -> np.ndarray:
+    """`(n,)` flow from each unit to all others, and from all others to it, those given."""
+    alone = [np.array([unit]) for unit in units]
+    others = [np.setdiff1d(units, unit) for unit in units]
+    found = np.zeros((2, len(sender.rec.units)))
+    given = sender.objective.given_context
+    for number, (flow,) in sender([*alone, *others], [[t] for t in [*others, *alone]]):
+        way, unit = divmod(number, len(units))
+        found[way, units[unit]] = flow.given_context if given else flow.bits
+    return np.maximum(found, 0.0).sum(0)
 
 
 def bits_of_one_code(runs: int) -> float:

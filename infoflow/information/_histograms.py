@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from infoflow._compiled import compiled
 
 
-@njit(cache=True)
+@compiled
 def encode_units(
     values: np.ndarray,
     inside: np.ndarray,
@@ -49,7 +50,7 @@ def encode_units(
     return bad
 
 
-@njit(cache=True)
+@compiled
 def count_codes(
     codes: np.ndarray, start: int, by_donor: np.ndarray, by_context: np.ndarray, changed: np.ndarray
 ):
@@ -69,7 +70,7 @@ def count_codes(
             changed[j] |= context[j, c] != a + 1
 
 
-@njit(cache=True)
+@compiled
 def summed_up(counts: np.ndarray, weights: np.ndarray, total: int):
     """Of A histograms `(A, T, C)` of `total` codes each: `(T, C)` sum of squared counts, `(T,)`
     mean plug-in entropy, and `(T,)` mean number of codes seen; weights[n] is n log2 n."""
@@ -91,7 +92,7 @@ def summed_up(counts: np.ndarray, weights: np.ndarray, total: int):
     return squares, entropy / count, seen / count
 
 
-@njit(cache=True)
+@compiled
 def pointwise_sums(codes: np.ndarray, donor_terms: np.ndarray, context_terms: np.ndarray):
     """`(M, K)` sums over columns of donor_terms[m, t, code] and of context_terms[k, t, code]."""
     m, k, t = codes.shape
@@ -110,7 +111,7 @@ def pointwise_sums(codes: np.ndarray, donor_terms: np.ndarray, context_terms: np
     return plain, given
 
 
-@njit(cache=True)
+@compiled
 def pair_counts(codes: np.ndarray, columns: np.ndarray, n_codes: int, n_column_codes: int):
     """`(T, C, D)` contingency tables of `codes` `(N,)` with each of `columns` `(T, N)`."""
     t, n = columns.shape
@@ -122,7 +123,7 @@ def pair_counts(codes: np.ndarray, columns: np.ndarray, n_codes: int, n_column_c
     return counts
 
 
-@njit(cache=True)
+@compiled
 def likely_cells(counts: np.ndarray, possible: np.ndarray):
     """Per histogram `(H, C)`, the number of cells for which the expected number of cells seen in
     N draws comes closest to the number that was seen: at least that, at most `possible` `(H,)`."""
@@ -157,3 +158,25 @@ def likely_cells(counts: np.ndarray, possible: np.ndarray):
             off = abs(seen - expected)
             cells[h] += 1
     return cells
+
+
+@compiled
+def ranked(values, units, levels, ranks, out):
+    """Write to out[r, j] where values[r, j] lies on the scale of unit units[j]: on the straight
+    line between two of its ascending `levels` `(n, power of two)`, of which `ranks` has the places,
+    or at an end. Unused levels are +inf."""
+    half = levels.shape[1] // 2
+    for j in range(units.shape[0]):
+        level, rank = levels[units[j]], ranks[units[j]]
+        for r in range(values.shape[0]):
+            v = values[r, j]
+            at = 0
+            step = half
+            while step:
+                at += step * (level[at + step] <= v)
+                step //= 2
+            place = rank[at]
+            if at + 1 < levels.shape[1] and v > level[at] and level[at + 1] < np.inf:
+                share = (v - level[at]) / (level[at + 1] - level[at])
+                place += share * (rank[at + 1] - place)
+            out[r, j] = place

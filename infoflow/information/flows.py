@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 # Distinct codes over samples above which no first-order correction can be trusted.
 TOO_MANY_CELLS = 0.5
+# With fewer contexts in which the code follows the donor at all, 95 % intervals are too narrow
+# (experiments/objectives).
+FEW_CHANGES = 7
 # A sample of a shuffled pass tells as much about one unit as that many runs of donors x contexts:
 # 3,000 of them had the spread of 200 x 100 runs (experiments/estimators).
 RUNS_PER_SHUFFLED_SAMPLE = 6
@@ -41,6 +44,7 @@ SATURATED = 0.95
 UNSATURATE = "raise bins=, see resolution_sweep, or use coding='units'"
 _WHAT_TO_DO = {
     "saturated code": f" ({UNSATURATE})",
+    "few changes": " (in few contexts: the interval is too narrow; more contexts=)",
     "out of reach": " (the target does not come after the source)",
     "coarse code": f" (the target moves, but its code never changes: {UNSATURATE})",
 }
@@ -70,8 +74,10 @@ class Flow:
         flags: What makes the number trivial or doubtful: "constant source" (all donors alike),
             "constant target" (one code only), "too many codes", "saturated code" (the bits are
             near log2 of the code, which is blunter than the target: the code is the limit),
-            "out of reach" (nothing the source does moves the target; see `reachable`), "coarse
-            code" (the source moves the target, and no code of it changes in any run).
+            "few changes" (the code follows the donor in fewer than seven of the contexts drawn: the
+            intervals are too narrow), "out of reach" (nothing the source does moves the target; see
+            `reachable`), "coarse code" (the source moves the target, and no code of it changes in
+            any run).
         n_unused: Units of source and target that never change over the data.
     """
 
@@ -253,12 +259,14 @@ def _flags(
     ]
     unheard = not result.given_context.any()
     reached = not unheard or can_reach(rec, sent, aim, *drawn)
+    answering = (table.codes != table.codes[:1]).any((0, 2)).reshape(len(drawn[1]), -1).any(1)
     found = {
         "constant source": all(bool(s.all()) for s in still),
         "constant target": bool((table.codes == table.codes[:1, :1]).all())
         and bool((np.ptp(normal_codes(rec, aim), axis=0) == 0).all()),
         "too many codes": result.cells_per_sample >= TOO_MANY_CELLS,
         "saturated code": is_saturated(rec, aim, result),
+        "few changes": 0 < answering.sum() < FEW_CHANGES and len(drawn[1]) < len(rec),
         "out of reach": not reached,
         "coarse code": unheard and reached,
     }

@@ -11,11 +11,11 @@ import numpy as np
 from torch import Tensor
 
 from infoflow._passes import show_progress
-from infoflow._replay.prepare import replay_for
 from infoflow._shapes import Float, shaped
 from infoflow.information.binning import UnitBins, code_dtype
 from infoflow.information.donors import Counts, Entropy
 from infoflow.information.mutual import information_of_each
+from infoflow.information.reach import Reach, Reached, by_layers
 from infoflow.information.shuffle import shuffled_codes
 from infoflow.information.targets import fit_target, normal_codes, pooled
 from infoflow.interventions import resample_each
@@ -36,19 +36,6 @@ class Sent:
 
     bits: np.ndarray
     given_context: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Reached:
-    """What an intervention on some layers can move.
-
-    Attributes:
-        layers: Layers whose units outside the source can move.
-        sources: Layers where what the source is set to matters to any of these.
-    """
-
-    layers: tuple[str, ...]
-    sources: tuple[str, ...]
 
 
 @dataclass(eq=False)
@@ -93,15 +80,14 @@ class Sender:
         self.bins = everyone
         self.interventions = 0
         self._kept: dict[bytes, Sent] = {}
-        self._reach: dict[tuple[str, ...], Reached] = {}
+        self.reach = Reach(rec)
 
     def __call__(self, sources: Sequence[np.ndarray], progress: bool = False) -> list[Sent]:
         """What each source sends; those measured before come from a cache."""
-        missing = {s.tobytes(): s for s in sources if s.tobytes() not in self._kept}
-        groups: dict[tuple[str, ...], list[np.ndarray]] = {}
-        for source in missing.values():
-            groups.setdefault(tuple(self.rec.units.by_layer(source)), []).append(source)
-        for names, members in groups.items():
+        unknown = {s.tobytes(): s for s in sources if s.tobytes() not in self._kept}
+        missing = list(unknown.values())
+        for names, numbers in by_layers(self.rec, missing).items():
+            members = [missing[i] for i in numbers]
             for source, sent in zip(members, self._measure(names, members, progress), strict=True):
                 self._kept[source.tobytes()] = sent
         self.interventions += len(missing)
@@ -110,26 +96,13 @@ class Sender:
             del self._kept[next(iter(self._kept))]  # the oldest
         return found
 
-    def narrowed(
-        self, source: np.ndarray, targets: Sequence[np.ndarray]
-    ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """The units of a source that matter to anything, and those of targets that can move.
-
-        The rest contributes exact zeros, and looking at the layer that is intervened on would
-        keep the engine from its short cuts there.
-        """
-        reach = self._reached(tuple(self.rec.units.by_layer(source)))
-        put_in = self.rec.units.indices(list(reach.sources))
-        live = self.rec.units.indices(list(reach.layers))
-        return np.intersect1d(source, put_in), [np.intersect1d(t, live) for t in targets]
-
     def _measure(
         self, names: tuple[str, ...], sources: list[np.ndarray], progress: bool
     ) -> list[Sent]:
         """Sources that lie in the same layers, run together."""
         n = len(self.rec.units)
         found = [Sent(np.zeros(n), np.zeros(n)) for _ in sources]
-        reach = self._reached(names)
+        reach = self.reach(names)
         if not reach.layers:
             return found
         put_in = self.rec.units.indices(list(reach.sources))
@@ -165,25 +138,6 @@ class Sender:
         for name, counter in counters.items():
             units = counter.inside + self.rec.units.offsets[name]
             sent.bits[units], sent.given_context[units] = counter.counts.bits(self.estimator)
-
-    def _reached(self, names: tuple[str, ...]) -> Reached:
-        if names not in self._reach:
-            self._reach[names] = self._new_reach(names)
-        return self._reach[names]
-
-    def _new_reach(self, names: tuple[str, ...]) -> Reached:
-        """Layers that are computed after the intervention begins. The other units of the layer it
-        begins in stay what they were, and units of the last layer move no other, unless they are
-        directions of a basis."""
-        plan = replay_for(self.rec, names)
-        sites = self.rec.units.sites
-        if plan is None or any(site.basis is not None for site in sites):
-            return Reached(self.rec.units.layers, names)
-        at = {site.name: list(plan.live_moments(site).values()) for site in sites}
-        layers = tuple(n for n, live in at.items() if live and (max(live) > plan.first))
-        last = max((max(at[n]) for n in layers), default=-1)
-        sources = tuple(n for n in names if min(at[n]) < last)
-        return Reached(layers if sources else (), sources)
 
 
 def countable(draws: Draws) -> bool:

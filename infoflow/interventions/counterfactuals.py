@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,13 @@ import torch
 from torch import Tensor
 
 from infoflow._replay.edits import Edit, donor_edit
-from infoflow._replay.pairs import make_pairs
+from infoflow._replay.pairs import Pairs, make_pairs
 from infoflow._replay.run import Run
 from infoflow._shapes import Float, shaped
 from infoflow.interventions.bind import edit_for
 from infoflow.interventions.kinds import Done, Intervention
 from infoflow.recording import Recording
-from infoflow.units import UnitsLike
+from infoflow.units import UnitsLike, as_array
 
 
 @shaped
@@ -61,27 +62,58 @@ def counterfactual(
         >>> ifl.counterfactual(rec, {"1": [0]}, observe="2").shape
         torch.Size([10, 2])
     """
-    rec.units.site(observe)
-    asked, plain = _by_layer(rec, source)
-    contexts = np.arange(len(rec))
-    edits: dict[str, Edit] = {}
-    for name, done in asked.items():
-        n = len(rec.units.indices(name))
-        edits[name] = edit_for(
-            done, name, n, rec.device, rec=rec, activations=rec.filled(name), contexts=contexts
-        )
-    pairs = make_pairs(rec, np.random.default_rng(seed).permutation(len(rec)), contexts)
-    for name, units in plain.items():
-        edits[name] = donor_edit(rec, name, torch.as_tensor(units, device=rec.device), pairs)
+    observe = rec.units.site(observe).name
+    edits, pairs = _edits(rec, source, seed)
     run = Run(rec, edits, pairs.contexts, (observe,))
     found = [seen[observe] for _, seen in run.chunks(replay=replay, progress=progress)]
     return found[0] if len(found) == 1 else torch.cat(found)
 
 
-def _by_layer(rec: Recording, source: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What is asked for at each layer, and the units of others, which are shuffled."""
-    if not isinstance(source, Mapping):
-        return {}, rec.units.by_layer(source)
-    asked = {n: d for n, d in source.items() if isinstance(d, Intervention) or callable(d)}
-    plain = {name: units for name, units in source.items() if name not in asked}
-    return asked, rec.units.by_layer(plain) if plain or not asked else {}
+class _Bound(dict[Any, Any]):
+    """What calls ask for again and again: the pairs of a seed, the units of a source."""
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What was made before under this key."""
+        if key not in self:
+            if len(self) >= _KEPT:
+                self.clear()
+            self[key] = make()
+        return self[key]
+
+
+_KEPT = 16
+
+
+def _edits(rec: Recording, source: Any, seed: int) -> tuple[dict[str, Edit], Pairs]:
+    """What is done at each layer, and the donors of units that are only named."""
+    if isinstance(source, str):
+        source = rec.units.indices(source)
+    named = source if isinstance(source, Mapping) else {None: source}
+    asked = {n: d for n, d in named.items() if isinstance(d, Intervention) or callable(d)}
+    plain = {n: as_array(d) for n, d in named.items() if n not in asked}
+    edits: dict[str, Edit] = {}
+    for layer, done in asked.items():
+        name, n = rec.units.site(layer).name, len(rec.units.indices(layer))
+        edits[name] = edit_for(
+            done, name, n, rec.device, rec=rec, activations=rec.filled(name),
+            contexts=np.arange(len(rec)),
+        )  # fmt: skip
+    bound = rec.kept(_Bound)
+    make = partial(_shuffled, rec, seed)
+    pairs = bound.once(seed, make) if isinstance(seed, int) else make()
+    if plain or not asked:
+        key = tuple((n, d.dtype.str, d.shape, d.tobytes()) for n, d in plain.items())
+        units = plain if isinstance(source, Mapping) else plain[None]
+        for name, inside in bound.once(key, partial(_bound, rec, units)).items():
+            edits[name] = donor_edit(rec, name, inside, pairs)
+    return edits, pairs
+
+
+def _bound(rec: Recording, units: UnitsLike) -> dict[str, Tensor]:
+    by_layer = rec.units.by_layer(units)
+    return {name: torch.as_tensor(own, device=rec.device) for name, own in by_layer.items()}
+
+
+def _shuffled(rec: Recording, seed: int) -> Pairs:
+    donors = np.random.default_rng(seed).permutation(len(rec))
+    return make_pairs(rec, donors, np.arange(len(rec)))

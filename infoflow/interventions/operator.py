@@ -13,6 +13,7 @@ from torch import nn
 from infoflow._hooks import CallFunction, checked_passes, layer_at
 from infoflow._replay.edits import Edit
 from infoflow._safety import eagerly, holding
+from infoflow.discovery import named_sites
 from infoflow.interventions.bind import edit_for
 from infoflow.interventions.kinds import Done
 from infoflow.recording import Recording
@@ -34,10 +35,11 @@ def do(
 
     Args:
         model: The model.
-        interventions: `{layer: what is done}`: `(units, values)` with indices within the layer and
-            `values` a scalar, `(u,)`, `(batch, u)` or `(batch, u, positions)`; an intervention
-            such as `Zero([0, 3])`, `Scale([1], 2.0)` or `Shuffle([0, 3], seed=1)`; or a function
-            from the activations `(batch, units[, positions])` to new ones.
+        interventions: `{layer: what is done}`, layers named as for `record`: `(units, values)`
+            with indices within the layer and `values` a scalar, `(u,)`, `(batch, u)` or
+            `(batch, u, positions)`; an intervention such as `Zero([0, 3])`, `Scale([1], 2.0)` or
+            `Shuffle([0, 3], seed=1)`; or a function from the activations
+            `(batch, units[, positions])` to new ones.
         recording: The data set that `Mean`, `Resample` and `Shuffle` take values from. The passes
             inside then run over its samples in order, in batches of any size.
 
@@ -58,8 +60,8 @@ def do(
     """
     rows = _Cursor(None if recording is None else len(recording))
     acts = []
-    for layer, done in interventions.items():
-        site = layer if isinstance(layer, Site) else Site(layer)
+    named = ((s, done) for layer, done in interventions.items() for s in named_sites(model, layer))
+    for site, done in named:
         acts.append((site, _act(layer_at(model, site.path), site, done, rows, recording)))
     layers = {layer_at(model, site.path) for site, _ in acts}
     with holding(layers), eagerly(), checked_passes(model, acts, rows.enter, rows.advance):

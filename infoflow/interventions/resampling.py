@@ -92,8 +92,7 @@ def resample_each(
         [(0, 10), (1, 10)]
     """
     by_layer = [rec.units.by_layer(source) for source in sources]
-    for name in observe:
-        rec.units.site(name)
+    watched = {name: rec.units.site(name).name for name in observe}
     pairs, size = make_pairs(rec, donors, contexts), len(contexts)
     for names, members in groupby(enumerate(by_layer), key=lambda item: tuple(item[1])):
         numbers, units = zip(*members, strict=True)
@@ -101,7 +100,7 @@ def resample_each(
             name: BatchedEdits(rec, name, [found[name] for found in units], pairs) for name in names
         }
         folded = pairs.contexts.repeat(len(numbers))
-        run = Run(rec, edits, folded, tuple(observe), pairs.grid)
+        run = Run(rec, edits, folded, tuple(watched.values()), pairs.grid)
         for rows, seen in run.chunks(replay=replay, progress=progress):
             for at, own, part in segments(rows, size):
-                yield numbers[at], own, {name: values[part] for name, values in seen.items()}
+                yield numbers[at], own, {n: seen[watched[n]][part] for n in watched}

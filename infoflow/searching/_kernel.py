@@ -17,8 +17,8 @@ least mass of a module; EACH the sum over modules of leaving links by mass.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from infoflow._compiled import compiled
 from infoflow.clustering._kernel import uniform
 
 PLAIN, APART, LEAST, EACH = range(4)
@@ -26,7 +26,7 @@ Graph = tuple[int, np.ndarray, np.ndarray, np.ndarray]
 Kept = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-@njit(cache=True)
+@compiled
 def _to_modules(links: np.ndarray, labels: np.ndarray, k: int):
     n = labels.shape[0]
     to = np.zeros((n, k + 1))
@@ -36,7 +36,7 @@ def _to_modules(links: np.ndarray, labels: np.ndarray, k: int):
     return to
 
 
-@njit(cache=True)
+@compiled
 def summed(graph: Graph, labels: np.ndarray, k: int):
     """What is kept, for these labels."""
     _, links, apart, mass = graph
@@ -54,12 +54,12 @@ def summed(graph: Graph, labels: np.ndarray, k: int):
     return cuts, modules, to, to_apart
 
 
-@njit(cache=True)
+@compiled
 def _ratio(value: float, divisor: float):
     return value / divisor if divisor > 0 else np.inf
 
 
-@njit(cache=True)
+@compiled
 def value_after(graph: Graph, kept: Kept, labels: np.ndarray, i: int, target: int):
     """The weighted cut with unit i in module `target`; its own gives the present one."""
     kind, _, _, mass = graph
@@ -85,7 +85,7 @@ def value_after(graph: Graph, kept: Kept, labels: np.ndarray, i: int, target: in
     return _ratio(cut, least) if kind == LEAST else total
 
 
-@njit(cache=True)
+@compiled
 def move(graph: Graph, kept: Kept, labels: np.ndarray, i: int, target: int):
     """Put unit i in module `target`, keeping everything true."""
     _, links, apart, mass = graph
@@ -104,7 +104,7 @@ def move(graph: Graph, kept: Kept, labels: np.ndarray, i: int, target: int):
     labels[i] = target
 
 
-@njit(cache=True)
+@compiled
 def values_around(graph: Graph, labels: np.ndarray, k: int):
     """`(n, k + 1)` weighted cut with each unit in each module, the last of them a new one."""
     kept = summed(graph, labels, k)
@@ -115,7 +115,7 @@ def values_around(graph: Graph, labels: np.ndarray, k: int):
     return found
 
 
-@njit(cache=True)
+@compiled
 def annealed(
     graph: Graph, labels: np.ndarray, k: int, steps: int, hot: float, cold: float, state: np.ndarray
 ):

@@ -9,8 +9,11 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from infoflow._files import write_atomically
 from infoflow.exchanges import Values
@@ -68,7 +71,8 @@ class Checkpoint:
     Attributes:
         path: The file, `.npz`.
         config: What the log depends on; a log of another configuration is refused.
-        every: Evaluations between two writes.
+        every: Evaluations between two writes, at least; a log of many is written again when a tenth
+            has come, so that writing costs as much a partition however long the log is.
     """
 
     path: Path
@@ -114,20 +118,31 @@ class Checkpoint:
 
 def _read(path: Path) -> tuple[SavedLog, dict[str, object]]:
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:
-            labels, values, state = found["labels"], found["values"], str(found["state"])
-            config, digest = str(found["config"]), str(found["digest"])
-            if int(found["format"]) != _FORMAT:
-                raise ValueError(f"unknown format {int(found['format'])}")
-        if digest != _digest(labels, values, state, config):
-            raise ValueError("its contents do not match their digest")
-        weighted, bits = np.ascontiguousarray(values.T)
-        return SavedLog(labels, Values(weighted, bits), state), json.loads(config)
-    except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError) as error:
+        with open(path, "rb") as file:
+            return _checked(file)
+    except OSError as error:
+        raise ValueError(f"checkpoint {path} cannot be read ({error.strerror or error})") from error
+    except (zipfile.BadZipFile, EOFError, KeyError, ValueError, NotImplementedError) as error:
         raise ValueError(
             f"checkpoint {path} is damaged or no checkpoint of a search ({error}); delete it to "
             "start anew"
         ) from error
+
+
+def _checked(file: BinaryIO) -> tuple[SavedLog, dict[str, object]]:
+    with zipfile.ZipFile(file) as parts:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
+            raise ValueError("it is compressed, and a checkpoint is not")  # and may be any size
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as found:
+        labels, values, state = found["labels"], found["values"], str(found["state"])
+        config, digest = str(found["config"]), str(found["digest"])
+        if int(found["format"]) != _FORMAT:
+            raise ValueError(f"unknown format {int(found['format'])}")
+    if digest != _digest(labels, values, state, config):
+        raise ValueError("its contents do not match their digest")
+    weighted, bits = np.ascontiguousarray(values.T)
+    return SavedLog(labels, Values(weighted, bits), state), json.loads(config)
 
 
 def _as_json(config: Mapping[str, object]) -> str:
@@ -150,18 +165,25 @@ def _sha256(*parts: bytes) -> str:
 
 
 def fingerprint(rec: Recording) -> dict[str, object]:
-    """What tells one recording from another: network, layers, inputs and unused units."""
-    tensors = rec.model.state_dict()
+    """What tells one recording from another: network, layers, inputs, activations, unused units.
+
+    The activations tell what weights do not: another activation function, say."""
     weights = [
         part
-        for name, tensor in tensors.items()
-        for part in (name.encode(), tensor.detach().cpu().contiguous().numpy().tobytes())
+        for name, tensor in rec.model.state_dict().items()
+        for part in (name.encode(), _bytes(tensor))
     ]
     data = [*rec.inputs, *([] if rec.padding is None else [rec.padding.mask])]
-    inputs = [x.detach().cpu().contiguous().numpy().tobytes() for x in data]
+    seen = [_bytes(rec[layer]) for layer in rec.units.layers]
     return {
         "network": f"{type(rec.model).__name__} {_sha256(*weights)}",
         "layers": [repr(site) for site in rec.units.sites],
         "units": list(rec.units.sizes),
-        "inputs": f"{len(rec)} samples {_sha256(*inputs)}",
+        "inputs": f"{len(rec)} samples {_sha256(*map(_bytes, data))}",
+        "activations": _sha256(*seen),
     }
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    whole = tensor.detach().cpu().contiguous()
+    return whole.flatten().view(torch.uint8).numpy().tobytes()

@@ -27,6 +27,7 @@ _CLEAR = 0.05
 _DIRECTIONS = 12
 _STEPS = 30  # of annealing the cut, per unit
 _HOT, _COLD = 0.01, 1e-4  # in units of the cut, which is between 0 and the number of modules
+_SAME = 0.8  # units in both of those in either: a module and one that was divided
 _FEWEST = 6  # units: fewer are not divided
 _LEAST = 0.1  # strength: any division in two leaves nine tenths of what one at random crosses
 
@@ -120,7 +121,7 @@ def how_many(
     used = divided_units(meter, 2)
     traffic = meter.traffic
     if not meter.given_context:  # plain flows of single units lie mostly below their noise
-        traffic = measure_traffic(rec, meter.draws, given_context=True)
+        traffic = measure_traffic(rec, meter.draws, Objective())
     graph = FlowGraph.of(traffic.unit_flow, rec.units.layer_index, used)
     labels, test, inside = _divided(graph, alpha, n_null, np.random.default_rng(seed))
     whole = completed(Partition(labels).embed(graph.units, len(rec.units)), used)
@@ -200,18 +201,31 @@ def _divided(
                 known[own.tobytes()] = p
             yield known[own.tobytes()]
 
+    divided: list[np.ndarray] = []
     while True:
         p_values = np.array(list(tested()))
         divisible = np.flatnonzero(p_values <= alpha)
         if not len(divisible):
             return labels, test, p_values
         for module in divisible:
+            divided.append(labels == module)
             own = np.flatnonzero(labels == module)
-            halves = normalised_division(graph.links[np.ix_(own, own)], 2, rng)
+            halves = divisions(graph.links[np.ix_(own, own)], 2, rng)[0]
             labels[own[halves == 1]] = labels.max() + 1
         linked = np.flatnonzero(labels >= 0)
-        links = graph.links[np.ix_(linked, linked)]
-        labels[linked] = normalised_division(links, int(labels.max()) + 1, rng, labels[linked])
+        links, found = graph.links[np.ix_(linked, linked)], labels.copy()
+        for moved in divisions(links, int(labels.max()) + 1, rng, labels[linked]):
+            found[linked] = moved
+            if not _undone(found, divided):
+                labels = found
+                break
+
+
+def _undone(labels: np.ndarray, divided: list[np.ndarray]) -> bool:
+    """Whether a module is again nearly what was divided before: the cheapest cut may be in another
+    part, which would be cut in turn, and so on."""
+    modules = [labels == m for m in range(labels.max() + 1)]
+    return any((m & old).sum() > _SAME * (m | old).sum() for m in modules for old in divided)
 
 
 def _components(links: np.ndarray) -> np.ndarray:
@@ -223,25 +237,21 @@ def _components(links: np.ndarray) -> np.ndarray:
     return Partition(np.where(alone, -1, labels)).labels.copy()
 
 
-def normalised_division(
+def divisions(
     links: np.ndarray, k: int, rng: np.random.Generator, start: np.ndarray | None = None
-) -> np.ndarray:
-    """`(n,)` labels of k modules of small normalised cut: from the leading eigenvectors and from
-    `start`, by annealing at low temperature; the better of both."""
+) -> list[np.ndarray]:
+    """`(n,)` labels of k modules of small normalised cut, the smallest first: from the leading
+    eigenvectors and from `start`, by annealing at low temperature."""
     from infoflow.searching._kernel import EACH, annealed, summed, value_after
 
+    begun = [np.arange(len(links)) % k] if start is None else [start]
     spectral = normalised_cut(links, k, int(rng.integers(2**31)))
-    begun = [start] if start is not None else []
-    if spectral is not None and (spectral.labels >= 0).all() and spectral.n_modules == k:
-        begun.append(spectral.labels)
-    if not begun:
-        begun = [np.arange(len(links)) % k]
+    if spectral is not None and spectral.n_modules == k:
+        begun.append(completed(spectral, np.ones(len(links), dtype=bool)).labels)
     graph = (EACH, links, np.zeros_like(links), links.sum(0))
-    best, least = begun[0], np.inf
+    found: list[tuple[float, np.ndarray]] = []
     for labels in begun:
         state = rng.integers(2**63, size=1).astype(np.uint64)
-        found = annealed(graph, labels.copy(), k, _STEPS * len(links), _HOT, _COLD, state)
-        value = value_after(graph, summed(graph, found, k), found, 0, found[0])
-        if value < least:
-            best, least = found, value
-    return best
+        ends = annealed(graph, labels.copy(), k, _STEPS * len(links), _HOT, _COLD, state)
+        found.append((value_after(graph, summed(graph, ends, k), ends, 0, ends[0]), ends))
+    return [ends for _, ends in sorted(found, key=lambda pair: pair[0])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -33,7 +34,7 @@ class FlowCut:
     """
 
     def __init__(self, traffic: Traffic, weighting: Weighting) -> None:
-        self.traffic = traffic
+        self.traffic = replace(traffic, together=None)  # in the quantity of its own cut
         self.weighting: Weighting = "pairs" if weighting in ("size_null", "size_z") else weighting
 
     def __call__(self, partition: Partition) -> float:

@@ -153,7 +153,8 @@ class EvaluationLog:
             self._earlier.check_state(self._state)
 
     def _tell(self, count: int) -> None:
-        if self._checkpoint and len(self.order) - self._saved >= self._checkpoint.every:
+        new = len(self.order) - self._saved
+        if self._checkpoint and new >= max(self._checkpoint.every, self._saved // 10):
             self.save()
         if self._ahead:
             self._ahead(count, self.value)

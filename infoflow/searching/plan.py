@@ -48,12 +48,16 @@ class SearchPlan:
 
 def refuse_ignored(meter: ExchangeMeter, draws: Draws, objective: Objective) -> None:
     """Options that are neither a search's defaults nor what the meter has would be ignored."""
-    asked = {**vars(draws), "given_context": objective.given_context}
-    own = {**vars(meter.draws), "given_context": meter.given_context}
-    default = {**vars(SEARCH), "given_context": Objective().given_context}
-    for name in ("donors", "contexts", "bins", "coding", "pool", "given_context"):
+    asked = {**vars(draws), **_told(objective)}
+    own = {**vars(meter.draws), **_told(meter.objective)}
+    default = {**vars(SEARCH), **_told(Objective())}
+    for name in ("donors", "contexts", "bins", "coding", "pool", "given_context", "objective"):
         if asked[name] not in (default[name], own[name]):
             raise ValueError(
                 f"meter= is given and has {name}={own[name]!r}: {name}={asked[name]!r} would be "
                 "ignored; leave it out, or give the meter these draws"
             )
+
+
+def _told(objective: Objective) -> dict[str, object]:
+    return {"given_context": objective.given_context, "objective": objective.estimate}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from infoflow.exchanges import ExchangeMeter, PartitionLike, Values
-from infoflow.measured import SEARCH, Bins, Budget, Coding, Draws, Objective, Pool, Weighting
+from infoflow.measured import (
+    SEARCH,
+    Bins,
+    Budget,
+    Coding,
+    Draws,
+    Estimate,
+    Objective,
+    Pool,
+    Weighting,
+)
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.annealing import annealing, climbing
@@ -24,7 +35,7 @@ from infoflow.searching.log import Callback, EvaluationLog
 from infoflow.searching.plan import Method, SearchPlan, refuse_ignored
 from infoflow.searching.result import SearchResult, undivided
 from infoflow.searching.sampling import random_partitions
-from infoflow.searching.score import chance, score_against
+from infoflow.searching.score import chance, judged
 from infoflow.searching.space import Space, check_downstream, divided_units
 from infoflow.searching.starts import starts_by_name
 from infoflow.searching.surrogate import screened
@@ -38,6 +49,7 @@ def search(
     method: Method = "genetic",
     weighting: Weighting = "ncut",
     given_context: bool = True,
+    objective: Estimate = "codes",
     budget: int = 500,
     samples: int = 50,
     tolerance: float | None = None,
@@ -60,7 +72,8 @@ def search(
 
     The score is the mean weighted exchange of random partitions over that of the best partition.
     The minimum of noisy values is too low, so the winner is measured again on fresh donors and
-    contexts before it is reported.
+    contexts before it is reported, and so are the random partitions: both on the same draws. Where
+    the search has measured every partition there is, the mean is over all of them.
 
     Args:
         rec: A recording; units that never change, and units that send and receive nothing
@@ -77,6 +90,7 @@ def search(
         weighting: Selects on this weighted exchange; "none" nearly always picks one quiet unit.
         given_context: Select on the exchange given the context, or on the plain one (see
             `exchange`).
+        objective: How the flow into a module is measured (see `exchange`).
         budget: Partitions to measure in the search, beside those for the mean.
         samples: Random partitions for the mean, for each number of modules.
         tolerance: Draw more of them until the relative standard error of the mean is this small.
@@ -87,7 +101,8 @@ def search(
             "climbing" starts anew by itself when it is stuck.
         donors, contexts, bins, coding, seed, pool: As for `exchange`.
         meter: Measure with this one, on its draws, instead of a new one; options that would be
-            ignored (donors, contexts, bins, coding, pool, given_context) are then refused.
+            ignored (donors, contexts, bins, coding, pool, given_context, objective) are then
+            refused.
         checkpoint: A file (.npz) to keep what was measured in. If it exists the search goes on
             from there, and ends bit for bit as if it had never stopped. "climbing" and "sampling"
             may go on with another budget.
@@ -114,14 +129,14 @@ def search(
         2
     """
     draws = Draws(donors, contexts, bins, coding, pool, SEARCH.correction, seed)
-    objective = Objective(weighting, given_context)
+    wanted = Objective(weighting, given_context, objective)
     plan = SearchPlan(method, weighting, budget, samples, tolerance, tuple(seeds), restarts, seed)
     if confidence < 0 or confidence == 1:
         raise ValueError(f"expected confidence=0 or at least 2 searches, got {confidence}")
     if meter is None:
-        meter = ExchangeMeter(rec, draws, objective)
+        meter = ExchangeMeter(rec, draws, wanted)
     else:
-        refuse_ignored(meter, draws, objective)
+        refuse_ignored(meter, draws, wanted)
     given = [meter.checked(p) for p in starts]
     found = _searched(meter, n_modules, plan, given, checkpoint, callback, progress)
     if not confidence:
@@ -168,7 +183,7 @@ def _searched(
             sampled = _look(log, space, plan, meter, starts)
         finally:
             log.save()
-    return replace(_judged(log, plan, meter, sampled), count=count)
+    return replace(_judged(log, space, plan, meter, sampled), count=count)
 
 
 def _look(
@@ -228,13 +243,21 @@ def _run(
 
 
 def _judged(
-    log: EvaluationLog, plan: SearchPlan, meter: ExchangeMeter, sampled: dict[int, Values]
+    log: EvaluationLog,
+    space: Space,
+    plan: SearchPlan,
+    meter: ExchangeMeter,
+    sampled: dict[int, Values],
 ) -> SearchResult:
     if log.best is None:
         raise ValueError("the callback ended the search before it had measured any partition")
     best = log.best
-    winner = meter.fresh()(best, plan.weighting)
-    score = score_against(sampled[best.n_modules], winner, meter.floor)
+    known = [p for p in log.known if p.n_modules == best.n_modules]
+    complete = len(log.known) == space.count
+    count = len(sampled[best.n_modules])
+    drawn = random_partitions(space.used, best.n_modules, plan.seed)
+    others = known if complete else list(islice(drawn, count))
+    winner, score = judged(meter.fresh(), best, others, plan.weighting, complete=complete)
     trail = log.trail
     best_so_far = np.minimum.accumulate(trail.weighted)
     steps = np.column_stack([trail.weighted, trail.bits, best_so_far])

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from infoflow.exchanges import Exchange, ExchangeMeter, PartitionLike, Values
-from infoflow.measured import SCORE, Weighting
+from infoflow.information.donors import two_way_se
+from infoflow.measured import SCORE, Estimate, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.sampling import mean_and_se, random_partitions
@@ -18,21 +19,26 @@ from infoflow.searching.sampling import mean_and_se, random_partitions
 if TYPE_CHECKING:
     import pandas as pd
 
+_FOR_ERROR = 6  # random partitions whose runs are looked at one by one
+
 
 @dataclass(frozen=True)
 class ModuleScore:
     """How much less the best partition's modules exchange than those of a random partition.
 
     Attributes:
-        mean: Mean weighted exchange of random partitions.
-        se: Its standard error.
-        n_samples: Random partitions it rests on.
-        minimum: Weighted exchange of the best partition, on fresh donors and contexts.
+        mean: Mean weighted exchange of random partitions, on the same donors and contexts as
+            `minimum`.
+        se: Its standard error over random partitions; 0 where all that there are were measured.
+        n_samples: Partitions it rests on.
+        minimum: Weighted exchange of the best partition. After a search, on fresh draws.
         floor: Detection floor of `minimum` in the same weighted units (bits under "size_z"): two
             standard errors, at least what one changed code among all runs amounts to.
         weighting: Weighting of all of these.
         raw_mean, raw_minimum: The same two in bits, unweighted.
         given_context: Whether those bits are given the context, or plain.
+        ratio_se: Standard error of `ratio` over donors, contexts and random partitions, what the
+            weighting divides by taken as given; nan where it was not asked for, inf with `ratio`.
     """
 
     mean: float
@@ -44,6 +50,7 @@ class ModuleScore:
     raw_mean: float
     raw_minimum: float
     given_context: bool
+    ratio_se: float = float("nan")
 
     @property
     def compared(self) -> tuple[float, float]:
@@ -90,11 +97,48 @@ class ModuleScore:
 
     def __repr__(self) -> str:
         tail = ", isolated" if self.isolated else ""
+        error = f" ± {self.ratio_se:.2g}" if np.isfinite(self.ratio_se) else ""
         return (
-            f"ModuleScore(ratio {self.ratio:.3g}, mean {self.mean:.4g} ± {self.se:.2g} over "
+            f"ModuleScore(ratio {self.ratio:.3g}{error}, mean {self.mean:.4g} ± {self.se:.2g} over "
             f"{self.n_samples} random partitions, minimum {self.minimum:.4g}, "
             f"{self.weighting}{tail})"
         )
+
+
+def judged(
+    meter: ExchangeMeter,
+    best: Partition,
+    others: Sequence[Partition],
+    weighting: Weighting,
+    *,
+    complete: bool = False,
+) -> tuple[Exchange, ModuleScore]:
+    """The exchange of `best` and its score against others, all on the same donors and contexts.
+
+    What the draws do to all partitions alike cancels in the ratio, and its standard error knows:
+    it rests on the differences between `best` and some of the others, run by run.
+
+    Args:
+        meter: Measures; after a search, on draws that the search has not seen.
+        best: The partition to score.
+        others: Partitions into as many modules.
+        weighting: Of the exchange.
+        complete: They are all that there are, rather than a sample.
+    """
+    values, measured = meter.values(others, weighting), meter(best, weighting)
+    score = score_against(values, measured, meter.floor)
+    score = replace(score, se=0.0) if complete else score
+    mean, minimum = score.compared
+    if not (minimum > 0 and np.isfinite(mean)):
+        return measured, replace(score, ratio_se=float("inf"))
+    linear: Weighting = "none" if weighting == "size_z" else weighting
+    some = others[:: -(-len(others) // _FOR_ERROR)]
+    random = np.mean([meter.pointwise(p, linear) for p in some], axis=0)
+    draws = two_way_se(random - mean / minimum * meter.pointwise(best, linear))
+    sampling = (
+        0.0 if complete else mean_and_se(values.bits if linear == "none" else values.weighted)[1]
+    )
+    return measured, replace(score, ratio_se=float(np.hypot(draws, sampling)) / minimum)
 
 
 def score_against(sampled: Values, best: Exchange, floor: float) -> ModuleScore:
@@ -161,6 +205,7 @@ def module_score(
     partition: PartitionLike,
     *,
     weighting: Weighting = "ncut",
+    objective: Estimate = "codes",
     samples: int = 50,
     tolerance: float | None = None,
     seed: int = 0,
@@ -175,6 +220,7 @@ def module_score(
         rec: A recording.
         partition: A `Partition` or labels; unused units are left out.
         weighting: Of the exchange.
+        objective: How the flow into a module is measured (see `exchange`).
         samples: Random partitions, at least.
         tolerance: Draw on until the relative standard error of the mean is this small.
         seed: Of the random partitions.
@@ -192,13 +238,25 @@ def module_score(
         True
     """
     check_sampling(samples, tolerance)
-    meter = ExchangeMeter(rec, replace(SCORE, seed=seed)) if meter is None else meter
+    if meter is None:
+        meter = ExchangeMeter(
+            rec, replace(SCORE, seed=seed), Objective(weighting, estimate=objective)
+        )
+    elif objective not in ("codes", meter.objective.estimate):
+        raise ValueError(
+            f"meter= is given and has objective={meter.objective.estimate!r}: "
+            f"objective={objective!r} would be ignored"
+        )
     cleaned = meter.checked(partition)
-    drawn = random_partitions(~cleaned.unused, cleaned.n_modules, seed)
+    used, k = ~cleaned.unused, cleaned.n_modules
     values = chance(
-        lambda some: meter.values(some, weighting), drawn, samples=samples, tolerance=tolerance
+        lambda some: meter.values(some, weighting),
+        random_partitions(used, k, seed),
+        samples=samples,
+        tolerance=tolerance,
     )
-    return score_against(values, meter(cleaned, weighting), meter.floor)
+    drawn = list(islice(random_partitions(used, k, seed), len(values)))
+    return judged(meter, cleaned, drawn, weighting)[1]
 
 
 def check_sampling(samples: int, tolerance: float | None) -> None:

@@ -13,6 +13,7 @@ from infoflow.unit_similarity.shared import (
     normalised,
     similarities,
     similarities_by_layer,
+    similarities_with_errors,
     similarity,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "refused_measures",
     "similarities",
     "similarities_by_layer",
+    "similarities_with_errors",
     "similarity",
 ]

@@ -89,10 +89,10 @@ def output_jacobian(batch: PerturbedBatch) -> Tensor:
 def o_sens(batch: PerturbedBatch, jacobian: Tensor, *, across: bool) -> Tensor:
     """Σ_k J_kᵀ J_k `(n, n)` from `output_jacobian`; of positions, their mean."""
     matrix = wide(jacobian)
-    return _by_site(batch, matrix, matrix, across)
+    return by_site(batch, matrix, matrix, across)
 
 
-def _by_site(batch: PerturbedBatch, a: Tensor, b: Tensor, across: bool) -> Tensor:
+def by_site(batch: PerturbedBatch, a: Tensor, b: Tensor, across: bool) -> Tensor:
     """a bᵀ of rows `(n * positions, ...)`, between sites only if `across`."""
     if across:
         return long_product(batch.folded(a), batch.folded(b)) / batch.positions
@@ -169,7 +169,7 @@ def hess_of_piecewise_linear(
     else:
         weights = jacobian.reshape(n, *outputs.shape).to(outputs.dtype)
         heavy = batched_vjp(slope, (outputs,), weights)[0].reshape(n, count, o).to(kind)
-    return _by_site(batch, heavy, jacobian, across)
+    return by_site(batch, heavy, jacobian, across)
 
 
 def loss_slope(batch: PerturbedBatch, loss: Loss, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,13 +43,13 @@ def check_batch(batch: PerturbedBatch, request: Request, index: slice, holds: St
     """
     _refuse_missing_derivatives(batch)
     wrong = None
-    if not _same(torch.cat(batch.units, 1), request.activations(index).mT.flatten(1)):
+    if not same(torch.cat(batch.units, 1), request.activations(index).mT.flatten(1)):
         wrong = (
             "the model does not give the activations that were recorded when what its layers "
             "return is replaced by a copy (does a layer work in place on what others use as well? "
             "then inplace=False)"
         )
-    if not _same(batch.outputs, request.rec.real_outputs(request.rec.outputs[index], index)):
+    if not same(batch.outputs, request.rec.real_outputs(request.rec.outputs[index], index)):
         wrong = "the model does not give the outputs that were recorded"
     if _acts_across(batch, request, holds, index.start):
         wrong = "the samples of a batch influence each other (as in batch normalisation in training"
@@ -61,7 +61,8 @@ def check_batch(batch: PerturbedBatch, request: Request, index: slice, holds: St
         )
 
 
-def _same(found: Tensor, recorded: Tensor) -> bool:
+def same(found: Tensor, recorded: Tensor) -> bool:
+    """Whether outputs or activations are those that were recorded, each by its own scale."""
     close = 1e-3 if found.dtype in (torch.float32, torch.float64) else 0.1
     if found.shape != recorded.shape:
         return False

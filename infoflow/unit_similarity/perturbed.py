@@ -4,17 +4,20 @@ of any layer, and of several layers together, are ordinary gradients."""
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.autograd.graph import GradientEdge
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from infoflow._hooks import CallFunction, call_hooks
+from infoflow._hooks import CallFunction, call_hooks, removed_after
 from infoflow.site import Site
 from infoflow.unit_similarity.graph import depending, shape_of
 from infoflow.unit_similarity.request import Request
@@ -40,7 +43,8 @@ class PerturbedBatch:
     """One batch, with its graph.
 
     Attributes:
-        inputs: The model's floating-point arguments `(batch, ...)`, leaves of the graph.
+        inputs: The model's floating-point arguments `(batch, ...)`, leaves of the graph; where
+            there are none and `i_sens` is asked for, what embeddings make of the arguments.
         units: Per site, activations `(batch, units * positions)`, position running fastest: the
             mean over positions (positions = 1), or each position that is asked for.
         deltas: Per site `(batch, units * positions)` zeros, leaves: h + δ at every site, the same
@@ -113,16 +117,28 @@ class PerturbedBatch:
     def largest(self, start: GradientEdge | None = None) -> int:
         """Numbers per sample in the largest tensor that depends on the units, or on `start` (None:
         the inputs)."""
+        return max(self._sizes(start)) // len(self.outputs) + 1
+
+    def numbers(self) -> int:
+        """Numbers per sample in all tensors that depend on the units or the inputs."""
+        return sum(self._sizes(None)) // len(self.outputs) + 1
+
+    def _sizes(self, start: GradientEdge | None) -> list[int]:
         inputs = self.inputs if start is None else (start,)
         nodes = depending([self.outputs, *self.units], (*inputs, *self.deltas))
-        return max(math.prod(shape_of(node)) for node in nodes) // len(self.outputs) + 1
+        return [math.prod(shape_of(node)) for node in nodes]
 
 
 def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     """Run the model on those rows, with every site's activation h replaced by h + δ, δ = 0."""
     rec, positions = request.rec, request.positions
     rows = [x.detach() for x in rec.rows(index)]
-    leaves = tuple(x.requires_grad_() for x in rows if x.is_floating_point())
+    leaves: list[Tensor] = []
+
+    def leaf(value: Tensor) -> Tensor:
+        leaves.append(value.detach().requires_grad_())
+        return leaves[-1].clone()  # a copy, as autograd lets no model work in place on a leaf
+
     each = 1 if positions is None else len(positions)
     dtype = rec[request.sites[0].name].dtype
     deltas = tuple(
@@ -161,13 +177,12 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
     hooks = call_hooks(rec.model, [(site, add(site)) for site in request.sites])
     slopes = _OneSlope() if "hess" in request.bases else nullcontext()
     with torch.enable_grad(), simple, slopes, hooks as check:
-        # copies, as autograd lets no model work in place on a leaf
-        outputs = rec.output(rec.call([x.clone() for x in rows]))
+        outputs = _called(request, rows, leaf)
         outputs = rec.real_outputs(outputs, index)
         check()
         wholes = tuple(rec.filled(s.name, _whole(seen[s]), index) for s in request.sites)
     return PerturbedBatch(
-        inputs=leaves,
+        inputs=tuple(leaves),
         units=tuple(_units(seen[s], h, positions) for s, h in zip(seen, wholes, strict=True)),
         deltas=deltas,
         wholes=wholes,
@@ -177,6 +192,75 @@ def run_perturbed(request: Request, index: slice) -> PerturbedBatch:
         positions=each,
         outputs=outputs,
     )
+
+
+def run_pushed(request: Request, index: slice, tangents: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Derivatives of the units along a direction, `(batch, units * positions)`, and the outputs, by
+    one pass in forward mode.
+
+    Args:
+        request: What is asked for.
+        index: Rows.
+        tangents: The direction, shaped as `PerturbedBatch.inputs`.
+
+    Raises:
+        RuntimeError: An operation has no forward-mode derivative.
+    """
+    rec, left = request.rec, iter(tangents)
+    seen: dict[Site, list[Tensor]] = {site: [] for site in request.sites}
+
+    def start(value: Tensor) -> Tensor:
+        return forward_ad.make_dual(value.detach(), next(left)).clone()
+
+    def look(site: Site) -> CallFunction:
+        def see(value: Any, _call: int) -> None:
+            h = site.read(value).clone()
+            seen[site].append(h if h.ndim == 3 else h[:, :, None])
+
+        return see
+
+    hooks = call_hooks(rec.model, [(site, look(site)) for site in request.sites])
+    simple, quiet = sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings()
+    with quiet, torch.no_grad(), forward_ad.dual_level(), simple, hooks as check:
+        # torch's own, on loading rules for forward mode
+        warnings.filterwarnings("ignore", ".*torch.jit.script", DeprecationWarning)
+        outputs = rec.real_outputs(_called(request, list(rec.rows(index)), start), index)
+        check()
+        wholes = [rec.filled(site.name, _whole(seen[site]), index) for site in request.sites]
+        units = torch.cat(
+            [_units(seen[s], h, request.positions) for s, h in zip(seen, wholes, strict=True)], 1
+        )
+        tangent = forward_ad.unpack_dual(units).tangent
+        tangent = torch.zeros_like(units) if tangent is None else tangent
+        return tangent, forward_ad.unpack_dual(outputs).primal
+
+
+def _called(request: Request, rows: list[Tensor], start: Callable[[Tensor], Tensor]) -> Tensor:
+    """The outputs, `start` being put in front of what is differentiated: the floating-point inputs
+    or, where there are none, what embeddings make of the inputs."""
+    rec, count = request.rec, 0
+
+    def enter(_layer: Any, given: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        nonlocal count
+        if not given or given[0].untyped_storage().data_ptr() not in own:
+            return None
+        count += 1
+        return start(output)
+
+    args = [start(x) if x.is_floating_point() else x.clone() for x in rows]
+    if "i_sens" not in request.bases or any(x.is_floating_point() for x in rows):
+        return rec.output(rec.call(args))
+    own = {x.untyped_storage().data_ptr() for x in args}
+    tables = [layer for layer in rec.model.modules() if isinstance(layer, nn.Embedding)]
+    with removed_after(layer.register_forward_hook(enter) for layer in tables):
+        outputs = rec.output(rec.call(args))
+    if not count:
+        raise ValueError(
+            "input sensitivity of integer inputs is taken at the output of the nn.Embedding that "
+            "is called with them, and there is none: record a model that starts from embedded "
+            "tokens, or leave out 'i_sens' and 'i_sens_norm'"
+        )
+    return outputs
 
 
 class _OneSlope(TorchFunctionMode):

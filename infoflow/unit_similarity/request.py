@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow._safety import fingerprint
+from infoflow._unchanged import fingerprint
 from infoflow.recording import Recording
 from infoflow.site import Site
 from infoflow.unit_similarity.per_sample_loss import Loss, per_sample_loss
@@ -21,6 +21,7 @@ _LOSS_ROWS, _LOSS_NUMBERS = 256, 2**20
 _NO_WEIGHTS = torch.nn.Module()
 
 Positions = Literal["mean", "each"] | int
+Method = Literal["auto", "exact", "probes"]
 Family = Literal["upstream", "downstream", "other"]
 
 
@@ -85,6 +86,34 @@ def chosen(measures: str | Sequence[str] | None) -> list[Measure]:
         if name not in TABLE:
             raise UnknownName(unknown_name("similarity measure", name, tuple(TABLE)))
     return [TABLE[name] for name in names]
+
+
+@dataclass(frozen=True)
+class How:
+    """How the derivative measures are computed.
+
+    Attributes:
+        method: `"exact"`, `"probes"`, or `"auto"`: exact unless that is too much.
+        probes: Random directions per sample and measure, an even number.
+        seed: Of the directions.
+        fast: The exact short cuts that hold are taken.
+    """
+
+    method: Method = "auto"
+    probes: int = 8
+    seed: int = 0
+    fast: bool = True
+
+    def __post_init__(self) -> None:
+        if self.method not in ("auto", "exact", "probes"):
+            raise ValueError(
+                f"unknown method {self.method!r}: expected 'auto', 'exact' or 'probes'"
+            )
+        if self.probes < 2 or self.probes % 2:
+            raise ValueError(
+                f"expected an even number of probes, 2 or more (half of them check the other "
+                f"half), got {self.probes}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,8 +189,10 @@ def make_request(
     across: bool,
     positions: Positions = "mean",
     seed: int = 0,
+    embedded: bool = False,
 ) -> Request:
-    """Check what is asked for.
+    """Check what is asked for; `embedded`: of integer inputs `i_sens` is taken at what embeddings
+    make of them.
 
     Raises:
         KeyError: A layer that was not recorded.
@@ -171,10 +202,10 @@ def make_request(
             derivative per sample; positions that do not exist.
     """
     rec.check_current()
-    _check_names(names)
     sites = tuple(rec.units.site(name) for name in names)
+    _check_names([site.name for site in sites])
     for base, reason in _refused_bases(rec).items():
-        if base in (bases or {"weights"}):
+        if base in (bases or {"weights"}) and not (embedded and base == "i_sens"):
             raise ValueError(reason)
     if bases & {"i_sens", "o_sens", "hess"}:
         _check_outputs(rec)
@@ -207,7 +238,8 @@ def _refused_bases(rec: Recording) -> dict[str, str]:
     if not any(x.is_floating_point() for x in rec.inputs):
         reasons["i_sens"] = (
             f"input sensitivity differentiates with respect to the inputs, and these are {kinds}. "
-            "Record a model that starts from the embedded tokens (for a transformer, call it with "
+            "Say method='probes' (or 'exact') to take it at what nn.Embedding makes of them, "
+            "record a model that starts from the embedded tokens (for a transformer, call it with "
             "inputs_embeds=embedding(tokens)), or leave out 'i_sens' and 'i_sens_norm'"
         )
     if rec.loss is None or rec.targets is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,9 @@ from infoflow.unit_similarity.guard import NotAsRecordedError
 from infoflow.unit_similarity.perturbed import run_perturbed
 from infoflow.unit_similarity.request import (
     MEASURES,
+    How,
     Measure,
+    Method,
     Positions,
     Request,
     allowed_measures,
@@ -25,7 +28,7 @@ from infoflow.unit_similarity.request import (
     make_request,
 )
 from infoflow.unit_similarity.structure import read_structure
-from infoflow.unit_similarity.sums import FEW, summed
+from infoflow.unit_similarity.sums import FEW, FEWEST, TOO_MUCH, Halves, summed
 
 _OTHERS = {
     "weights": others.weight_graph,
@@ -45,6 +48,8 @@ def similarity(
     positions: Positions = "mean",
     seed: int = 0,
     fast: bool = True,
+    method: Method = "auto",
+    probes: int = 8,
     progress: bool = False,
 ) -> Float[np.ndarray, "units units"]:
     """Similarity of hidden units by one measure; the other arguments as for `similarities`.
@@ -66,7 +71,8 @@ def similarity(
                [0., 1.]])
     """
     how: Any = {"eps": eps, "positions": positions, "seed": seed, "fast": fast}
-    return similarities(rec, measure, layers=layers, progress=progress, **how)[measure]
+    how |= {"method": method, "probes": probes, "progress": progress}
+    return similarities(rec, measure, layers=layers, **how)[measure]
 
 
 def similarities(
@@ -78,6 +84,8 @@ def similarities(
     positions: Positions = "mean",
     seed: int = 0,
     fast: bool = True,
+    method: Method = "auto",
+    probes: int = 8,
     progress: bool = False,
 ) -> dict[str, np.ndarray]:
     """Similarity of hidden units by several measures, from one shared pass over the data.
@@ -112,26 +120,73 @@ def similarities(
         layers: One layer, several together, or (None) all recorded layers together.
         eps: ε of eq. 5.
         positions: `"mean"`, `"each"`, or how many to choose.
-        seed: Of that choice.
+        seed: Of that choice, and of the probes.
         fast: Take the exact short cuts that hold for this model (`read_structure`), guarded on
             every batch; the result is the same without, up to rounding.
+        method: `"exact"`: every unit is differentiated. `"probes"`: unbiased estimates by
+            derivatives along random directions, each of which serves all units of all layers;
+            `similarities_with_errors` says how far they are off. `"auto"`: exact, except for
+            measures that take more than 64 backward passes and make more than 2^35 numbers in
+            them, which a warning says, with the error. Of integer inputs the latter refuses
+            `i_sens`, and the others take it at what `nn.Embedding` makes of them.
+        probes: How many for each sample and measure, an even number. Errors fall as 1/√probes, and
+            faster where samples are alike; of no more directions than that (ten outputs, say)
+            each is taken, which is exact.
         progress: Show a progress bar.
 
     Returns:
         Per measure `(n, n)` float64, symmetric, non-negative, finite.
 
     Raises:
-        ValueError: Unknown measure; integer inputs (`i_sens`); no targets or loss, or a loss
-            without one number per sample (`hess`); samples that influence each other; derivatives
-            that are not finite.
+        ValueError: Unknown measure or method; an odd number of probes; integer inputs (`i_sens`);
+            no targets or loss, or a loss without one number per sample (`hess`); samples that
+            influence each other; derivatives that are not finite.
         RuntimeError: The model was changed since it was recorded.
         KeyError: A layer that was not recorded.
+    """
+    asked: Any = {"eps": eps, "positions": positions, "seed": seed, "fast": fast}
+    asked |= {"method": method, "probes": probes, "progress": progress}
+    return similarities_with_errors(rec, measures, layers=layers, **asked)[0]
+
+
+def similarities_with_errors(
+    rec: Recording,
+    measures: str | Sequence[str] | None = None,
+    *,
+    layers: str | Sequence[str] | None = None,
+    eps: float = 1e-12,
+    positions: Positions = "mean",
+    seed: int = 0,
+    fast: bool = True,
+    method: Method = "auto",
+    probes: int = 8,
+    progress: bool = False,
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """`similarities`, and how far each is estimated to be off.
+
+    Returns:
+        Per measure its matrix; and ‖S - truth‖ / ‖S‖ (Frobenius), estimated by half the difference
+        of two independent halves of the probes; 0 where it is exact.
+
+    Examples:
+        >>> import torch, infoflow as ifl
+        >>> net = torch.nn.Sequential(torch.nn.Linear(9, 3), torch.nn.Tanh())
+        >>> rec = ifl.record(net, ["1"], torch.randn(200, 9))
+        >>> S, errors = similarities_with_errors(rec, ["cov", "i_sens"], method="probes", probes=2)
+        >>> errors["cov"], 0 < errors["i_sens"] < 0.1
+        (0.0, True)
     """
     wanted = _wanted(rec, measures)
     names = [layers] if isinstance(layers, str) else list(layers or rec.units.layers)
     bases = frozenset(m.base for m in wanted)
-    request = make_request(rec, names, bases, across=True, positions=positions, seed=seed)
-    return _finished(_signed(request, fast=fast, progress=progress), wanted, eps)
+    how = How(method, probes, seed, fast)
+    request = make_request(
+        rec, names, bases, across=True, positions=positions, seed=seed, embedded=method != "auto"
+    )
+    halves = _signed(request, how, progress=progress)
+    found, errors = _finished(*halves, wanted, eps)
+    _say_estimated(how, errors)
+    return found, errors
 
 
 def similarities_by_layer(
@@ -143,6 +198,8 @@ def similarities_by_layer(
     positions: Positions = "mean",
     seed: int = 0,
     fast: bool = True,
+    method: Method = "auto",
+    probes: int = 8,
     progress: bool = False,
 ) -> dict[str, dict[str, np.ndarray]]:
     """`similarities` of each layer by itself, all layers in one pass over the data.
@@ -164,9 +221,13 @@ def similarities_by_layer(
     # the mean over positions goes for all layers at once; positions one by one are each layer's own
     groups = [names] if positions == "mean" else [[name] for name in names]
 
+    how, embedded = How(method, probes, seed, fast), method != "auto"
+
     def of(group: list[str]) -> dict[str, dict[str, np.ndarray]]:
-        request = make_request(rec, group, bases, across=False, positions=positions, seed=seed)
-        return _blocks(request, _signed(request, fast=fast, progress=progress), wanted, eps)
+        request = make_request(
+            rec, group, bases, across=False, positions=positions, seed=seed, embedded=embedded
+        )
+        return _blocks(request, how, _signed(request, how, progress=progress), wanted, eps)
 
     try:
         found = [of(group) for group in groups]
@@ -178,13 +239,15 @@ def similarities_by_layer(
 
 
 def _blocks(
-    request: Request, signed: dict[str, np.ndarray], wanted: list[Measure], eps: float
+    request: Request, how: How, signed: Halves, wanted: list[Measure], eps: float
 ) -> dict[str, dict[str, np.ndarray]]:
-    found, start = {}, 0
+    found, worst, start = {}, {m.name: 0.0 for m in wanted}, 0
     for site in request.sites:
         block = slice(start, start + len(request.rec.units.indices(site.name)))
-        blocks = {base: matrix[block, block] for base, matrix in signed.items()}
-        found[site.name], start = _finished(blocks, wanted, eps), block.stop
+        halves = ({b: m[block, block] for b, m in half.items()} for half in signed)
+        found[site.name], errors = _finished(*halves, wanted, eps)
+        worst, start = {name: max(worst[name], errors[name]) for name in worst}, block.stop
+    _say_estimated(how, worst)
     return found
 
 
@@ -227,23 +290,48 @@ def _wanted(rec: Recording, measures: str | Sequence[str] | None) -> list[Measur
 
 
 def _finished(
-    signed: dict[str, np.ndarray], wanted: list[Measure], eps: float
-) -> dict[str, np.ndarray]:
-    magnitudes = {base: _magnitude(base, matrix) for base, matrix in signed.items()}
-    return {
-        m.name: normalised(magnitudes[m.base], eps=eps) if m.normalised else magnitudes[m.base]
-        for m in wanted
-    }
+    first: dict[str, np.ndarray],
+    second: dict[str, np.ndarray],
+    wanted: list[Measure],
+    eps: float,
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """The measures from two estimates of each base measure, and their relative errors."""
+
+    def made(signed: np.ndarray, m: Measure) -> np.ndarray:
+        matrix = _magnitude(m.base, signed)
+        return normalised(matrix, eps=eps) if m.normalised else matrix
+
+    found, errors = {}, {}
+    for m in wanted:
+        one, two = first[m.base], second[m.base]
+        same = one is two or np.array_equal(one, two)
+        found[m.name], errors[m.name] = made(one if same else (one + two) / 2, m), 0.0
+        if not same:
+            apart = np.linalg.norm(made(one, m) - made(two, m)) / 2
+            errors[m.name] = float(apart / max(np.linalg.norm(found[m.name]), 1e-300))
+    return found, errors
+
+
+def _say_estimated(how: How, errors: dict[str, float]) -> None:
+    off = ", ".join(f"{name} {error:.1%}" for name, error in errors.items() if error)
+    if how.method == "auto" and off:
+        warnings.warn(
+            f"estimated by {how.probes} random probes a sample, as the exact way would take more "
+            f"than {FEWEST} backward passes and {TOO_MUCH:.0e} numbers; relative errors: {off}. "
+            "probes= sets how many; method='probes' or 'exact' chooses, without this message",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 @torch.inference_mode(False)  # where nothing can be differentiated, whoever asks for it inside
-def _signed(request: Request, *, fast: bool, progress: bool) -> dict[str, np.ndarray]:
-    """Each base measure's matrix before the absolute value."""
+def _signed(request: Request, how: How, *, progress: bool) -> Halves:
+    """Two estimates of each base measure's matrix before the absolute value."""
     names = [site.name for site in request.sites]
     found = {base: _OTHERS[base](request.rec, names) for base in request.bases & set(_OTHERS)}
-    return found | summed(
-        replace(request, bases=request.bases - set(_OTHERS)), fast=fast, progress=progress
-    )
+    rest = replace(request, bases=request.bases - set(_OTHERS))
+    first, second = summed(rest, how, progress=progress)
+    return found | first, found | second
 
 
 def _magnitude(base: str, matrix: np.ndarray) -> np.ndarray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from infoflow.unit_similarity import carried, exact
 from infoflow.unit_similarity.guard import check_batch, failure
 from infoflow.unit_similarity.locality import groups_by_curvature, groups_by_input, one_by_one
 from infoflow.unit_similarity.perturbed import PerturbedBatch, run_perturbed
-from infoflow.unit_similarity.request import Request
+from infoflow.unit_similarity.probes import probed
+from infoflow.unit_similarity.request import How, Request
 from infoflow.unit_similarity.structure import EXACT, Structure, read_structure
 
 FEW = 4  # samples from which the size of the batches is found
@@ -26,20 +28,73 @@ FEW = 4  # samples from which the size of the batches is found
 # afresh each time they are made, which took twice as long.
 _BUDGET = 2**22
 
+FEWEST = 64  # backward passes that are never too many
+TOO_MUCH = 2**35  # numbers, some minutes on two cores
 
-def summed(request: Request, *, fast: bool, progress: bool) -> dict[str, np.ndarray]:
-    """What is summed over the samples; as it was if the same was asked for before."""
+
+Halves = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+
+
+def summed(request: Request, how: How, *, progress: bool) -> Halves:
+    """What is summed over the samples, in two estimates of which each is as good as the other: the
+    same matrices where they are exact. As they were if the same was asked for before."""
     kept = request.rec.kept(KeptMatrices)
-    key = None if request.key is None else (request.key, fast)
+    key = None if request.key is None else (request.key, how)
     found = None if key is None else kept.get(key)
     if found is None:
-        found = _run(request, fast, progress)
+        found = _run(request, how, progress)
         if key is not None:
             kept.put(key, found)
-    return dict(found)
+    first = {base: matrix for (base, half), matrix in found.items() if half == 0}
+    return first, {base: found.get((base, 1), matrix) for base, matrix in first.items()}
 
 
-def _run(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
+def _run(request: Request, how: How, progress: bool) -> dict[tuple[str, int], np.ndarray]:
+    with evaluating(request.rec.model):
+        some = _probed_bases(request, how)
+        pairs = {}
+        if some:
+            part = replace(request, bases=some)
+            pairs = probed(part, how.probes, how.seed, progress=progress)
+    rest = replace(request, bases=request.bases - some)
+    found = {(base, 0): matrix for base, matrix in _run_exact(rest, how.fast, progress).items()}
+    for base, pair in pairs.items():
+        exact_too = pair[0].equal(pair[1])
+        found |= {(base, i): half.numpy() for i, half in enumerate(pair[: 1 if exact_too else 2])}
+    return found
+
+
+def _probed_bases(request: Request, how: How) -> frozenset[str]:
+    """The measures that are taken by probes: all, or under "auto" those for which the exact way
+    makes more than `TOO_MUCH` numbers: backward passes, times samples, times numbers in the graph
+    of a sample."""
+    bases = request.bases - {"cov"}
+    if how.method != "auto" or request.positions is not None or request.n <= FEWEST:
+        return bases if how.method == "probes" else frozenset()
+    rec = request.rec
+    few = slice(0, len(rec), -(-len(rec) // FEW))
+    batch = run_perturbed(replace(request, bases=bases), few) if bases else None
+    if batch is None:
+        return bases
+    holds = read_structure(batch, bases, across=request.across) if how.fast else EXACT
+    passes = backward_passes(batch, holds)
+    each = len(rec) * batch.numbers()
+    return frozenset(b for b in bases if passes[b] > FEWEST and passes[b] * each > TOO_MUCH)
+
+
+def backward_passes(batch: PerturbedBatch, holds: Structure) -> dict[str, int]:
+    """By measure, how many backward passes it takes exactly; 0: the closed form."""
+    outputs = min(batch.flat_outputs.shape[1], batch.columns)
+    closed = holds.outward is not None
+    hess = outputs if holds.piecewise_linear else 2 * batch.columns
+    return {
+        "i_sens": 0 if holds.inward is not None else batch.columns,
+        "o_sens": 0 if closed else outputs,
+        "hess": 0 if closed else hess,
+    }
+
+
+def _run_exact(request: Request, fast: bool, progress: bool) -> dict[str, np.ndarray]:
     rec, n = request.rec, request.n
     if not request.bases:
         return {}
@@ -269,13 +324,13 @@ class KeptMatrices:
     most = 2**23
 
     def __init__(self) -> None:
-        self._found: dict[Hashable, Mapping[str, np.ndarray]] = {}
+        self._found: dict[Hashable, Mapping[Any, np.ndarray]] = {}
 
-    def get(self, request: Hashable) -> Mapping[str, np.ndarray] | None:
+    def get(self, request: Hashable) -> Mapping[Any, np.ndarray] | None:
         """What was put there; None: nothing, or no longer."""
         return self._found.get(request)
 
-    def put(self, request: Hashable, matrices: Mapping[str, np.ndarray]) -> None:
+    def put(self, request: Hashable, matrices: Mapping[Any, np.ndarray]) -> None:
         """Keep these, and forget the oldest as far as it takes."""
         self._found[request] = matrices
         while sum(m.size for kept in self._found.values() for m in kept.values()) > self.most:

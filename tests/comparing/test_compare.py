@@ -388,14 +388,45 @@ def test_dollars_in_names_are_no_mathematics(tmp_path):
 
 
 def test_a_run_folder_holds_config_tables_figures_and_report(comparison, tmp_path):
-    folder = prepare_folder(tmp_path / "run")
-    save_run(comparison, folder, {"seed": 3}, title="A run")
+    folder = tmp_path / "run"
+    path = save_run(comparison, prepare_folder(folder), {"seed": 3}, title="A run")
+    assert path == folder / "report.html" and list(tmp_path.iterdir()) == [folder]
     names = {p.name for p in folder.rglob("*")}
     assert {"config.json", "report.html", "partitions.csv", "units.csv", "similarity.png"} <= names
     assert '"torch"' in (folder / "config.json").read_text()
     with pytest.raises(FileExistsError, match="--overwrite"):
         prepare_folder(folder)
-    assert prepare_folder(folder, overwrite=True) == folder
+
+
+def test_an_earlier_run_stays_whole_until_the_new_one_is(comparison, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    save_run(comparison, prepare_folder(folder), {"seed": 3}, title="A run")
+    before = {p: p.read_bytes() for p in folder.rglob("*.*")}
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    for place in ("infoflow.reporting.write_report", "pathlib.Path.rename"):
+        unfinished = prepare_folder(folder, overwrite=True)
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+            patch.setattr(place, full)
+            save_run(comparison, unfinished, {"seed": 4}, title="A run")
+        assert {p: p.read_bytes() for p in folder.rglob("*.*")} == before
+    folder.rename(tmp_path / "run.replaced")  # killed in the middle of the exchange
+    save_run(comparison, prepare_folder(folder, overwrite=True), {"seed": 4}, title="A run")
+    assert '"seed": 4' in (folder / "config.json").read_text()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_run_does_not_follow_links_nor_take_other_files_away(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "other")
+    with pytest.raises(NotADirectoryError, match="is a link to"):
+        prepare_folder(tmp_path / "link", overwrite=True)
+    (tmp_path / "run.unfinished").mkdir()
+    (tmp_path / "run.unfinished" / "thesis.tex").touch()
+    with pytest.raises(FileExistsError, match=r"run.unfinished holds other files"):
+        prepare_folder(tmp_path / "run")
 
 
 def test_a_folder_of_other_files_is_never_written_over(tmp_path):

@@ -315,3 +315,22 @@ def test_positions_of_source_and_target_need_not_be_as_many():
     assert found.estimator == "donors x contexts"
     assert found.bits_given_context > 0
     assert np.isnan(found.observational_bits)
+
+
+def test_a_code_that_hardly_ever_follows_the_donor_is_flagged_and_not_far_below_zero():
+    """One that no donor showed was made up for in the donors' entropies but not in the mixture's:
+    ten standard errors below zero."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh())
+    with torch.no_grad():
+        net[2].weight[:, :2] *= 0.2
+    rec = ifl.record(net, ["1", "3"], torch.randn(400, 8))
+    few = {"donors": 20, "contexts": 20}
+    flows = [ifl.flow(rec, [0, 1], range(16, 32), **few, seed=seed) for seed in range(30)]
+    assert all(f.bits >= -2 * f.se for f in flows)
+    shy = [f for f in flows if "few changes" in f.flags]
+    assert len(shy) > 10
+    assert "more contexts=" in repr(shy[0])
+    assert "few changes" not in ifl.flow(rec, range(16), range(16, 32), **few).flags
+    everything = ifl.flow(rec, [0, 1], range(16, 32), donors=20, contexts="all")
+    assert "few changes" not in everything.flags

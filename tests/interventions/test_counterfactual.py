@@ -132,3 +132,24 @@ def test_a_generator_closed_half_way_leaves_the_model_as_it_came():
     next(runs)
     runs.close()
     assert state_of(net) == before
+
+
+def test_what_is_kept_between_calls_changes_no_answer():
+    """Masks and indices, lists and arrays, seeds and layers follow each other on one recording."""
+    net, x = mlp(), normal(30, 6)
+    rec = ifl.record(net, ["1", "3"], x)
+    mask = np.zeros(8, bool)
+    mask[[0, 1]] = True
+    sources = [
+        {"1": mask}, {"1": [0, 1]}, {"1": np.array([1, 0], np.int8)}, {"1": [1, 0]},
+        {"1": range(8)}, [0, 1], "1", {"3": [1, 0]}, {"1": [1], "3": [0]},
+        {"1": torch.tensor([-1])}, {"1": mask},
+    ]  # fmt: skip
+    for seed in (0, 1, 2, 0):  # with the sources, more than are kept
+        for source in sources:
+            fresh = ifl.record(net, ["1", "3"], x)
+            kept = ifl.counterfactual(rec, source, observe="3", seed=seed)
+            alone = ifl.counterfactual(fresh, source, observe="3", seed=seed, replay=False)
+            torch.testing.assert_close(kept, alone)
+    with pytest.raises(ValueError, match="more than once"):
+        ifl.counterfactual(rec, {"1": [1, 1]}, observe="3")

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 import infoflow as ifl
-from infoflow._safety import Unchanged
+from infoflow._replay.memory import Memory
+from infoflow._unchanged import Attributes, Unchanged
 from tests.nets import normal, seeded
 
 K = 24
@@ -171,3 +172,26 @@ def test_a_model_run_by_its_user_is_not_changed_by_that():
     rec = ifl.record(net, ["2", "5"], normal(K, 4))
     net.train().eval()(normal(3, 4))
     ifl.counterfactual(rec, {"2": [0, 3]}, observe="5")
+
+
+def test_attributes_are_the_same_only_under_the_same_names_in_the_same_place():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    known = Attributes(net)
+    assert known.same
+    net[0].weight, net[1].weight = net[1].weight, net[0].weight
+    assert not known.same
+    net[0].weight, net[1].weight = net[1].weight, net[0].weight
+    assert known.same
+    net._modules["2"] = net._modules.pop("1")
+    assert not known.same
+    known.restore()
+    assert known.same
+    net[1].__dict__ = dict(net[1].__dict__, weight_norm=True)
+    assert not known.same
+    known.restore()
+    assert not hasattr(net[1], "weight_norm")
+
+
+def test_tracing_a_model_does_not_import_the_compiler():
+    # torch wraps the method in one that imports torch._dynamo, which takes two seconds
+    assert not hasattr(Memory.__torch_dispatch__, "__wrapped__")

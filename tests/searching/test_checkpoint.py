@@ -14,6 +14,8 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
+from infoflow.exchanges.meter import FRESH
+from infoflow.searching.checkpoint import Checkpoint
 
 OPTIONS = {"budget": 90, "samples": 6, "donors": 10, "contexts": 10, "seed": 3}
 METHODS = ["genetic", "annealing", "climbing", "screened", "exhaustive", "sampling"]
@@ -71,8 +73,11 @@ def test_what_the_checkpoint_holds_is_not_measured_again(rec, tmp_path, monkeypa
     path = tmp_path / "search.npz"
     ifl.search(rec, checkpoint=path, **OPTIONS)
 
-    def refuse(*_):
-        raise AssertionError("measured again")
+    values = ExchangeMeter.values
+
+    def refuse(meter, *asked):
+        assert meter.draws.seed >= FRESH, "measured again"  # the score has draws of its own
+        return values(meter, *asked)
 
     monkeypatch.setattr(ExchangeMeter, "values", refuse)
     ifl.search(rec, checkpoint=path, **OPTIONS)
@@ -159,6 +164,43 @@ def test_a_damaged_checkpoint_is_refused(rec, tmp_path, damage):
     )
     with pytest.raises(ValueError, match="damaged"):
         ifl.search(rec, checkpoint=path, **OPTIONS)
+
+
+def test_another_function_between_the_same_weights_is_refused(tmp_path):
+    layers = [nn.Linear(4, 5), nn.Linear(5, 3)]
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    path = tmp_path / "search.npz"
+    nets = [nn.Sequential(layers[0], act, layers[1]) for act in (nn.Tanh(), nn.Softplus())]
+    ifl.search(ifl.record(nets[0], ["0", "2"], x), checkpoint=path, **OPTIONS)
+    with pytest.raises(ValueError, match="activations was"):
+        ifl.search(ifl.record(nets[1], ["0", "2"], x), checkpoint=path, **OPTIONS)
+
+
+def test_a_network_of_half_precision_has_a_checkpoint(tmp_path):
+    net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).to(torch.bfloat16)
+    rec = ifl.record(net, ["1", "2"], torch.randn(40, 4, dtype=torch.bfloat16))
+    first = ifl.search(rec, checkpoint=tmp_path / "search.npz", **OPTIONS)
+    assert_same(first, ifl.search(rec, checkpoint=tmp_path / "search.npz", **OPTIONS))
+
+
+def test_a_file_that_would_unpack_to_any_size_is_refused(rec, tmp_path):
+    path = tmp_path / "search.npz"
+    np.savez_compressed(path, format=1, labels=np.zeros((1000, 1000)), values=np.zeros(2))
+    with pytest.raises(ValueError, match="it is compressed"):
+        ifl.search(rec, checkpoint=path, **OPTIONS)
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(rec, tmp_path):
+    with pytest.raises(ValueError, match=r"cannot be read \(Is a directory\)"):
+        ifl.search(rec, checkpoint=tmp_path, **OPTIONS)
+
+
+def test_writing_costs_as_much_a_partition_however_long_the_log(rec, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(Checkpoint, "write", lambda self, log: written.append(len(log.values)))
+    options = {**OPTIONS, "budget": 2000, "method": "sampling"}
+    found = ifl.search(rec, checkpoint=tmp_path / "search.npz", **options)
+    assert sum(written) < 15 * len(found.trail)
 
 
 def test_a_log_of_other_values_is_refused(rec, tmp_path):

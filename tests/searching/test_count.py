@@ -161,6 +161,13 @@ def test_units_that_are_alike_are_not_divided_however_clear_their_differences():
     assert FlowGraph.of(flow, graph.layer, np.ones(16, bool)).strength == pytest.approx(0.6)
 
 
+def test_a_false_division_is_not_followed_by_others():
+    """At a level this lax three of five isolated tracks are divided; where the units were then
+    divided anew without regard to that, there were eleven modules."""
+    rec, _ = tracks((6,) * 5, cross=0.0, seed=5)
+    assert ifl.how_many(rec, alpha=0.1, n_null=99).n_modules <= 8
+
+
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 0.001])
 def test_a_level_that_no_shuffles_can_tell_is_refused(alpha):
     rec, _ = tracks((4, 4))

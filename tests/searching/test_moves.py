@@ -1,5 +1,7 @@
 """What a search tries: partitions, changes of them, and the order in which they are measured."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -233,4 +235,15 @@ def test_random_partitions_leave_no_module_empty():
 def test_random_bipartitions_put_every_unit_on_each_side_half_the_time():
     stream = random_partitions(np.ones(12, dtype=bool), 2, seed=0)
     together = np.mean([p.labels[0] == p.labels[7] for p, _ in zip(stream, range(4000))])  # noqa: B905
-    assert together == pytest.approx(0.5, abs=0.06)  # a little less: no module may be empty
+    exact = (2**10 - 1) / (2**11 - 1)  # of the divisions in two, those with the pair in one
+    assert together == pytest.approx(exact, abs=0.03)
+
+
+def test_all_partitions_into_so_many_modules_are_equally_probable():
+    rng, times = np.random.default_rng(0), 12_000
+    drawn = Counter(random_partition(np.ones(5, dtype=bool), 3, rng) for _ in range(times))
+    everything = list(Space(np.ones(5, dtype=bool), 3, 3).all())
+    counts = np.array([drawn[p] for p in everything])
+    assert counts.sum() == times
+    expected = times / len(everything)
+    assert ((counts - expected) ** 2 / expected).sum() < 52.6  # chi squared, 24 degrees, p = .0006

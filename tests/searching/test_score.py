@@ -74,7 +74,45 @@ def test_the_score_of_a_given_partition_is_that_of_the_search_that_finds_it(rec)
     best = ifl.search(rec, budget=60, samples=20, meter=meter)
     same = module_score(rec, best.partition, samples=20, meter=meter.fresh())
     assert same.minimum == best.score.minimum
-    assert same.mean == pytest.approx(best.score.mean, rel=0.2)
+    assert same.mean == best.score.mean  # the random partitions, too, on the same fresh draws
+    assert same.ratio_se == best.score.ratio_se
+
+
+def test_an_exhaustive_search_averages_over_all_partitions():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
+    rec = ifl.record(net, ["1", "2"], torch.randn(60, 3))
+    meter = ExchangeMeter(rec, replace(SCORE, donors=12, contexts=10))
+    found = ifl.search(rec, method="exhaustive", samples=2, meter=meter)
+    everything = [p for p in found.visited if p.n_modules == 2]
+    assert found.score.n_samples == len(everything) == 2**5 - 1
+    assert found.score.mean == meter.fresh().values(everything, "ncut").weighted.mean()
+    assert found.score.se == 0
+    assert 0 < found.score.ratio_se < found.score.ratio
+
+
+def test_the_error_of_a_ratio_knows_what_its_draws_have_in_common(rec):
+    """Each of them scatters far more from draw to draw than their ratio does."""
+    scores = []
+    for seed in range(25):
+        meter = ExchangeMeter(rec, replace(SCORE, donors=15, contexts=12, seed=seed))
+        scores.append(module_score(rec, [0, 1] * 5, samples=6, meter=meter, weighting="none"))
+    ratios = np.array([score.ratio for score in scores])
+    # the random partitions are the same throughout: their share of the error does not show
+    draws = [s.ratio_se**2 - (s.se / s.minimum) ** 2 for s in scores]
+    assert np.sqrt(np.mean(draws)) == pytest.approx(ratios.std(), rel=0.35)
+    apart = np.std([s.mean for s in scores]) / np.mean([s.minimum for s in scores])
+    assert ratios.std() < apart
+
+
+def test_where_nothing_is_exchanged_the_ratio_and_its_error_are_infinite():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2))
+    with torch.no_grad():
+        for layer in (net[0], net[2]):
+            layer.weight.copy_(torch.eye(2))
+    rec = ifl.record(net, ["1", "2"], torch.randn(50, 2))
+    score = module_score(rec, [0, 1, 0, 1], samples=4)
+    assert score.ratio == score.ratio_se == np.inf
 
 
 def test_with_everything_in_one_module_the_score_is_undefined(rec):
