@@ -87,7 +87,9 @@ _KEPT = 16
 def _edits(rec: Recording, source: Any, seed: int) -> tuple[dict[str, Edit], Pairs]:
     """What is done at each layer, and the donors of units that are only named."""
     given: Mapping[Any, Any] = source if isinstance(source, Mapping) else {}
-    asked = {n: d for n, d in given.items() if isinstance(d, Intervention) or callable(d)}
+    asked: dict[str, Any] = {
+        n: d for n, d in given.items() if isinstance(d, Intervention) or callable(d)
+    }
     edits: dict[str, Edit] = {}
     for layer, done in asked.items():
         name, n = rec.units.site(layer).name, len(rec.units.indices(layer))
