@@ -13,7 +13,7 @@ from experiments.objectives.networks import even_bipartitions, small_network
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["truth", "recovery", "scores"])
+@pytest.mark.parametrize("name", list(table.LINES))
 def test_the_page_s_tables_are_those_of_the_saved_rows(name):
     page = (ROOT / "docs/which_number.md").read_text(encoding="utf-8").splitlines()
     lines = table.LINES[name]()
@@ -77,3 +77,12 @@ def test_intervals_of_scores_hold_the_truth():
     rows = pd.read_csv(ROOT / "experiments/objectives/results/coverage_scores.csv")
     assert len(rows) == 6
     assert rows["held"].between(0.92, 0.98).all()
+
+
+def test_intervals_of_flows_that_are_not_flagged_hold_the_truth():
+    rows = pd.read_csv(ROOT / "experiments/objectives/results/coverage_flows.csv")
+    sound = rows[~rows["flagged"] & ~rows["nothing"]]
+    assert sound["donors"].tolist() == [30, 60, 100, 200]
+    assert sound["held"].between(0.92, 0.98).all()
+    assert sound["held_given"].between(0.92, 0.98).all()
+    assert (sound["below"] < 0.005).all()
