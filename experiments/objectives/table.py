@@ -129,7 +129,7 @@ def score_lines() -> list[str]:
 
 def flow_lines() -> list[str]:
     rows = pd.read_csv(RESULTS / "coverage_flows.csv")
-    kind = np.where(rows["nothing"], "no change", np.where(rows["flagged"], "few changes", "sound"))
+    kind = np.where(rows["nothing"], "no change", np.where(rows["flagged"], "flagged", "sound"))
     return [
         f"| {r['donors']} × {r['contexts']} | {r['what']} | {r['n']} | {r['held']:.0%} | "
         f"{r['held_given']:.0%} | {r['bias']:+.3f} | {r['worst']:.3f} | {r['below']:.1%} |"
