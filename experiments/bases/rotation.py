@@ -125,12 +125,12 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     found = []
     for kind in ("hidden", "digits"):
         own = rows[rows["network"] == kind].groupby("basis")
-        best = own.get_group("learned")["ncut"].to_numpy()
+        best = np.asarray(own.get_group("learned")["ncut"], dtype=float)
         for basis in [
             b for b in ("planted", "learned", "neurons", "pca", "random") if b in own.groups
         ]:
             group = own.get_group(basis)
-            apart = study.estimate(pd.Series(best - group["ncut"].to_numpy()))
+            apart = study.estimate(pd.Series(best - np.asarray(group["ncut"], dtype=float)))
             interval = (
                 ""
                 if basis == "learned"
