@@ -31,7 +31,7 @@ Bases = dict[str, np.ndarray]
 def turned_tracks(seed: int) -> tuple[nn.Module, list[str], torch.Tensor, Bases]:
     """Tracks whose layers are seen through random rotations, and the directions planted."""
     rec, _ = tracks((5, 5), seed, cross=0.1)
-    first, _, second, _ = rec.model.children()
+    first, second = (layer for layer in rec.model.children() if isinstance(layer, nn.Linear))
     rng = np.random.default_rng(seed)
     turns = [np.linalg.qr(rng.normal(size=(10, 10)))[0] for _ in range(2)]
     layers: list[nn.Module] = []
