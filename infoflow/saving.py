@@ -42,6 +42,8 @@ _CLASSES = {
     "infoflow.exchanges.result": ("Exchange",),
     "infoflow.searching.score": ("ModuleScore",),
     "infoflow.searching.result": ("SearchResult",),
+    "infoflow.searching.count": ("ModuleCount",),
+    "infoflow.searching.confidence": ("Confidence",),
     "infoflow.comparing.comparison": ("Comparison",),
     "infoflow.comparing.tracking": ("CommonSet", "Place"),
     "infoflow.comparing.ranks": ("RankCorrelation",),

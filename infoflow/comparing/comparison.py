@@ -32,7 +32,8 @@ class Comparison(Saved):
             number was free) and `method` of the search. Number of modules; exchange in bits with
             its standard error, plain and given the context, and under `weighting` (`weighted`);
             the module score with its standard error; among random partitions of the same module
-            sizes the share that exchange as little (`p_same_size`), the ratio to their mean and the
+            sizes the share that exchange as little (`p_same_size`: a place among them, and a test
+            only for a partition that was not searched for), the ratio to their mean and the
             z-score; `cka`, how much the modules depend on each other in the normal run, whoever
             sends what (`module_cka`); where layers follow one another the normalised cut of their
             weights (`weight_cut`) and its z-score against cuts of shuffled weights; agreement

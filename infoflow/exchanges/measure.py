@@ -66,9 +66,9 @@ def exchange(
         pool: What to do with positions.
         correction: Bias correction, as for `table_flow`. Miller-Madow, as in every search and
             score, so that values compare; "auto" is what `flow` has.
-        objective: "codes": bins, coding and correction say how a module is read. "kernel" and
-            "gaussian" take its units together, at a resolution of three bins a unit, and read no
-            code (see `infoflow.measured.Objective`, and the page Which number to report).
+        objective: "codes": bins, coding and correction say how a module is read. "cells", "kernel"
+            and "gaussian" take its units together, at a resolution of three bins a unit, and read
+            no code (see `infoflow.measured.Objective`, and the page Which number to report).
         do: What a module is set to, as for `flow`; "capacity" is refused, and the observed marginal
             needs `given_context=False`.
         direct: All units that are in neither of two modules are held at what they are on the

@@ -66,7 +66,7 @@ class ModuleScore(Saved):
     def ratio(self) -> float:
         """mean / minimum, the score of the yardstick post; inf where nothing is exchanged."""
         mean, minimum = self.compared
-        return mean / minimum if minimum > 0 else float("inf")
+        return float("inf") if minimum <= 0 else mean / minimum  # nan of one module stays
 
     @property
     def log_ratio(self) -> float:
