@@ -28,22 +28,33 @@ PATH = Path(__file__).parent / "results" / "rotation.csv"
 Bases = dict[str, np.ndarray]
 
 
-def turned_tracks(seed: int) -> tuple[nn.Module, list[str], torch.Tensor, Bases]:
+def turned_tracks(
+    seed: int, cross: float, depth: int
+) -> tuple[nn.Module, list[str], torch.Tensor, Bases]:
     """Tracks whose layers are seen through random rotations, and the directions planted."""
-    rec, _ = tracks((5, 5), seed, cross=0.1)
-    first, second = (layer for layer in rec.model.children() if isinstance(layer, nn.Linear))
+    rec, _ = tracks((5, 5), seed, cross=cross, depth=depth)
+    linear = [layer for layer in rec.model.children() if isinstance(layer, nn.Linear)]
     rng = np.random.default_rng(seed)
-    turns = [np.linalg.qr(rng.normal(size=(10, 10)))[0] for _ in range(2)]
+    turns = [np.linalg.qr(rng.normal(size=(10, 10)))[0] for _ in linear]
     layers: list[nn.Module] = []
-    for layer, turn in zip((first, second), turns, strict=True):
+    for number, (layer, turn) in enumerate(zip(linear, turns, strict=True)):
         mix = nn.Linear(10, 10, bias=False)
         with torch.no_grad():
             mix.weight.copy_(torch.from_numpy(turn))
+            if number:
+                layer.weight.copy_(layer.weight @ torch.from_numpy(turns[number - 1].T).float())
         layers += [layer, nn.Tanh(), mix]
-    with torch.no_grad():
-        second.weight.copy_(second.weight @ torch.from_numpy(turns[0].T).float())
-    net = nn.Sequential(*layers)
-    return net, ["2", "5"], rec.inputs[0], {"2": turns[0].T, "5": turns[1].T}
+    names = [str(3 * number + 2) for number in range(depth)]
+    planted = {name: turn.T for name, turn in zip(names, turns, strict=True)}
+    return nn.Sequential(*layers), names, rec.inputs[0], planted if cross < 1 else {}
+
+
+KINDS: dict[str, tuple[float, int]] = {
+    "hidden": (0.1, 2),
+    "nothing": (1.0, 2),
+    "hidden, 4 layers": (0.1, 4),
+    "nothing, 4 layers": (1.0, 4),
+}
 
 
 def digits(seed: int) -> tuple[nn.Module, list[str], torch.Tensor, Bases]:
@@ -92,7 +103,8 @@ def learned(
 
 def measure(kind: str, seed: int) -> list[dict[str, object]]:
     """A row a basis."""
-    net, layers, x, planted = (turned_tracks if kind == "hidden" else digits)(seed)
+    made = turned_tracks(seed, *KINDS[kind]) if kind in KINDS else digits(seed)
+    net, layers, x, planted = made
     plain = ifl.record(net, layers, x)
     rng = np.random.default_rng(100 + seed)
     sizes = dict(zip(layers, plain.units.sizes, strict=True))
@@ -123,8 +135,8 @@ def measure(kind: str, seed: int) -> list[dict[str, object]]:
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean ncut and score by basis, and learned minus each, with 95 % intervals over networks."""
     found = []
-    for kind in ("hidden", "digits"):
-        own = rows[rows["network"] == kind].groupby("basis")
+    for kind in dict.fromkeys(rows["network"]):
+        own = rows.loc[rows["network"] == kind].groupby("basis")
         best = np.asarray(own.get_group("learned")["ncut"], dtype=float)
         for basis in [
             b for b in ("planted", "learned", "neurons", "pca", "random") if b in own.groups
@@ -136,17 +148,19 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
                 if basis == "learned"
                 else f"{apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]"
             )
-            found.append(
-                {"network": kind, "basis": basis, "ncut": f"{group['ncut'].mean():.3f}",
-                 "score": f"{group['score'].mean():.2f}", "learned minus it": interval}
-            )  # fmt: skip
+            row = {"network": kind, "n": len(best), "basis": basis}
+            row |= {what: f"{group[what].mean():.3f}" for what in ("ncut", "score")}
+            found.append(row | {"learned minus it": interval})
     return pd.DataFrame(found)
 
 
-def main(networks: int = 6, table: bool = False) -> None:
+def main(
+    kinds: tuple[str, ...] = ("hidden", "digits"), networks: int = 6, table: bool = False
+) -> None:
     """Measure what is missing, or print the table.
 
     Args:
+        kinds: "digits", or of `KINDS`.
         networks: Of each kind.
         table: Only print what the rows say.
     """
@@ -154,7 +168,7 @@ def main(networks: int = 6, table: bool = False) -> None:
     rows = pd.read_csv(PATH) if PATH.exists() else pd.DataFrame(columns=["network", "seed"])
     known = set(zip(rows["network"], rows["seed"], strict=True))
     for seed in () if table else range(networks):
-        for kind in ("hidden", "digits"):
+        for kind in kinds:
             if (kind, seed) not in known:
                 rows = pd.concat([rows, pd.DataFrame(measure(kind, seed))], ignore_index=True)
                 rows.to_csv(PATH, index=False)
