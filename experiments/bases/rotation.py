@@ -57,9 +57,9 @@ KINDS: dict[str, tuple[float, int]] = {
 }
 
 
-def digits(seed: int) -> tuple[nn.Module, list[str], torch.Tensor, Bases]:
-    """A small perceptron trained on digits; nothing is planted."""
-    rec = digits_network(16, seed)
+def digits(seed: int, trained: bool) -> tuple[nn.Module, list[str], torch.Tensor, Bases]:
+    """A small perceptron for digits; nothing is planted."""
+    rec = digits_network(16, seed, steps=300 if trained else 0)
     return rec.model, list(rec.units.layers), rec.inputs[0], {}
 
 
@@ -103,7 +103,7 @@ def learned(
 
 def measure(kind: str, seed: int) -> list[dict[str, object]]:
     """A row a basis."""
-    made = turned_tracks(seed, *KINDS[kind]) if kind in KINDS else digits(seed)
+    made = turned_tracks(seed, *KINDS[kind]) if kind in KINDS else digits(seed, kind == "digits")
     net, layers, x, planted = made
     plain = ifl.record(net, layers, x)
     rng = np.random.default_rng(100 + seed)
@@ -154,13 +154,20 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def added_by_training(rows: pd.DataFrame) -> study.Estimate:
+    """ncut in learned directions of digits networks, trained minus untrained."""
+    learned = rows.loc[rows["basis"] == "learned"].groupby("network")["ncut"]
+    each = [np.asarray(learned.get_group(k)) for k in ("digits", "digits, untrained")]
+    return study.estimate(pd.Series(each[0] - each[1]))
+
+
 def main(
     kinds: tuple[str, ...] = ("hidden", "digits"), networks: int = 6, table: bool = False
 ) -> None:
     """Measure what is missing, or print the table.
 
     Args:
-        kinds: "digits", or of `KINDS`.
+        kinds: "digits", "digits, untrained", or of `KINDS`.
         networks: Of each kind.
         table: Only print what the rows say.
     """
