@@ -10,9 +10,7 @@ best partition into two against shuffled units (`shuffled_units`, on fresh draws
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,11 +18,11 @@ import tyro
 
 import infoflow as ifl
 from experiments.how_many.networks import Case, planted, untrained
+from experiments.how_many.rows import RESULTS, Row, grown
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SEARCH, Objective
 from infoflow.searching.null import shuffled_units
 
-RESULTS = Path(__file__).parent / "results"
 KINDS = ("untrained 2", "untrained 3", "dense")
 POWER = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5)
 FIELDS = ("kind", "seed", "cross", "units", "p_value", "counted", "p_shuffled")
@@ -40,7 +38,7 @@ def network(kind: str, seed: int, cross: float) -> ifl.Recording:
     return untrained(seed, depth=int(kind[-1]))
 
 
-def study(kind: str, seed: int, cross: float, shuffles: int) -> dict[str, object]:
+def study(kind: str, seed: int, cross: float, shuffles: int) -> Row:
     """One row."""
     rec = network(kind, seed, cross)
     meter = ExchangeMeter(rec, replace(SEARCH, seed=seed), Objective())
@@ -64,7 +62,7 @@ def main(
     first: int = 0,
     networks: int = 200,
     power: int = 40,
-    shuffled: int = 50,
+    shuffled: int = 30,
     name: str = "nothing.csv",
 ) -> None:
     """Measure networks of each kind.
@@ -77,24 +75,14 @@ def main(
         name: File in results/.
     """
     torch.set_num_threads(1)
-    RESULTS.mkdir(exist_ok=True)
     cells = [(kind, seed, 0.0) for seed in range(first, first + networks) for kind in KINDS]
     cells += [("tracks", seed, c) for seed in range(first, first + power) for c in POWER]
-    path = RESULTS / name
-    done: list[dict[str, str]] = []
-    if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            done = [row for row in csv.DictReader(file) if row["p_shuffled"] is not None]
-    known = {(row["kind"], int(row["seed"]), float(row["cross"])) for row in done}
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, FIELDS)
-        table.writeheader()
-        table.writerows(done)
-        for cell in cells:
-            if cell not in known:
-                shuffles = 39 if cell[1] < first + shuffled and cell[0] != "tracks" else 0
-                table.writerow(study(*cell, shuffles))
-                file.flush()
+
+    def one(kind: str, seed: int, cross: float) -> list[Row]:
+        compared = kind != "tracks" and seed < first + shuffled
+        return [study(kind, seed, cross, 39 if compared else 0)]
+
+    grown(RESULTS / name, FIELDS, FIELDS[:3], cells, one)
 
 
 if __name__ == "__main__":
