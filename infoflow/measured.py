@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from infoflow.forcing import Forcing, ForcingLike, as_forcing
+from infoflow.saving import Saved
 from infoflow.units import UnknownName, unknown_name
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ Weighting = Literal[
     "size_null",
     "size_z",
 ]
-Estimate = Literal["codes", "kernel", "gaussian"]
+Estimate = Literal["codes", "cells", "kernel", "gaussian"]
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
 CORRECTIONS: tuple[str, ...] = ("auto", "quadratic", *get_args(Estimator))
 
@@ -97,6 +99,9 @@ class Draws:
         pool: Positions are averaged ("mean"), "max", or each a sample ("positions").
         correction: Bias correction (see `table_flow`).
         seed: Of draws, codebooks and permutations.
+        do: The distribution of what a source is set to (see `Forcing`).
+        direct: All recorded units that are neither source nor target are held at what they are on
+            the context.
 
     Raises:
         ValueError: Fewer than two donors, contexts or bins, or an unknown option.
@@ -115,8 +120,11 @@ class Draws:
     pool: Pool = "mean"
     correction: Correction = "auto"
     seed: int = 0
+    do: ForcingLike = "empirical"
+    direct: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "do", as_forcing(self.do))
         for what, count in (("donors", self.donors), ("contexts", self.contexts)):
             whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
             if count != "all" and not (whole and int(count) >= 2):
@@ -134,8 +142,13 @@ class Draws:
         """The bins in full; raises ValueError for "unique"."""
         return self.bins if isinstance(self.bins, Binning) else Binning(self.bins)  # type: ignore[arg-type]
 
+    @property
+    def forcing(self) -> Forcing:
+        """`do` in full."""
+        return as_forcing(self.do)
+
     def rows(self, n: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of donors and of contexts in a data set of n samples."""
+        """Rows of donors and of contexts in a data set of n samples, do="empirical"."""
         rng = np.random.default_rng(self.seed) if rng is None else rng
         return _drawn(n, self.donors, rng), _drawn(n, self.contexts, rng)
 
@@ -180,12 +193,13 @@ class Objective:
         given_context: Weigh the exchange given the context, or the plain one.
         estimate: How the flow into a module is measured; the `objective=` of `exchange`, `search`,
             `module_score` and `compare`. "codes": from codes, as `Draws.coding` says: by default
-            summed over the module's units, so that what several say counts for each. "kernel",
-            "gaussian": of its units taken together, on their rank scales (see `GroupFlow`):
-            "kernel" is a lower bound at the stated resolution, and log2 of the donors at most;
-            "gaussian" is an upper one, and goes on growing with the module.
-        resolution: Bins a unit that "kernel" and "gaussian" stand for: differences of about one
-            in so many of a unit's range, on its rank scale, are told apart.
+            summed over the module's units, so that what several say counts for each. The others
+            take its units together, on their rank scales (see `GroupFlow`). "cells" counts joint
+            cells; "kernel" blurs the outcomes and is a lower bound of what is then left; both are
+            log2 of the donors at most. "gaussian" is an upper bound of the same, by the covariance
+            of the outcomes, and goes on growing with the module.
+        resolution: Bins a unit of all but "codes": differences of about one in so many of a
+            unit's range, on its rank scale, are told apart.
 
     Raises:
         ValueError: An unknown weighting or objective, or a resolution below 1.
@@ -215,8 +229,33 @@ def check_weighting(weighting: str) -> None:
         raise UnknownName(unknown_name("weighting", weighting, WEIGHTINGS))
 
 
+def check_forcing(draws: Draws, objective: Objective) -> None:
+    """Refuse what a source cannot be set to where flows to several targets are added.
+
+    Raises:
+        ValueError: Capacity, the observed marginal where the exchange given the context is
+            weighed, or an objective that has been built for the default only.
+    """
+    do = draws.forcing
+    if do.values == "capacity":
+        raise ValueError(
+            "do='capacity' is for flow: an exchange adds flows to several modules, and each has a "
+            "distribution of its own under which most is sent"
+        )
+    if do.marginal == "observed" and objective.given_context:
+        raise ValueError(
+            "marginal='observed' is for the plain flow, and the exchange given the context is "
+            "weighed: pass given_context=False"
+        )
+    if objective.together and not (do.plain and not draws.direct):
+        raise ValueError(
+            f"objective={objective.estimate!r} takes donors as they come: use objective='codes' "
+            f"with do={do} and direct={draws.direct}"
+        )
+
+
 @dataclass(frozen=True, eq=False)
-class Null:
+class Null(Saved):
     """A value beside draws of what it is where there is nothing.
 
     Attributes:

@@ -23,19 +23,21 @@ from infoflow._inputs import (
 )
 from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
 from infoflow._padding import MaskLike, Padding, find_padding, outputs_for_fewer
-from infoflow._passes import batches_of, dry_run, run_all, units_of
+from infoflow._passes import Looked, bases_by_site, batches_of, dry_run, run_all, units_of
 from infoflow._refusals import (
     refuse_model,
     refuse_samples_as_steps,
     say_where_fast_path_differs,
 )
+from infoflow._restored import about_network, restored
 from infoflow._safety import Snapshot, evaluating
 from infoflow._shapes import Float, shaped
 from infoflow._unchanged import Unchanged, fingerprint, state
 from infoflow.basis import BasisLike
 from infoflow.discovery import aliases_of, named_sites, with_known_axes
+from infoflow.saving import Absent, Saved
 from infoflow.site import Site
-from infoflow.units import UnitSpace, unknown_name
+from infoflow.units import UnitSpace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +50,7 @@ class _Filled(dict[str, Tensor]):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Recording:
+class Recording(Saved):
     """Activations of some layers of a model over a data set, with what is needed to run it again.
 
     Attributes:
@@ -66,6 +68,8 @@ class Recording:
         padding: Which positions are no data; None: all are. `rec.padding.mask` is `(K, T)`.
         versions: Fingerprint of the model and the data, to notice a change since; without what the
             model's own passes change in evaluation mode, such as a count of calls.
+        steps: By site, the machine epsilon of the coarsest type on the way to it: values there may
+            differ by some of these without meaning anything.
         cache: What later stages keep with it: one object of each type (see `kept`).
     """
 
@@ -82,6 +86,7 @@ class Recording:
     device: torch.device
     padding: Padding | None = None
     versions: Mapping[tuple[Any, ...], Any] = field(default_factory=dict)
+    steps: Mapping[str, float] = field(default_factory=dict)
     cache: dict[type, object] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -150,10 +155,14 @@ class Recording:
             found = self.cache[kind] = kind()
         return found
 
-    def check_current(self) -> None:
-        """Raises:
-        RuntimeError: The model or the data were changed since they were recorded.
+    def check_current(self, *, running: bool = True) -> None:
+        """Before the model is run, or its activations are used.
+
+        Raises:
+            RuntimeError: Model or data were changed since, or the model to run was not loaded.
         """
+        if running and isinstance(self.model, Absent):
+            self.model()
         if self.cache.get(Unchanged):
             return
         now = fingerprint(self.model, self.inputs) if self.versions else {}
@@ -181,6 +190,12 @@ class Recording:
         table = self.units.table
         columns = [f"{a}.{b}" for a, b in zip(table["layer"], table["index"], strict=True)]
         return pd.DataFrame(self.matrix(), columns=columns)
+
+    def saved_about(self) -> dict[str, Any]:
+        """What a saved recording says about its network and loss."""
+        return about_network(self.model, self.loss, self.inputs, self.versions)
+
+    restored = classmethod(restored)
 
     def __repr__(self) -> str:
         facts = [type(self.model).__name__, f"{len(self)} samples", repr(self.units)]
@@ -275,7 +290,7 @@ def record(
         raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
     sites = named_sites(model, layers)
     aliases = aliases_of(model, layers, sites)
-    bases = _as_bases(basis, sites, aliases)
+    bases = bases_by_site(basis, sites, aliases)
     where = device_of(model, device)
     with evaluating(model, Snapshot(model, everything=True)):
         given = collect(model, inputs, targets)
@@ -285,7 +300,8 @@ def record(
         before = state(model)
         with torch.no_grad():
             with explained_types(model, given):
-                found, chosen = _settled(model, sites, run, output)
+                looked, chosen = _settled(model, sites, run, output)
+            found = looked.sites
             kept, outputs = run_all(model, found, run, batches, chosen, progress)
             first = batches[0]
             say_where_fast_path_differs(model, lambda: chosen(run(first)), outputs[first])
@@ -296,7 +312,7 @@ def record(
     moving = {key for key, value in after.items() if before.get(key) != value}
     return Recording(
         model=model,
-        units=replace(units_of(tuple(found), kept, padding, bases), aliases=aliases),
+        units=replace(units_of(tuple(found), kept, padding, bases, looked.steps), aliases=aliases),
         activations=kept,
         inputs=given.tensors,
         keywords=given.keywords,
@@ -307,35 +323,16 @@ def record(
         batch_size=batch_size,
         device=where,
         padding=padding,
+        steps=looked.steps,
         versions={k: v for k, v in fingerprint(model, given.tensors).items() if k not in moving},
     )
 
 
 def _settled(
     model: nn.Module, sites: tuple[Site, ...], run: Callable[[slice], Any], output: OutputLike
-) -> tuple[dict[Site, int], Output]:
-    """By passes over a few samples: the sites with their unit dimensions and how many positions
-    they have, and which tensor is the output."""
+) -> tuple[Looked, Output]:
+    """By passes over a few samples: what there is at the sites, and which tensor is the output."""
     refuse_samples_as_steps(model, run)
     few = partial(run, slice(0, 2))
-    found, raw = dry_run(model, with_known_axes(model, sites, few), few)
-    return found, chosen_output(raw, output)
-
-
-def _as_bases(
-    basis: BasisLike | Mapping[str, BasisLike] | None,
-    sites: tuple[Site, ...],
-    aliases: Mapping[str, str],
-) -> Mapping[str, BasisLike]:
-    if basis is None:
-        return {}
-    if not isinstance(basis, Mapping):
-        return {site.name: basis for site in sites}
-    names = [site.name for site in sites]
-    found = {aliases.get(name, name): given for name, given in basis.items()}
-    for name in found:
-        if name not in names:
-            raise KeyError(unknown_name("layer of the basis", name, [*names, *aliases]))
-    if len(found) < len(basis):
-        raise ValueError(f"a layer of the basis is named more than once: {list(basis)}")
-    return found
+    looked = dry_run(model, with_known_axes(model, sites, few), few)
+    return looked, chosen_output(looked.raw, output)

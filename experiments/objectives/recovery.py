@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +26,12 @@ from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SCORE, Estimate, Objective
 
 HERE = Path(__file__).parent
-FIELDS = (
+FIELDS: tuple[str, ...] = (
     "cross", "sizes", "seed", "objective", "recovered", "agreement", "smallest", "score", "seconds",
 )  # fmt: skip
 
 
-def study(sizes: str, cross: float, seed: int, objective: Estimate, budget: int) -> dict:
+def study(sizes: str, cross: float, seed: int, objective: Estimate, budget: int) -> dict[str, Any]:
     """One search, from the planted partition, every single unit against all others, and seeds."""
     rec, planted = tracks(SIZES[sizes], seed, cross=cross, quiet=QUIET)
     start = time.process_time()

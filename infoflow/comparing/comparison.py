@@ -12,6 +12,7 @@ from infoflow.clustering import Modules
 from infoflow.comparing.tracking import CommonSet
 from infoflow.partition import Partition
 from infoflow.recording import Recording
+from infoflow.saving import Saved
 from infoflow.searching import SearchResult
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Saved):
     """Partitions of one network side by side.
 
     Every table has one fact a row; `source` is the name of a partition.
@@ -31,8 +32,12 @@ class Comparison:
             number was free) and `method` of the search. Number of modules; exchange in bits with
             its standard error, plain and given the context, and under `weighting` (`weighted`);
             the module score with its standard error; among random partitions of the same module
-            sizes the share that exchange as little (`p_same_size`), the ratio to their mean and the
-            z-score; agreement with the causal best.
+            sizes the share that exchange as little (`p_same_size`: a place among them, and a test
+            only for a partition that was not searched for), the ratio to their mean and the
+            z-score; `cka`, how much the modules depend on each other in the normal run, whoever
+            sends what (`module_cka`); where layers follow one another the normalised cut of their
+            weights (`weight_cut`) and its z-score against cuts of shuffled weights; agreement
+            with the causal best.
         q: `source`, `measure`, `q`: of every partition under every graph.
         weightings: `source`, `weighting`, `value`: its exchange under the other weightings.
         correlations: Rank correlation of each `predictor` (Q of a graph where `is_q`, else another
@@ -50,7 +55,8 @@ class Comparison:
         labels: The partitions themselves.
         modules: What maximising Q found per measure, all layers together.
         similarities: Similarity matrices of all layers together.
-        graphs: The other graphs: `weights` (where layers follow one another) and `unit_flow`.
+        graphs: The other graphs: `weights` (where layers follow one another), `spearman` (its
+            absolute value) and `unit_flow`.
         search: The causal search that ended lowest.
         searches: All of them, by method.
         weighting: Weighting of the exchange.

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from infoflow.agreements import agreement_matrix
+from infoflow.comparing.clusterability import weight_cuts
 from infoflow.comparing.comparison import Comparison
+from infoflow.comparing.dependence import module_cka
 from infoflow.comparing.sources import (
     CAUSAL,
     Candidate,
@@ -145,6 +147,13 @@ def compare(
     chance = Chance(judge, used, weighting, samples=samples, same_size=same_size, seed=seed)
     table = partition_table(candidates, chance, progress=progress)
     agree = agreement_matrix({name: p for name, p in labels.items() if p.n_modules >= 2})
+    divided = {name: p for name, p in labels.items() if p.n_modules >= 2}
+    cka = {name: module_cka(rec, p, seed) for name, p in divided.items()}
+    table["cka"] = [cka.get(name, float("nan")) for name in table.index]
+    if "weights" in found.others:
+        layer = rec.units.layer_index
+        cuts = weight_cuts(labels, found.others["weights"], layer, k=n_modules, seed=seed)
+        table = table.join(cuts)
     table["agreement_with_causal"] = agree[CAUSAL].reindex(table.index)
     # one that begins at the graphs' optima could only leave them, and would make Q look bad
     unseeded = search(rec, method="annealing", seeds=(), samples=2, **wanted)

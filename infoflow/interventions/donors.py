@@ -24,7 +24,7 @@ def donors_for(kind: Resample, rec: Recording, contexts: np.ndarray) -> np.ndarr
         if isinstance(kind, Shuffle):
             return rng.permutation(len(rec))[contexts]
         return rng.integers(len(rec), size=len(contexts))
-    labels = _labels(kind.within, rec)
+    labels = labels_of(kind.within, rec)
     donors = np.empty(len(contexts), np.int64)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -38,7 +38,12 @@ def donors_for(kind: Resample, rec: Recording, contexts: np.ndarray) -> np.ndarr
     return donors
 
 
-def _labels(within: Any, rec: Recording) -> np.ndarray:
+def labels_of(within: Any, rec: Recording) -> np.ndarray:
+    """`(K,)` the label of every sample: those given, or the recording's targets for "targets".
+
+    Raises:
+        ValueError: Labels that are not one per sample, or a recording without targets.
+    """
     if isinstance(within, str):
         if within != "targets" or rec.targets is None:
             raise ValueError(

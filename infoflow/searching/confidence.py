@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from infoflow.partition import Partition
+from infoflow.saving import Saved
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,7 @@ SURE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
-class Confidence:
+class Confidence(Saved):
     """How sure each unit's module is, from searches on independent draws with other seeds.
 
     Attributes:

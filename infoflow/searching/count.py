@@ -13,6 +13,7 @@ from infoflow.exchanges.weighting import measure_traffic
 from infoflow.measured import SEARCH, Null, Objective
 from infoflow.partition import Partition
 from infoflow.recording import Recording
+from infoflow.saving import Saved
 from infoflow.searching.flow_graph import FlowGraph, shares
 from infoflow.searching.space import divided_units
 from infoflow.searching.starts import completed, normalised_cut
@@ -33,7 +34,7 @@ _LEAST = 0.1  # strength: any division in two leaves nine tenths of what one at 
 
 
 @dataclass(frozen=True, eq=False)
-class ModuleCount:
+class ModuleCount(Saved):
     """How many modules the flows between single units show, and the tests behind it.
 
     Attributes:

@@ -23,6 +23,10 @@ def shuffled_units(
     best of a search is nearly always below all its shuffles, also where nothing is planted and on
     fresh draws; whether there are modules at all `how_many` tests.
 
+    The p-value places a partition among others of its kind. It is no test that the network has
+    modules where a search has chosen the partition by what it exchanges: then it is small in any
+    network, for fresh draws undo the luck of the draws, not the choice among partitions.
+
     Raises:
         ValueError: As the meter does, or n < 1.
 

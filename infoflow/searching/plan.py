@@ -51,7 +51,8 @@ def refuse_ignored(meter: ExchangeMeter, draws: Draws, objective: Objective) -> 
     asked = {**vars(draws), **_told(objective)}
     own = {**vars(meter.draws), **_told(meter.objective)}
     default = {**vars(SEARCH), **_told(Objective())}
-    for name in ("donors", "contexts", "bins", "coding", "pool", "given_context", "objective"):
+    names = ("donors", "contexts", "bins", "coding", "pool", "do", "given_context", "objective")
+    for name in names:
         if asked[name] not in (default[name], own[name]):
             raise ValueError(
                 f"meter= is given and has {name}={own[name]!r}: {name}={asked[name]!r} would be "

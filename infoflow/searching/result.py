@@ -9,6 +9,7 @@ import numpy as np
 
 from infoflow.exchanges import Exchange, ExchangeMeter
 from infoflow.partition import Partition
+from infoflow.saving import Saved
 from infoflow.searching.confidence import Confidence
 from infoflow.searching.count import ModuleCount
 from infoflow.searching.score import ModuleScore
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class SearchResult:
+class SearchResult(Saved):
     """The best partition found, what it exchanges, and how that compares with chance.
 
     Attributes:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from infoflow.exchanges import ExchangeMeter, PartitionLike, Values
+from infoflow.forcing import ForcingLike
 from infoflow.measured import (
     SEARCH,
     Bins,
@@ -62,6 +63,7 @@ def search(
     coding: Coding = "units",
     seed: int = 0,
     pool: Pool = "mean",
+    do: ForcingLike = "empirical",
     meter: ExchangeMeter | None = None,
     checkpoint: str | PathLike[str] | None = None,
     callback: Callback | None = None,
@@ -99,10 +101,10 @@ def search(
             "q" (Q of every similarity measure).
         restarts: Chains of "annealing" or populations of "genetic", which share the budget.
             "climbing" starts anew by itself when it is stuck.
-        donors, contexts, bins, coding, seed, pool: As for `exchange`.
+        donors, contexts, bins, coding, seed, pool, do: As for `exchange`.
         meter: Measure with this one, on its draws, instead of a new one; options that would be
-            ignored (donors, contexts, bins, coding, pool, given_context, objective) are then
-            refused.
+            ignored (donors, contexts, bins, coding, pool, do, given_context, objective) are
+            then refused.
         checkpoint: A file (.npz) to keep what was measured in. If it exists the search goes on
             from there, and ends bit for bit as if it had never stopped. "climbing" and "sampling"
             may go on with another budget.
@@ -128,7 +130,7 @@ def search(
         >>> ifl.search(rec, budget=30, samples=10).partition.n_modules
         2
     """
-    draws = Draws(donors, contexts, bins, coding, pool, SEARCH.correction, seed)
+    draws = Draws(donors, contexts, bins, coding, pool, SEARCH.correction, seed, do)
     wanted = Objective(weighting, given_context, objective)
     plan = SearchPlan(method, weighting, budget, samples, tolerance, tuple(seeds), restarts, seed)
     if confidence < 0 or confidence == 1:

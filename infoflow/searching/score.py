@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from itertools import islice
+from operator import add
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from infoflow.exchanges import Exchange, ExchangeMeter, PartitionLike, Values
-from infoflow.information.donors import two_way_se
 from infoflow.measured import SCORE, Estimate, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
+from infoflow.saving import Saved
 from infoflow.searching.sampling import mean_and_se, random_partitions
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ _FOR_ERROR = 6  # random partitions whose runs are looked at one by one
 
 
 @dataclass(frozen=True)
-class ModuleScore:
+class ModuleScore(Saved):
     """How much less the best partition's modules exchange than those of a random partition.
 
     Attributes:
@@ -133,8 +135,8 @@ def judged(
         return measured, replace(score, ratio_se=float("inf"))
     linear: Weighting = "none" if weighting == "size_z" else weighting
     some = others[:: -(-len(others) // _FOR_ERROR)]
-    random = np.mean([meter.pointwise(p, linear) for p in some], axis=0)
-    draws = two_way_se(random - mean / minimum * meter.pointwise(best, linear))
+    random = reduce(add, (meter.pointwise(p, linear) for p in some)) * (1 / len(some))
+    draws = (random + meter.pointwise(best, linear) * (-mean / minimum)).se
     sampling = (
         0.0 if complete else mean_and_se(values.bits if linear == "none" else values.weighted)[1]
     )

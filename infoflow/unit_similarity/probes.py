@@ -14,6 +14,7 @@ half their difference is how far their mean is off. Where there are no more dire
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ from infoflow.unit_similarity.structure import EXACT
 from infoflow.unit_similarity.way_out import WayOut, find_way_out
 
 _NUMBERS = 2**21  # in the largest tensor of a batch
+_FEW = 32  # samples that show which places contribute
 _CLOSE = {torch.float64: 1e-7, torch.float32: 1e-3}
 
 Draw = tuple[Tensor, Tensor]
@@ -49,21 +51,21 @@ def probed(request: Request, probes: int, seed: int, *, progress: bool) -> dict[
         seed: Of the directions.
         progress: Show a progress bar.
     """
-    few = run_perturbed(request, slice(0, 2))
+    count = len(request.rec)
+    few = run_perturbed(request, slice(0, count, -(-count // _FEW)))
     rows = max(min(_NUMBERS // few.largest(), request.rec.batch_size), 1)
+    run = _Run(request, probes, seed, _shares(few, request.bases))
     del few
-    run = _Run(request, probes, seed)
-    starts = range(0, len(request.rec), rows)
-    for start in show_progress(starts, progress, "similarity"):
-        run.add(slice(start, min(start + rows, len(request.rec))))
+    for start in show_progress(range(0, count, rows), progress, "similarity"):
+        run.add(slice(start, min(start + rows, count)))
     return run.found()
 
 
 class _Run:
     """The sums over batches, by part: `i_sens`, `o_sens`, and `factor` and `curved` of `hess`."""
 
-    def __init__(self, request: Request, probes: int, seed: int) -> None:
-        self.request, self.probes, self.seed = request, probes, seed
+    def __init__(self, request: Request, probes: int, seed: int, shares: _Shares) -> None:
+        self.request, self.probes, self.seed, self.shares = request, probes, seed, shares
         zero = torch.zeros(request.n, request.n, dtype=torch.float64)
         parts = ("i_sens", "o_sens", "factor", "curved")
         self.sums = {part: [zero.clone(), zero.clone()] for part in parts}
@@ -91,25 +93,30 @@ class _Run:
             return
         self.way_out = way_out = find_way_out(batch, self.way_out)
         if "o_sens" in request.bases:
-            for half, draws in self._draws("o_sens", [way_out.shape], index):
+            size = (*way_out.shape, self.shares.of_outputs(way_out.dim))
+            for half, draws in self._draws("o_sens", [size], index):
                 pulled = [way_out.sensed(*draw) for (draw,) in draws]
                 self._add("o_sens", half, batch, pulled, pulled)
         if "hess" in request.bases:
             self._add_hess(batch, index, way_out)
 
     def _draws(
-        self, part: str, sizes: Sequence[tuple[int, int]], index: slice
+        self, part: str, sizes: Sequence[tuple[int, int, Tensor | None]], index: slice
     ) -> Iterator[tuple[int, list[list[Draw]]]]:
         """For each half its probes: one direction in each of several spaces of so many features and
-        places, for every sample."""
+        places, that contribute such shares, for every sample."""
         tag = (self.seed, list(self.sums).index(part))
-        count = Directions(*sizes[0], tag).count
+        count = Directions(*sizes[0][:2], tag).count
         if len(sizes) == 1 and count <= self.probes:
             self.whole.add(part)
+            sizes = [(*sizes[0][:2], None)]
         halves, each = (1, count) if part in self.whole else (2, self.probes // 2)
         rows = torch.arange(index.start, index.stop) * each
         for half in range(halves):
-            every = [Directions(*size, (*tag, half, i)) for i, size in enumerate(sizes)]
+            every = [
+                Directions(features, places, (*tag, half, i), shares)
+                for i, (features, places, shares) in enumerate(sizes)
+            ]
             yield half, [[directions(rows + i) for directions in every] for i in range(each)]
 
     def _add(
@@ -121,10 +128,11 @@ class _Run:
         self.sums[part][half] += total.to("cpu", torch.float64)
 
     def _add_i_sens(self, batch: PerturbedBatch, index: slice) -> None:
-        dims = [1 if x.ndim in (2, 4, 5) else x.ndim - 1 for x in batch.inputs]
+        dims = [_features_of(x) for x in batch.inputs]
         laid = [laid_out(x.detach(), dim) for x, dim in zip(batch.inputs, dims, strict=True)]
         pushed = self._push(batch, index)
-        sizes = [(x.shape[2], x.shape[1]) for x in laid]
+        shares = self.shares.of_inputs
+        sizes = [(x.shape[2], x.shape[1], s) for x, s in zip(laid, shares, strict=True)]
         for half, draws in self._draws("i_sens", sizes, index):
             found = []
             for draw in draws:
@@ -132,11 +140,11 @@ class _Run:
                 found.append(pushed([placed(*part, x, dim) for part, x, dim in each]))
             self._add("i_sens", half, batch, found, found)
 
-    def _push(self, batch: PerturbedBatch, index: slice) -> Callable[[list[Tensor]], Tensor]:
+    def _push(self, batch: PerturbedBatch, index: slice) -> Callable[[Sequence[Tensor]], Tensor]:
         """J_h r `(batch, n * positions)` of directions r at the inputs."""
         units = torch.cat(batch.units, 1)
         if columns_agree_with_rows(units, batch.inputs):
-            return _pulled_twice(batch, units)
+            return _pulled_twice(batch.inputs, units)
         return lambda along: _pushed_forward(batch, units, self.request, index, along)
 
     def _add_hess(self, batch: PerturbedBatch, index: slice, way_out: WayOut) -> None:
@@ -147,11 +155,12 @@ class _Run:
             root = root or find_root(outputs, slope, dim, index.start)
             if root is not None:
                 break
-        if root is None:  # the whole Hessian is looked at from the units
+        size = None if root is None else (*root.shape, self.shares.of_outputs(dim))
+        if root is None or size is None:  # the whole Hessian is looked at from the units
             loss = per_sample_loss(request.loss, batch.outputs, labels).sum()
             self._add_curved(batch, index, loss)
             return
-        for half, draws in self._draws("factor", [root.shape], index):
+        for half, draws in self._draws("factor", [size], index):
             pulled = [way_out.pulled(root.times(*draw), draw[1], dim) for (draw,) in draws]
             self._add("factor", half, batch, pulled, pulled)
         if not is_piecewise_linear(batch.outputs, batch.deltas):
@@ -162,7 +171,7 @@ class _Run:
         slopes = batch.slopes(total)
         ends = [slope for slope in slopes if slope.requires_grad]
         widths = [delta.shape[1] for delta in batch.deltas]
-        for half, draws in self._draws("curved", [(batch.columns, 1)], index) if ends else ():
+        for half, draws in self._draws("curved", [(batch.columns, 1, None)], index) if ends else ():
             along = [v.to(batch.deltas[0]) for ((v, _),) in draws]
             turned = []
             for v in along:
@@ -175,26 +184,73 @@ class _Run:
             self._add("curved", half, batch, turned, along)
 
 
-def _pulled_twice(batch: PerturbedBatch, units: Tensor) -> Callable[[list[Tensor]], Tensor]:
-    """J_hᵀ u is linear in u, so J_h r is the gradient of (J_hᵀ u)·r with respect to u: a backward
-    pass for each r, which took 1.1 to 3 bare passes where forward mode took 4 to 6."""
-    u = torch.zeros_like(units, requires_grad=True)
+@dataclass(frozen=True, eq=False)
+class _Shares:
+    """What each place contributes to the measures, by one random direction of the units on a few
+    samples: probes are where there is something to see.
+
+    Attributes:
+        of_inputs: Of each input, by place.
+        outputs: The sizes of J_y δ for a random δ, shaped as the outputs.
+    """
+
+    of_inputs: tuple[Tensor, ...]
+    outputs: Tensor
+
+    def of_outputs(self, dim: int) -> Tensor:
+        """By place, where the outputs' features are along `dim`."""
+        return _share(self.outputs, dim)
+
+
+def _shares(batch: PerturbedBatch, bases: frozenset[str]) -> _Shares:
+    units, y = torch.cat(batch.units, 1), batch.outputs
+    generator = torch.Generator().manual_seed(0)
+    some = torch.randn(units.shape, generator=generator, dtype=torch.float64).to(units)
+    back, sent = [torch.ones_like(x) for x in batch.inputs], torch.ones_like(y)
+    if "i_sens" in bases and units.requires_grad:
+        back = torch.autograd.grad(
+            units, batch.inputs, some, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+    if bases & {"o_sens", "hess"} and y.requires_grad and columns_agree_with_rows(y, batch.deltas):
+        widths = [delta.shape[1] for delta in batch.deltas]
+        sent = _pulled_twice(batch.deltas, y)(list(some.split(widths, 1)))
+    return _Shares(tuple(_share(g, _features_of(g)) for g in back), sent)
+
+
+def _share(values: Tensor, dim: int) -> Tensor:
+    """`(places,)` of the squares, and never less than a fifth of what equal ones would be."""
+    size = laid_out(values.detach().double(), dim).square().sum((0, 2))
+    even = torch.full_like(size, 1 / len(size))
+    return even if not bool(size.sum() > 0) else 0.8 * size / size.sum() + 0.2 * even
+
+
+def _features_of(inputs: Tensor) -> int:
+    """The dimension that has the features: the channels of images, the last of all others."""
+    return 1 if inputs.ndim in (2, 4, 5) else inputs.ndim - 1
+
+
+def _pulled_twice(leaves: tuple[Tensor, ...], ends: Tensor) -> Callable[[Sequence[Tensor]], Tensor]:
+    """J r for directions r at the leaves, J of the ends.
+
+    Jᵀu is linear in u, so J r is the gradient of (Jᵀu)·r with respect to u: a backward pass for
+    each r, which took 1.1 to 3 bare passes where forward mode took 4 to 6."""
+    u = torch.zeros_like(ends, requires_grad=True)
     pulled = torch.autograd.grad(
-        units, batch.inputs, u, create_graph=True, allow_unused=True, materialize_grads=True
+        ends, leaves, u, create_graph=True, allow_unused=True, materialize_grads=True
     )
 
-    def pushed(along: list[Tensor]) -> Tensor:
+    def pushed(along: Sequence[Tensor]) -> Tensor:
         pairs = [pair for pair in zip(pulled, along, strict=True) if pair[0].requires_grad]
         if not pairs:
             return torch.zeros_like(u)
-        ends, weights = zip(*pairs, strict=True)
-        return torch.autograd.grad(ends, [u], weights, retain_graph=True)[0]
+        some, weights = zip(*pairs, strict=True)
+        return torch.autograd.grad(some, [u], weights, retain_graph=True)[0]
 
     return pushed
 
 
 def _pushed_forward(
-    batch: PerturbedBatch, units: Tensor, request: Request, index: slice, along: list[Tensor]
+    batch: PerturbedBatch, units: Tensor, request: Request, index: slice, along: Sequence[Tensor]
 ) -> Tensor:
     """In forward mode, where gradients cannot be differentiated; looked at each time, as it does
     not go by what gradients go by (it passes through `torch.no_grad`)."""
@@ -216,7 +272,9 @@ _NO_WAY = (
 )
 
 
-def _transposed(batch: PerturbedBatch, units: Tensor, along: list[Tensor], pushed: Tensor) -> bool:
+def _transposed(
+    batch: PerturbedBatch, units: Tensor, along: Sequence[Tensor], pushed: Tensor
+) -> bool:
     """Whether a·(J r) = (Jᵀ a)·r for a random a, sample by sample."""
     generator = torch.Generator().manual_seed(0)
     a = torch.rand(units.shape[1], generator=generator, dtype=torch.float64) + 0.5

@@ -165,8 +165,9 @@ def similarities_with_errors(
     """`similarities`, and how far each is estimated to be off.
 
     Returns:
-        Per measure its matrix; and ‖S - truth‖ / ‖S‖ (Frobenius), estimated by half the difference
-        of two independent halves of the probes; 0 where it is exact.
+        Per measure its matrix; and ‖S - truth‖ / ‖truth‖ (Frobenius, before the absolute value),
+        estimated from two independent halves of the probes; 0 where it is exact, and infinite
+        where there is nothing but noise.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -279,7 +280,7 @@ def normalised(matrix: np.ndarray, *, eps: float = 1e-12) -> np.ndarray:
         array([[1. , 0.5],
                [0.5, 1. ]])
     """
-    root = np.sqrt(np.diag(matrix))
+    root = np.sqrt(np.abs(np.diag(matrix)))
     return matrix / np.maximum(np.outer(root, root), eps)
 
 
@@ -295,20 +296,22 @@ def _finished(
     wanted: list[Measure],
     eps: float,
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """The measures from two estimates of each base measure, and their relative errors."""
+    """The measures from two estimates of each base measure, and their relative errors before the
+    absolute value: of a sum of squares, the two estimates' product has no part from noise."""
 
     def made(signed: np.ndarray, m: Measure) -> np.ndarray:
-        matrix = _magnitude(m.base, signed)
+        matrix = _symmetric(m.base, signed)
         return normalised(matrix, eps=eps) if m.normalised else matrix
 
     found, errors = {}, {}
     for m in wanted:
         one, two = first[m.base], second[m.base]
         same = one is two or np.array_equal(one, two)
-        found[m.name], errors[m.name] = made(one if same else (one + two) / 2, m), 0.0
+        found[m.name], errors[m.name] = np.abs(made(one if same else (one + two) / 2, m)), 0.0
         if not same:
-            apart = np.linalg.norm(made(one, m) - made(two, m)) / 2
-            errors[m.name] = float(apart / max(np.linalg.norm(found[m.name]), 1e-300))
+            one, two = made(one, m), made(two, m)
+            size, apart = float(np.vdot(one, two)), float(np.linalg.norm(one - two)) / 2
+            errors[m.name] = apart / size**0.5 if size > 0 else np.inf
     return found, errors
 
 
@@ -334,11 +337,11 @@ def _signed(request: Request, how: How, *, progress: bool) -> Halves:
     return found | first, found | second
 
 
-def _magnitude(base: str, matrix: np.ndarray) -> np.ndarray:
+def _symmetric(base: str, matrix: np.ndarray) -> np.ndarray:
     if not np.isfinite(matrix).all():
         bad = np.flatnonzero(~np.isfinite(matrix).all(1))[:10].tolist()
         raise ValueError(
             f"{base!r} is not finite for units {bad}: a derivative overflowed or is undefined "
             "there (float16 overflows at 65504; sqrt and log have no derivative at 0)"
         )
-    return np.abs((matrix + matrix.T) / 2)
+    return (matrix + matrix.T) / 2

@@ -70,7 +70,7 @@ def test_the_mean_over_probes_is_exact_and_the_error_is_what_it_is_said_to_be(na
     rec = recorded(build(), layers, normal(K, *shape).double())
     exact = ifl.similarities(rec, BASES, positions=positions)
     draws = 24
-    with patch("infoflow.unit_similarity.shared._magnitude", lambda _base, m: (m + m.T) / 2):
+    with patch("infoflow.unit_similarity.shared.np.abs", lambda m: m):
         signed = ifl.similarities(rec, BASES, positions=positions)
         runs = [
             similarities_with_errors(
@@ -83,8 +83,11 @@ def test_the_mean_over_probes_is_exact_and_the_error_is_what_it_is_said_to_be(na
         mean = relative(np.mean([S[base] for S, _ in runs], 0), signed[base])
         # independent draws: the error of a mean of m is that of one by √m
         assert mean < 1.6 * single / np.sqrt(draws), base
-        said = np.sqrt(np.mean([(e[base] * np.linalg.norm(S[base])) ** 2 for S, e in runs]))
-        assert said / np.linalg.norm(signed[base]) == pytest.approx(single, rel=0.4), base
+        said = np.sqrt(np.median([e[base] ** 2 for _, e in runs]))
+        if single < 0.7:  # beyond, it is noise that divides noise
+            assert said == pytest.approx(single, rel=0.5), base
+        else:
+            assert said > 0.5, base
         assert 0.01 < single < 3 and exact[base].shape == signed[base].shape
 
 
@@ -270,13 +273,25 @@ def test_a_set_of_directions_adds_up_to_the_identity(features, places):
     assert torch.equal(some, v[[2, 1]]) and torch.equal(where, place[[2, 1]])
 
 
-def test_single_directions_are_unbiased():
-    drawn = [Directions(4, 3, (seed,))(torch.tensor([1])) for seed in range(1000)]
+def test_places_come_in_proportion_to_their_shares_and_go_through_all_directions():
+    shares = torch.tensor([0.5, 0.25, 0.125, 0.0625, 0.0625])
+    v, place = Directions(2, 5, (0,), shares)(torch.arange(2000))
+    counts = torch.bincount(place, minlength=5) / 2000
+    torch.testing.assert_close(counts, shares, atol=0.01, rtol=0)
+    for at in range(5):  # weighted by their rarity, all places add up to the identity
+        total = v[place == at].T @ v[place == at] / 2000
+        torch.testing.assert_close(total, torch.eye(2).double(), atol=0.25, rtol=0)
+
+
+@pytest.mark.parametrize("shares", [None, torch.tensor([0.2, 0.7, 0.1])])
+@pytest.mark.parametrize("number", [1, 5])
+def test_single_directions_are_unbiased(shares, number):
+    drawn = [Directions(4, 3, (seed,), shares)(torch.tensor([number])) for seed in range(1000)]
     flat = torch.zeros(1000, 3, 4).double()
     for row, (v, place) in zip(flat, drawn, strict=True):
         row[place] = v
     flat = flat.flatten(1)
-    assert (flat.T @ flat / 1000 - torch.eye(12)).abs().max() < 0.3
+    assert (flat.T @ flat / 1000 - torch.eye(12)).abs().max() < 0.35
     assert flat.mean(0).abs().max() < 0.15
 
 
