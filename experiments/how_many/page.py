@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.how_many.nothing import KINDS
 from experiments.how_many.rows import RESULTS
 from experiments.weightings.table import wilson
 
@@ -60,7 +61,7 @@ def recovery(rows: Any) -> str:
 
 def false_alarms(rows: Any) -> str:
     """Networks in which nothing is planted."""
-    rows = rows[rows["kind"] != "tracks"]
+    rows = rows[rows["kind"].isin(KINDS)]
     parts = [(kind, rows[rows["kind"] == kind]) for kind in sorted({*rows["kind"]})]
     lines = [
         [
@@ -87,6 +88,20 @@ def power(rows: Any) -> str:
         for cross, part in rows.groupby("cross")
     ]
     return table(["links", "networks", "p ≤ .05", "two counted"], lines)
+
+
+def trained(rows: Any) -> str:
+    """Networks trained on digits."""
+    rows = rows[rows["kind"].str.startswith("digits")]
+    lines = [
+        [
+            f"{width} + {width}",
+            ", ".join(f"{p:g}" for p in part["p_value"]),
+            ", ".join(map(str, part["counted"])),
+        ]
+        for width, part in rows.groupby(rows["kind"].str.split().str[1].astype(int))
+    ]
+    return table(["units", "p of five networks", "modules counted"], lines)
 
 
 def sureness(rows: Any) -> str:
@@ -133,6 +148,7 @@ PARTS = {
     "Planted tracks, fresh networks": ("fresh.csv", recovery),
     "Nothing planted": ("nothing.csv", false_alarms),
     "Power": ("nothing.csv", power),
+    "Trained on digits": ("nothing.csv", trained),
     "Repeated searches": ("sureness.csv", sureness),
     "Other rules, on tuning networks": ("candidates.csv", rules),
 }
