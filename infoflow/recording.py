@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -23,7 +24,7 @@ from infoflow._inputs import (
 )
 from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
 from infoflow._padding import MaskLike, Padding, find_padding, outputs_for_fewer
-from infoflow._passes import batches_of, dry_run, run_all, units_of
+from infoflow._passes import batches_of, dry_run, named_bases, run_all, units_of
 from infoflow._refusals import (
     refuse_model,
     refuse_samples_as_steps,
@@ -31,11 +32,12 @@ from infoflow._refusals import (
 )
 from infoflow._safety import Snapshot, evaluating
 from infoflow._shapes import Float, shaped
+from infoflow._storage import Recomputed, Store, Stored, room_for
 from infoflow._unchanged import Unchanged, fingerprint, state
 from infoflow.basis import BasisLike
 from infoflow.discovery import aliases_of, named_sites, with_known_axes
 from infoflow.site import Site
-from infoflow.units import UnitSpace, unknown_name
+from infoflow.units import UnitSpace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +61,8 @@ class Recording:
         keywords: The name under which each of them is passed; None: by its place.
         targets: `(K, ...)` or None.
         loss: `loss(outputs, targets)`, or None.
-        outputs: The model's output `(K, ...)` on the CPU.
+        outputs: The model's output `(K, ...)` on the CPU; above 2^24 numbers (logits) run again
+            where `outputs[rows]` is asked for.
         output: Which tensor of what the model returns that is: `rec.output(rec.call(args))`.
         batch_size: Rows per forward pass.
         device: Where forward passes run.
@@ -67,6 +70,7 @@ class Recording:
         versions: Fingerprint of the model and the data, to notice a change since; without what the
             model's own passes change in evaluation mode, such as a count of calls.
         cache: What later stages keep with it: one object of each type (see `kept`).
+        stored: The files that the activations are read from; None: they are in memory.
     """
 
     model: nn.Module
@@ -76,19 +80,22 @@ class Recording:
     keywords: tuple[str | None, ...]
     targets: Tensor | None
     loss: Loss | None
-    outputs: Tensor
+    outputs: Tensor | Recomputed
     output: Output
     batch_size: int
     device: torch.device
     padding: Padding | None = None
     versions: Mapping[tuple[Any, ...], Any] = field(default_factory=dict)
     cache: dict[type, object] = field(default_factory=dict)
+    stored: Stored | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # a copy has tensors and layers of its own: what is known by identity does not hold there
         return {**vars(self), "versions": {}, "cache": {}}
 
     def __getitem__(self, layer: str) -> Tensor:
+        if self.stored is not None:
+            self.stored.check()
         return self.activations[self.units.site(layer).name]
 
     def __len__(self) -> int:
@@ -104,8 +111,8 @@ class Recording:
         names = [names] if isinstance(names, str) else list(names)
         blocks = []
         for name in names:
-            block = self.filled(name).double()
-            blocks.append(block if block.ndim == 2 else block.mean(2))
+            parts = (self.filled(name, rows=rows).double() for rows in self.batches())
+            blocks.append(torch.cat([h if h.ndim == 2 else h.mean(2) for h in parts]))
         return torch.cat(blocks, 1).numpy()
 
     def filled(self, layer: str, values: Tensor | None = None, rows: Any = slice(None)) -> Tensor:
@@ -114,6 +121,8 @@ class Recording:
         layer = self.units.site(layer).name
         if self.padding is None or layer not in self.padding.of_sites:
             return self[layer][rows] if values is None else values
+        if values is None and self.stored is not None:  # a filled copy would be in memory
+            values = self[layer][rows]
         if values is not None:
             return self.padding.filled(layer, values, rows)
         kept = self.kept(_Filled)
@@ -209,6 +218,7 @@ def record(
     batch_size: int = 512,
     device: torch.device | str | None = None,
     basis: BasisLike | Mapping[str, BasisLike] | None = None,
+    store: Store | str | Path | None = None,
     progress: bool = False,
 ) -> Recording:
     """Run `model` over `inputs` once, in evaluation mode, and keep what the units of `layers` did.
@@ -247,6 +257,8 @@ def record(
             random rotation), a matrix `(directions, units)`, or a function from `(samples, units)`
             activations to such a matrix; for all layers, or `{layer: basis}`. An intervention on
             a direction replaces that coordinate and leaves the rest of the space alone.
+        store: A folder for activations that take more than 1 GB, or `Store(folder, memory)` with
+            another bound. Made again after a break, a recording goes on where it stopped.
         progress: Show a progress bar.
 
     Returns:
@@ -260,7 +272,9 @@ def record(
         RuntimeError: A layer is never reached, or called several times.
         ValueError: Fewer than two samples, lengths that differ, integer inputs to a model without
             an embedding, NaN or infinite activations, a unit dimension that cannot be known, layers
-            that are quantised, or that take samples for time steps; one output for a whole batch.
+            that are quantised, or that take samples for time steps; one output for a whole batch;
+            a store with less memory than a batch needs, with a basis, or that holds another one.
+        OSError: The disk is full.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -275,7 +289,7 @@ def record(
         raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
     sites = named_sites(model, layers)
     aliases = aliases_of(model, layers, sites)
-    bases = _as_bases(basis, sites, aliases)
+    bases = named_bases(basis, sites, aliases)
     where = device_of(model, device)
     with evaluating(model, Snapshot(model, everything=True)):
         given = collect(model, inputs, targets)
@@ -286,9 +300,10 @@ def record(
         with torch.no_grad():
             with explained_types(model, given):
                 found, chosen = _settled(model, sites, run, output)
-            kept, outputs = run_all(model, found, run, batches, chosen, progress)
+            room = room_for(store, model, found, given.tensors, bool(bases))
+            kept, outputs = run_all(model, found, run, batches, chosen, progress, room)
             first = batches[0]
-            say_where_fast_path_differs(model, lambda: chosen(run(first)), outputs[first])
+            say_where_fast_path_differs(model, lambda: chosen(run(first)), lambda: outputs[first])
             after = state(model)
             names = argument_names(model, given.keywords)
             fewer = partial(outputs_for_fewer, model, given, where, chosen)
@@ -307,6 +322,7 @@ def record(
         batch_size=batch_size,
         device=where,
         padding=padding,
+        stored=room.stored,
         versions={k: v for k, v in fingerprint(model, given.tensors).items() if k not in moving},
     )
 
@@ -320,22 +336,3 @@ def _settled(
     few = partial(run, slice(0, 2))
     found, raw = dry_run(model, with_known_axes(model, sites, few), few)
     return found, chosen_output(raw, output)
-
-
-def _as_bases(
-    basis: BasisLike | Mapping[str, BasisLike] | None,
-    sites: tuple[Site, ...],
-    aliases: Mapping[str, str],
-) -> Mapping[str, BasisLike]:
-    if basis is None:
-        return {}
-    if not isinstance(basis, Mapping):
-        return {site.name: basis for site in sites}
-    names = [site.name for site in sites]
-    found = {aliases.get(name, name): given for name, given in basis.items()}
-    for name in found:
-        if name not in names:
-            raise KeyError(unknown_name("layer of the basis", name, [*names, *aliases]))
-    if len(found) < len(basis):
-        raise ValueError(f"a layer of the basis is named more than once: {list(basis)}")
-    return found

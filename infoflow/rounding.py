@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,11 +30,16 @@ def rounding_error(values: Tensor, *, rotated: bool = False) -> np.ndarray:
     return STEPS * torch.finfo(values.dtype).eps * each.numpy()
 
 
-def constant_units(values: Tensor, *, rotated: bool = False) -> np.ndarray:
-    """`(units,)` bool: the unit never changes by more than rounding."""
-    flat = values.transpose(0, 1).flatten(1)
-    spread = (flat.amax(1).double() - flat.amin(1).double()).numpy()
-    return spread <= rounding_error(values, rotated=rotated)
+def constant_units(parts: Iterable[Tensor], *, rotated: bool = False) -> np.ndarray:
+    """`(units,)` bool: the unit never changes by more than rounding; from its values on some rows
+    after others."""
+    ranges = []
+    for values in parts:
+        flat = values.transpose(0, 1).flatten(1)
+        ends = flat.amin(1).double().numpy(), flat.amax(1).double().numpy()
+        ranges.append((*ends, rounding_error(values, rotated=rotated)))
+    low, high, error = (np.stack(each) for each in zip(*ranges, strict=True))
+    return high.max(0) - low.min(0) <= error.max(0)
 
 
 def levels(column: np.ndarray, error: float) -> tuple[np.ndarray, np.ndarray]:

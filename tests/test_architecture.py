@@ -17,7 +17,7 @@ STAGES = (
     ("_shapes", "attention", "basis", "partition", "rounding"),
     ("site", "units", "module_tree", "measured", "_unchanged"),
     ("data", "models", "recurrent", "_hooks", "_inputs", "_outputs", "_safety", "_refusals"),
-    ("discovery", "_passes", "_padding"),
+    ("discovery", "_storage", "_passes", "_padding"),
     ("train", "recording", "checkpoint"),
     ("_replay",),
     ("interventions", "unit_similarity", "clustering", "agreements"),
