@@ -13,6 +13,7 @@ from infoflow.partition import Partition
 from infoflow.recording import Recording, record
 from infoflow.recurrent import unrolled
 from infoflow.reporting import report
+from infoflow.saving import load
 from infoflow.searching import ModuleScore, SearchResult, search
 from infoflow.unit_similarity import similarities, similarities_by_layer, similarity
 from infoflow.units import Site, UnitSpace
@@ -40,6 +41,7 @@ __all__ = [
     "exchange",
     "find_modules",
     "flow",
+    "load",
     "modularity",
     "module_flow",
     "record",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from infoflow._hooks import CallFunction, call_hooks, layer_at
+from infoflow._hooks import CallFunction, call_hooks, layer_at, removed_after
 from infoflow._outputs import Output
 from infoflow._padding import Padding
 from infoflow._safety import evaluating
@@ -31,12 +32,31 @@ def batches_of(count: int, size: int) -> list[slice]:
     return [slice(k, min(k + size, count)) for k in range(0, count, size)]
 
 
-def dry_run(
-    model: nn.Module, sites: tuple[Site, ...], run: Callable[[], Any]
-) -> tuple[dict[Site, int], Any]:
-    """A pass over few samples: the sites with their unit dimensions, how many positions there are
-    at each, and what the model returned."""
+@dataclass(frozen=True)
+class Looked:
+    """What a pass over few samples tells.
+
+    Attributes:
+        sites: The sites with their unit dimensions, and how many positions there are at each.
+        steps: By site, the machine epsilon of the coarsest type that a layer returned before it:
+            a number in double precision that was computed from single ones is rounded like these.
+        raw: What the model returned.
+    """
+
+    sites: Mapping[Site, int]
+    steps: Mapping[str, float]
+    raw: Any
+
+
+def dry_run(model: nn.Module, sites: tuple[Site, ...], run: Callable[[], Any]) -> Looked:
+    """A pass over few samples."""
     found: dict[Site, Site] = {}
+    steps: dict[str, float] = {}
+    coarsest = [0.0]
+
+    def returned(_layer: nn.Module, _args: Any, value: Any) -> None:
+        coarsest[0] = max([coarsest[0], *map(_step, tree_leaves(value))])
+
     taken: dict[Site, tuple[int, ...]] = {}
     counts: dict[Site, int] = {}
 
@@ -46,6 +66,7 @@ def dry_run(
         def look(value: Any, _call: int) -> None:
             found[site] = site.resolved(layer, value)
             tensor = site.tensor(value)
+            steps[site.name] = max(coarsest[0], _step(tensor))
             taken[site] = found[site].places(tensor)
             # of a layer that is taken over its calls, each is a position or several
             per_call = len(replace(found[site], positions=None).places(tensor))
@@ -54,11 +75,20 @@ def dry_run(
 
         return site, look
 
-    with call_hooks(model, [look_at(site) for site in sites]) as check:
+    every = (m for m in model.modules() if not isinstance(m, torch.jit.ScriptModule))
+    with (
+        removed_after(layer.register_forward_hook(returned) for layer in every),
+        call_hooks(model, [look_at(site) for site in sites]) as check,
+    ):
         raw = run()
         check()
     _check_apart(taken)
-    return {found[site]: counts[site] for site in sites}, raw
+    return Looked({found[site]: counts[site] for site in sites}, steps, raw)
+
+
+def _step(value: Any) -> float:
+    floating = isinstance(value, Tensor) and value.is_floating_point()
+    return torch.finfo(value.dtype).eps if floating else 0.0
 
 
 def _check_apart(taken: Mapping[Site, tuple[int, ...]]) -> None:
@@ -149,31 +179,12 @@ def _with_rows(output: Tensor) -> Tensor:
     return output
 
 
-def named_bases(
-    basis: BasisLike | Mapping[str, BasisLike] | None,
-    sites: tuple[Site, ...],
-    aliases: Mapping[str, str],
-) -> Mapping[str, BasisLike]:
-    """The basis of each site that has one, by its name."""
-    if basis is None:
-        return {}
-    if not isinstance(basis, Mapping):
-        return {site.name: basis for site in sites}
-    names = [site.name for site in sites]
-    found = {aliases.get(name, name): given for name, given in basis.items()}
-    for name in found:
-        if name not in names:
-            raise KeyError(unknown_name("layer of the basis", name, [*names, *aliases]))
-    if len(found) < len(basis):
-        raise ValueError(f"a layer of the basis is named more than once: {list(basis)}")
-    return found
-
-
 def units_of(
     sites: tuple[Site, ...],
     kept: dict[str, Tensor],
     padding: Padding | None,
     bases: Mapping[str, BasisLike],
+    steps: Mapping[str, float],
 ) -> UnitSpace:
     """The units at the sites; where they are directions, `kept` gets their coordinates."""
     found, unused = [], []
@@ -190,7 +201,7 @@ def units_of(
             kept[site.name], real = made.coordinates(values), [made.coordinates(whole)]
             site = replace(site, basis=made)
         found.append(site)
-        unused.append(constant_units(real, rotated=site.basis is not None))
+        unused.append(constant_units(real, rotated=site.basis is not None, step=steps[site.name]))
     sizes = tuple(kept[site.name].shape[1] for site in found)
     return UnitSpace(tuple(found), sizes, np.concatenate(unused))
 
@@ -235,6 +246,10 @@ def _check_finite(name: str, values: Tensor) -> None:
             f"layer {name!r} has complex activations, expected real ones: record a layer that "
             "takes their real part or size"
         )
+    if values.dtype == torch.bool:
+        raise ValueError(
+            f"layer {name!r} has boolean activations, expected numbers: record a layer around it"
+        )
     bad = ~torch.isfinite(values)
     if bad.any():
         units = bad.transpose(0, 1).flatten(1).any(1).nonzero().ravel().tolist()
@@ -252,3 +267,28 @@ def show_progress(items: Iterable[Any], progress: bool, label: str) -> Iterable[
     from tqdm.auto import tqdm
 
     return tqdm(items, desc=label, leave=False)
+
+
+def bases_by_site(
+    basis: BasisLike | Mapping[str, BasisLike] | None,
+    sites: tuple[Site, ...],
+    aliases: Mapping[str, str],
+) -> Mapping[str, BasisLike]:
+    """The basis asked for at each site, by its name.
+
+    Raises:
+        KeyError: A layer that is not recorded.
+        ValueError: One layer under two names.
+    """
+    if basis is None:
+        return {}
+    if not isinstance(basis, Mapping):
+        return {site.name: basis for site in sites}
+    names = [site.name for site in sites]
+    found = {aliases.get(name, name): given for name, given in basis.items()}
+    for name in found:
+        if name not in names:
+            raise KeyError(unknown_name("layer of the basis", name, [*names, *aliases]))
+    if len(found) < len(basis):
+        raise ValueError(f"a layer of the basis is named more than once: {list(basis)}")
+    return found

@@ -39,7 +39,7 @@ class Snapshot:
     Args:
         model: The model.
         everything: Look whether it touches its parameters and that random state.
-        known: Its attributes, if they are known to be these.
+        known: Its attributes as they were found a moment ago.
     """
 
     def __init__(

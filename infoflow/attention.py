@@ -28,17 +28,18 @@ class UnrolledAttention(nn.MultiheadAttention):
 
     def __init__(self, fused: nn.MultiheadAttention, name: str = "") -> None:
         nn.Module.__init__(self)
-        _check(fused, name)
+        refuse_to_unroll(fused, name, (nn.MultiheadAttention,))
         plain = {key: value for key, value in vars(fused).items() if not key.startswith("_")}
         vars(self).update(plain, _qkv_same_embed_dim=fused._qkv_same_embed_dim)
         for key, parameter in fused._parameters.items():
             self.register_parameter(key, parameter)
         self.query, self.key, self.value = nn.Identity(), nn.Identity(), nn.Identity()
         self.pattern = nn.Identity()
+        self._has_bias = fused.in_proj_bias is not None
         own = {id(tensor): tensor for tensor in fused.out_proj.parameters()}
         self.out_proj = copy.deepcopy(fused.out_proj, own)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         query: Tensor,
         key: Tensor,
@@ -78,8 +79,7 @@ class UnrolledAttention(nn.MultiheadAttention):
             matrices = self.in_proj_weight.chunk(3)
         else:
             matrices = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
-        bias = self.in_proj_bias
-        biases = (None, None, None) if bias is None else bias.chunk(3)
+        biases = self.in_proj_bias.chunk(3) if self._has_bias else (None, None, None)
         q, k, v = (F.linear(x, w, b) for x, w, b in zip(read, matrices, biases, strict=True))
         return self.query(q), self.key(k), self.value(v)
 
@@ -118,13 +118,16 @@ def _added_to_scores(mask: Tensor, like: Tensor) -> Tensor:
     return torch.zeros_like(mask, dtype=like.dtype).masked_fill_(mask, -torch.inf)
 
 
-def _check(fused: nn.MultiheadAttention, name: str) -> None:
+def refuse_to_unroll(fused: nn.Module, name: str, kinds: tuple[type[nn.Module], ...]) -> None:
+    """Raises:
+    ValueError: It is more than one of these layers of torch.
+    """
     where = f"layer {name!r}" if name else "the model"
     remedy = None
     if nn.utils.parametrize.is_parametrized(fused):
         remedy = "has parametrised weights: remove_parametrizations first, in a copy"
-    elif type(fused) is not nn.MultiheadAttention:
-        remedy = "is derived from a layer of torch and may do more: use torch's own"
+    elif type(fused) not in kinds:
+        remedy = "is derived from a layer of torch and may do more: use one of torch's own"
     elif fused._forward_hooks or fused._forward_pre_hooks:
         remedy = "has hooks, which would be lost: unroll the model before adding them"
     if remedy is not None:

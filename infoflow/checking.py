@@ -18,6 +18,7 @@ from infoflow._replay.prepare import Replays, replay_for
 from infoflow._safety import evaluating
 from infoflow.interventions import counterfactual
 from infoflow.recording import Recording
+from infoflow.rounding import STEPS
 from infoflow.unit_similarity import refused_measures, similarity
 from infoflow.unit_similarity.shared import ways
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-4
 """Largest difference, in units of what a unit varies over the data, that counts as rounding
-(float32 passes of other batch sizes differ by up to some 1e-5 in networks of fifty layers)."""
+(float32 passes of other batch sizes differ by up to some 1e-5 in networks of fifty layers); in
+coarser types `rounding.STEPS` steps of these."""
 
 _SIMILARITY_ROWS, _SIMILARITY_UNITS = 32, 1024
 
@@ -41,7 +43,7 @@ class Trial:
         difference: The largest difference, in the layer's own units.
         relative: The largest, each unit's difference divided by how far it ranges over the data;
             of a similarity, by the similarity of the two units with themselves.
-        rows: Samples (of a similarity: units) that differ by more than `TOLERANCE` of that.
+        rows: Samples (of a similarity: units) that differ by more than rounding of that.
         n_rows: How many were compared; 0 where there is nothing to compare.
         per: What `rows` counts: "rows" or "units".
         way: Which way is taken when infoflow measures: the fast one, or the exact one and why.
@@ -163,10 +165,10 @@ def _bare(rec: Recording, few: np.ndarray) -> Iterator[Trial]:
     with evaluating(rec.model), torch.no_grad():
         seen, outputs = run_all(rec.model, rec.units.sites, run, batches, rec.output, False)
     for name, values in seen.items():
-        yield _trial("bare model", name, values, rec[name][order], rec[name])
+        yield _trial(rec, "bare model", name, values, rec[name][order], rec[name])
     if rec.outputs.is_floating_point():
         found, kept = (y[:].reshape(len(y), -1) for y in (outputs, rec.outputs))
-        yield _trial("bare model", "its outputs", found, kept[order], kept)
+        yield _trial(rec, "bare model", "its outputs", found, kept[order], kept)
 
 
 def _replayed(rec: Recording, rng: np.random.Generator) -> Iterator[Trial]:
@@ -179,7 +181,7 @@ def _replayed(rec: Recording, rng: np.random.Generator) -> Iterator[Trial]:
             with _warnings() as said:
                 fast = counterfactual(rec, {name: half}, observe=other, replay=True)
             full = counterfactual(rec, {name: half}, observe=other, replay=False)
-            trial = _trial(f"replay of {name}", other, fast, full, rec[other])
+            trial = _trial(rec, f"replay of {name}", other, fast, full, rec[other])
             way = "replayed from the recording"
             if replay_for(rec, [name]) is None:
                 way = f"full passes: {'; '.join(rec.kept(Replays).reasons)}"
@@ -234,13 +236,22 @@ def _similarity(some: Recording, layer: str, n: int, empty: Trial) -> Trial:
         empty,
         difference=float(gap.max()),
         relative=float(relative.max()),
-        rows=int((relative > TOLERANCE).any(1).sum()),
+        rows=int((relative > _tolerance(some)).any(1).sum()),
         n_rows=len(gap),
         note=said[0],
     )
 
 
-def _trial(what: str, layer: str, ours: Tensor, truth: Tensor, recorded: Tensor) -> Trial:
+def _tolerance(rec: Recording) -> float:
+    steps = [*rec.steps.values()]
+    if rec.outputs.is_floating_point():
+        steps.append(torch.finfo(rec.outputs.dtype).eps)
+    return max(TOLERANCE, STEPS * max(steps))
+
+
+def _trial(
+    rec: Recording, what: str, layer: str, ours: Tensor, truth: Tensor, recorded: Tensor
+) -> Trial:
     """Compare `(rows, units[, positions])`, each unit on the scale of its range over the data."""
     everything = recorded.double().transpose(0, 1).flatten(1)
     scale = everything.amax(1) - everything.amin(1)
@@ -248,5 +259,5 @@ def _trial(what: str, layer: str, ours: Tensor, truth: Tensor, recorded: Tensor)
     # a unit that never changes is measured on its own size
     scale = torch.where(scale > 0, scale, everything.abs().amax(1).clamp(min=1e-12))
     relative = gap / scale
-    differ = int((relative > TOLERANCE).any(1).sum())
+    differ = int((relative > _tolerance(rec)).any(1).sum())
     return Trial(what, layer, float(gap.max()), float(relative.max()), differ, len(gap))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from infoflow.saving import Saved
 from infoflow.units import UnknownName, unknown_name
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ Weighting = Literal[
     "size_null",
     "size_z",
 ]
-Estimate = Literal["codes", "kernel", "gaussian"]
+Estimate = Literal["codes", "cells", "kernel", "gaussian"]
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
 CORRECTIONS: tuple[str, ...] = ("auto", "quadratic", *get_args(Estimator))
 
@@ -180,12 +181,13 @@ class Objective:
         given_context: Weigh the exchange given the context, or the plain one.
         estimate: How the flow into a module is measured; the `objective=` of `exchange`, `search`,
             `module_score` and `compare`. "codes": from codes, as `Draws.coding` says: by default
-            summed over the module's units, so that what several say counts for each. "kernel",
-            "gaussian": of its units taken together, on their rank scales (see `GroupFlow`):
-            "kernel" is a lower bound at the stated resolution, and log2 of the donors at most;
-            "gaussian" is an upper one, and goes on growing with the module.
-        resolution: Bins a unit that "kernel" and "gaussian" stand for: differences of about one
-            in so many of a unit's range, on its rank scale, are told apart.
+            summed over the module's units, so that what several say counts for each. The others
+            take its units together, on their rank scales (see `GroupFlow`). "cells" counts joint
+            cells; "kernel" blurs the outcomes and is a lower bound of what is then left; both are
+            log2 of the donors at most. "gaussian" is an upper bound of the same, by the covariance
+            of the outcomes, and goes on growing with the module.
+        resolution: Bins a unit of all but "codes": differences of about one in so many of a
+            unit's range, on its rank scale, are told apart.
 
     Raises:
         ValueError: An unknown weighting or objective, or a resolution below 1.
@@ -216,7 +218,7 @@ def check_weighting(weighting: str) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Null:
+class Null(Saved):
     """A value beside draws of what it is where there is nothing.
 
     Attributes:

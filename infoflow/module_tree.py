@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from infoflow.partition import Partition
+from infoflow.saving import Saved
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
-class ModuleTree:
+class ModuleTree(Saved):
     """A module and, where it divides significantly, the modules inside it.
 
     Attributes:

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from infoflow.saving import Saved
+
 
 class HasPartition(Protocol):
     """A result that holds a partition, as `Modules` and `SearchResult` do."""
@@ -16,7 +18,7 @@ class HasPartition(Protocol):
     def partition(self) -> Partition: ...
 
 
-class Partition:
+class Partition(Saved):
     """Labels over units: one integer per unit, -1 for an unused unit. Immutable and hashable.
 
     Labels are canonical: modules are numbered by their first unit, so two labellings of the same

@@ -24,18 +24,20 @@ from infoflow._inputs import (
 )
 from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
 from infoflow._padding import MaskLike, Padding, find_padding, outputs_for_fewer
-from infoflow._passes import batches_of, dry_run, named_bases, run_all, units_of
+from infoflow._passes import Looked, bases_by_site, batches_of, dry_run, run_all, units_of
 from infoflow._refusals import (
     refuse_model,
     refuse_samples_as_steps,
     say_where_fast_path_differs,
 )
+from infoflow._restored import about_network, restored
 from infoflow._safety import Snapshot, evaluating
 from infoflow._shapes import Float, shaped
 from infoflow._storage import Recomputed, Store, Stored, room_for
 from infoflow._unchanged import Unchanged, fingerprint, state
 from infoflow.basis import BasisLike
 from infoflow.discovery import aliases_of, named_sites, with_known_axes
+from infoflow.saving import Absent, Saved
 from infoflow.site import Site
 from infoflow.units import UnitSpace
 
@@ -50,7 +52,7 @@ class _Filled(dict[str, Tensor]):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Recording:
+class Recording(Saved):
     """Activations of some layers of a model over a data set, with what is needed to run it again.
 
     Attributes:
@@ -61,14 +63,15 @@ class Recording:
         keywords: The name under which each of them is passed; None: by its place.
         targets: `(K, ...)` or None.
         loss: `loss(outputs, targets)`, or None.
-        outputs: The model's output `(K, ...)` on the CPU; above 2^24 numbers (logits) run again
-            where `outputs[rows]` is asked for.
+        outputs: The model's output `(K, ...)` on the CPU; above 2^24 numbers run again.
         output: Which tensor of what the model returns that is: `rec.output(rec.call(args))`.
         batch_size: Rows per forward pass.
         device: Where forward passes run.
         padding: Which positions are no data; None: all are. `rec.padding.mask` is `(K, T)`.
         versions: Fingerprint of the model and the data, to notice a change since; without what the
             model's own passes change in evaluation mode, such as a count of calls.
+        steps: By site, the machine epsilon of the coarsest type on the way to it: values there may
+            differ by some of these without meaning anything.
         cache: What later stages keep with it: one object of each type (see `kept`).
         stored: The files that the activations are read from; None: they are in memory.
     """
@@ -86,6 +89,7 @@ class Recording:
     device: torch.device
     padding: Padding | None = None
     versions: Mapping[tuple[Any, ...], Any] = field(default_factory=dict)
+    steps: Mapping[str, float] = field(default_factory=dict)
     cache: dict[type, object] = field(default_factory=dict)
     stored: Stored | None = None
 
@@ -121,9 +125,8 @@ class Recording:
         layer = self.units.site(layer).name
         if self.padding is None or layer not in self.padding.of_sites:
             return self[layer][rows] if values is None else values
-        if values is None and self.stored is not None:  # a filled copy would be in memory
-            values = self[layer][rows]
-        if values is not None:
+        if values is not None or self.stored is not None:  # of files no filled copy is kept
+            values = self[layer][rows] if values is None else values
             return self.padding.filled(layer, values, rows)
         kept = self.kept(_Filled)
         if layer not in kept:
@@ -159,10 +162,14 @@ class Recording:
             found = self.cache[kind] = kind()
         return found
 
-    def check_current(self) -> None:
-        """Raises:
-        RuntimeError: The model or the data were changed since they were recorded.
+    def check_current(self, *, running: bool = True) -> None:
+        """Before the model is run, or its activations are used.
+
+        Raises:
+            RuntimeError: Model or data were changed since, or the model to run was not loaded.
         """
+        if running and isinstance(self.model, Absent):
+            self.model()
         if self.cache.get(Unchanged):
             return
         now = fingerprint(self.model, self.inputs) if self.versions else {}
@@ -190,6 +197,12 @@ class Recording:
         table = self.units.table
         columns = [f"{a}.{b}" for a, b in zip(table["layer"], table["index"], strict=True)]
         return pd.DataFrame(self.matrix(), columns=columns)
+
+    def saved_about(self) -> dict[str, Any]:
+        """What a saved recording says about its network and loss."""
+        return about_network(self.model, self.loss, self.inputs, self.versions)
+
+    restored = classmethod(restored)
 
     def __repr__(self) -> str:
         facts = [type(self.model).__name__, f"{len(self)} samples", repr(self.units)]
@@ -257,8 +270,7 @@ def record(
             random rotation), a matrix `(directions, units)`, or a function from `(samples, units)`
             activations to such a matrix; for all layers, or `{layer: basis}`. An intervention on
             a direction replaces that coordinate and leaves the rest of the space alone.
-        store: A folder for activations that take more than 1 GB, or `Store(folder, memory)` with
-            another bound. Made again after a break, a recording goes on where it stopped.
+        store: A folder for activations of more than 1 GB, or `Store(folder, memory)`.
         progress: Show a progress bar.
 
     Returns:
@@ -273,8 +285,7 @@ def record(
         ValueError: Fewer than two samples, lengths that differ, integer inputs to a model without
             an embedding, NaN or infinite activations, a unit dimension that cannot be known, layers
             that are quantised, or that take samples for time steps; one output for a whole batch;
-            a store with less memory than a batch needs, with a basis, or that holds another one.
-        OSError: The disk is full.
+            a store that is too small for a batch, with a basis, or of another recording.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -289,7 +300,7 @@ def record(
         raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
     sites = named_sites(model, layers)
     aliases = aliases_of(model, layers, sites)
-    bases = named_bases(basis, sites, aliases)
+    bases = bases_by_site(basis, sites, aliases)
     where = device_of(model, device)
     with evaluating(model, Snapshot(model, everything=True)):
         given = collect(model, inputs, targets)
@@ -299,7 +310,8 @@ def record(
         before = state(model)
         with torch.no_grad():
             with explained_types(model, given):
-                found, chosen = _settled(model, sites, run, output)
+                looked, chosen = _settled(model, sites, run, output)
+            found = looked.sites
             room = room_for(store, model, found, given.tensors, bool(bases))
             kept, outputs = run_all(model, found, run, batches, chosen, progress, room)
             first = batches[0]
@@ -311,7 +323,7 @@ def record(
     moving = {key for key, value in after.items() if before.get(key) != value}
     return Recording(
         model=model,
-        units=replace(units_of(tuple(found), kept, padding, bases), aliases=aliases),
+        units=replace(units_of(tuple(found), kept, padding, bases, looked.steps), aliases=aliases),
         activations=kept,
         inputs=given.tensors,
         keywords=given.keywords,
@@ -323,16 +335,16 @@ def record(
         device=where,
         padding=padding,
         stored=room.stored,
+        steps=looked.steps,
         versions={k: v for k, v in fingerprint(model, given.tensors).items() if k not in moving},
     )
 
 
 def _settled(
     model: nn.Module, sites: tuple[Site, ...], run: Callable[[slice], Any], output: OutputLike
-) -> tuple[dict[Site, int], Output]:
-    """By passes over a few samples: the sites with their unit dimensions and how many positions
-    they have, and which tensor is the output."""
+) -> tuple[Looked, Output]:
+    """By passes over a few samples: what there is at the sites, and which tensor is the output."""
     refuse_samples_as_steps(model, run)
     few = partial(run, slice(0, 2))
-    found, raw = dry_run(model, with_known_axes(model, sites, few), few)
-    return found, chosen_output(raw, output)
+    looked = dry_run(model, with_known_axes(model, sites, few), few)
+    return looked, chosen_output(looked.raw, output)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from infoflow.attention import UnrolledAttention
+from infoflow.attention import UnrolledAttention, refuse_to_unroll
 
 
 def unrolled(model: nn.Module) -> nn.Module:
@@ -207,15 +207,10 @@ def _step_of(fused: nn.RNNBase) -> nn.Module:
 
 
 def _check(fused: nn.RNNBase, name: str) -> None:
-    kind, where = type(fused).__name__, f"layer {name!r}" if name else "the model"
-    remedy = None
-    if nn.utils.parametrize.is_parametrized(fused):
-        remedy = "has parametrised weights: remove_parametrizations first, in a copy"
-    elif type(fused) not in (nn.LSTM, nn.GRU, nn.RNN):
-        remedy = "is derived from a layer of torch and may do more: use one of torch's own"
-    elif fused.proj_size:
-        remedy = f"has a projection (proj_size={fused.proj_size}): write it with nn.LSTMCell"
-    elif fused._forward_hooks or fused._forward_pre_hooks:
-        remedy = "has hooks, which would be lost: unroll the model before adding them"
-    if remedy is not None:
-        raise ValueError(f"{where} ({kind}) cannot be unrolled: it {remedy}")
+    refuse_to_unroll(fused, name, (nn.LSTM, nn.GRU, nn.RNN))
+    if fused.proj_size:
+        where = f"layer {name!r}" if name else "the model"
+        raise ValueError(
+            f"{where} ({type(fused).__name__}) cannot be unrolled: it has a projection "
+            f"(proj_size={fused.proj_size}): write it with nn.LSTMCell"
+        )

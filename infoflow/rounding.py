@@ -13,31 +13,37 @@ from torch import Tensor
 STEPS = 16
 
 
-def rounding_error(values: Tensor, *, rotated: bool = False) -> np.ndarray:
+def rounding_error(
+    values: Tensor, *, rotated: bool = False, step: float | None = None
+) -> np.ndarray:
     """By how much a unit's values may differ without meaning anything: `(units,)`.
 
-    `STEPS` times the machine epsilon of the type times the scale of what enters: the unit's
+    `STEPS` times the machine epsilon times the scale of what enters: the unit's
     largest value, and for a direction of a basis, in which every unit of the layer is added up,
     the norm of the layer.
 
     Args:
         values: `(rows, units[, positions])` activations as recorded.
         rotated: The units are directions of a basis.
+        step: The machine epsilon of the coarsest type on the way to them; None: of their own.
     """
+    step = torch.finfo(values.dtype).eps if step is None else step
     each = values.transpose(0, 1).flatten(1).abs().amax(1).double()
     if rotated:
         each = each.clamp(min=float(values.double().norm(dim=1).max()))
-    return STEPS * torch.finfo(values.dtype).eps * each.numpy()
+    return STEPS * step * each.numpy()
 
 
-def constant_units(parts: Iterable[Tensor], *, rotated: bool = False) -> np.ndarray:
-    """`(units,)` bool: the unit never changes by more than rounding; from its values on some rows
-    after others."""
+def constant_units(
+    parts: Iterable[Tensor], *, rotated: bool = False, step: float | None = None
+) -> np.ndarray:
+    """`(units,)` bool: the unit never changes by more than rounding (see `rounding_error`); from
+    its values on some rows after others."""
     ranges = []
     for values in parts:
         flat = values.transpose(0, 1).flatten(1)
         ends = flat.amin(1).double().numpy(), flat.amax(1).double().numpy()
-        ranges.append((*ends, rounding_error(values, rotated=rotated)))
+        ranges.append((*ends, rounding_error(values, rotated=rotated, step=step)))
     low, high, error = (np.stack(each) for each in zip(*ranges, strict=True))
     return high.max(0) - low.min(0) <= error.max(0)
 

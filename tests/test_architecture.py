@@ -13,10 +13,20 @@ PACKAGE = Path(infoflow.__file__).parent
 
 # A file may import from its own stage and from those above it in this list, never from below.
 STAGES = (
-    ("_compiled", "_files", "_provenance", "_pools", "sweep"),
+    ("_compiled", "_files", "_provenance", "_pools", "sweep", "saving"),
     ("_shapes", "attention", "basis", "partition", "rounding"),
     ("site", "units", "module_tree", "measured", "_unchanged"),
-    ("data", "models", "recurrent", "_hooks", "_inputs", "_outputs", "_safety", "_refusals"),
+    (
+        "data",
+        "models",
+        "recurrent",
+        "_hooks",
+        "_inputs",
+        "_outputs",
+        "_safety",
+        "_refusals",
+        "_restored",
+    ),
     ("discovery", "_storage", "_passes", "_padding"),
     ("train", "recording", "checkpoint"),
     ("_replay",),

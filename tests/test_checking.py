@@ -103,6 +103,17 @@ def test_a_model_that_mixes_the_samples_of_a_batch_is_found_out():
     assert trials["bare model", "out"].rows > 30
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_rounding_in_half_precision_is_no_difference_and_mixed_samples_still_are(kind):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+    x, y = torch.randn(60, 4, dtype=kind), torch.randint(0, 3, (60,))
+    rec = ifl.record(net.to(kind), ["0", "2", "4"], x, y, loss=nn.functional.cross_entropy)
+    assert ifl.check(rec).ok
+    mixes = ifl.record(CentresTheBatch().to(kind), ["fc", "out"], x[:40])
+    assert not ifl.check(mixes).ok
+
+
 def test_a_large_constant_output_hides_nothing():
     """Each unit is judged on its own range: an error of one in a thousand beside 1e4 is seen."""
     net = CentresTheBatch()

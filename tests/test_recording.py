@@ -163,10 +163,18 @@ def test_a_batch_size_that_is_no_positive_integer_is_refused(batch_size):
         ifl.record(ifl_net(), "fc1", normal(4, 4), batch_size=batch_size)
 
 
+class Positive(nn.Module):
+    def forward(self, x):
+        return x > 0
+
+
 def test_a_model_of_complex_numbers_is_recorded_where_it_has_real_ones():
     net = nn.Sequential(nn.Linear(4, 3, dtype=torch.cfloat), Size(), nn.Linear(3, 2))
     x = normal(6, 4).cfloat()
     torch.testing.assert_close(ifl.record(net, "1", x)["1"], net[0](x).abs().detach())
+    yes_or_no = nn.Sequential(nn.Linear(4, 3), Positive())
+    with pytest.raises(ValueError, match="layer '1' has boolean activations, expected numbers"):
+        ifl.record(yes_or_no, "1", normal(6, 4))
     with pytest.raises(ValueError, match="layer '0' has complex activations, expected real ones"):
         ifl.record(net, "0", x)
 

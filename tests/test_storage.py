@@ -65,6 +65,18 @@ def test_padding_is_filled_from_disk(tmp_path: Path):
     assert torch.equal(stored.filled("1", rows=some), kept.filled("1", rows=some))
 
 
+def test_what_is_on_disk_or_run_again_is_saved_in_full(tmp_path: Path):
+    with patch.object(_passes, "FEW_OUTPUTS", 100):
+        stored = recorded(Store(tmp_path / "store", SMALL))
+    loaded, kept = ifl.load(stored.save(tmp_path / "saved"), model=stored.model), recorded()
+    shutil.rmtree(tmp_path / "store")
+    assert torch.equal(loaded["1"], kept["1"])
+    torch.testing.assert_close(loaded.outputs, kept.outputs)
+    np.testing.assert_allclose(
+        ifl.similarity(loaded, "hess"), ifl.similarity(kept, "hess"), rtol=1e-6
+    )
+
+
 def test_up_to_the_bound_nothing_is_written(tmp_path: Path):
     assert recorded(tmp_path / "new").stored is None
     assert not (tmp_path / "new").exists()

@@ -11,11 +11,13 @@ from torch.nn.functional import cross_entropy
 
 import infoflow as ifl
 from infoflow import plot, study, toys
+from infoflow._replay.prepare import Replays
 from infoflow.clustering import significance
 from infoflow.data import load
 from infoflow.measured import WEIGHTINGS
 from infoflow.oracle import coarse
 from infoflow.units import UnknownName
+from tests.nets import normal, seeded
 
 FEW = {"donors": 10, "contexts": 10}
 LABELS = [7, 7, 3, 3, 7, 3, 7, 3, 7, 3]
@@ -139,3 +141,27 @@ def test_a_code_that_holds_all_there_is_to_say_is_not_flagged(wire):
     four = ifl.record(wire.model, ["0", "1"], x)
     found = ifl.exchange(four, [0, 1, 1], coding="joint", bins=4, donors=60, contexts=40)
     assert found.bits == pytest.approx(2.0, abs=0.1) and found.saturated == ()
+
+
+class SingleThenDouble(nn.Module):
+    """Two branches in single precision; one goes on in double precision, and reads no other."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(30, 6), nn.Linear(30, 100), nn.Linear(100, 8).double()
+
+    def forward(self, x):
+        h = torch.tanh(self.a(x))
+        return self.c(torch.relu(self.b(x)).double()) + h.double().sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("size", [512, 7])
+def test_what_single_precision_rounds_away_is_no_information_in_double_precision(size):
+    net, x = seeded(SingleThenDouble), normal(6, 30)[torch.arange(600) % 6]
+    rec = ifl.record(net, ["a", "c"], x, batch_size=size)
+    few = {"donors": 30, "contexts": 30, "correction": "none"}
+    f = ifl.flow(rec, {"a": range(5)}, {"c": range(8)}, coding="units", **few)
+    assert (f.bits, f.bits_given_context) == (0, 0)  # 6.6 given the context in batches of 7
+    with pytest.warns(RuntimeWarning, match="changes the code of no other"):
+        assert ifl.unit_flow(rec, donors=30, contexts=30).max() == 0
+    assert not rec.kept(Replays).reasons

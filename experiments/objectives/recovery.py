@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ FIELDS = (
 )  # fmt: skip
 
 
-def study(sizes: str, cross: float, seed: int, objective: Estimate, budget: int) -> dict:
+def study(sizes: str, cross: float, seed: int, objective: Estimate, budget: int) -> dict[str, Any]:
     """One search, from the planted partition, every single unit against all others, and seeds."""
     rec, planted = tracks(SIZES[sizes], seed, cross=cross, quiet=QUIET)
     start = time.process_time()

@@ -28,50 +28,84 @@ def interval(differences: np.ndarray, seed: int = 0) -> tuple[float, float]:
 
 
 def against_truth(name: str = "truth_fresh.csv") -> pd.DataFrame:
-    """Each candidate beside the truth: means over networks, and the difference of ρ to "units"."""
+    """Each candidate beside the truth: means over networks, and the gain in ρ over "units"."""
     rows = pd.read_csv(RESULTS / name)
     network = ["kind", "shape", "activation", "seed"]
-    seconds = rows.drop_duplicates([*network, "candidate"]).groupby("candidate")["seconds"].sum()
+    each = rows.drop_duplicates([*network, "candidate"])
+    seconds = dict(each.groupby("candidate")["seconds"].sum().items())
     found = []
-    for (quantity, candidate), some in rows.groupby(["quantity", "candidate"], sort=False):
-        wide = rows[rows["quantity"] == quantity].pivot_table("rho", network, "candidate")
-        low, high = interval((wide[candidate] - wide["units"]).to_numpy())
+    for quantity, candidate in rows[["quantity", "candidate"]].drop_duplicates().to_numpy():
+        own = rows[rows["quantity"] == quantity]
+        some = own[own["candidate"] == candidate]
+        wide = own.pivot_table("rho", network, "candidate")
+        gain = (wide[candidate] - wide["units"]).to_numpy()
+        low, high = interval(gain)
         found.append(
             {
-                "quantity": quantity,
                 "candidate": candidate,
+                "quantity": quantity,
                 "bias": some["bias"].mean(),
                 "rho": some["rho"].mean(),
                 "lowest": some["rho"].min(),
                 "best_fifth": some["rho_best_fifth"].mean(),
                 "regret": some["regret"].mean(),
-                "gain": (wide[candidate] - wide["units"]).mean(),
+                "gain": gain.mean(),
                 "low": low,
                 "high": high,
                 "time": seconds[candidate] / seconds["units"],
-                "networks": len(wide),
             }
         )
-    return pd.DataFrame(found).set_index(["quantity", "candidate"]).round(2)
+    return pd.DataFrame(found)
 
 
 def recovered() -> pd.DataFrame:
     """Share of planted tracks found by cell, and the paired difference to "codes"."""
     rows = pd.read_csv(RESULTS / "recovery.csv")
     table = rows.pivot_table("recovered", "objective", ["sizes", "cross"])
-    table.columns = [f"{sizes}, {cross:g}" for sizes, cross in table.columns]
+    table.columns = [f"{sizes} {cross:g}" for sizes, cross in table.columns]
     table["all"] = rows.groupby("objective")["recovered"].mean()
     wide = rows.pivot_table("recovered", "seed", ["objective", "sizes", "cross"])
     for objective in table.index:
         difference = (wide[objective] - wide["codes"]).to_numpy()
-        table.loc[objective, "only it"] = (difference > 0).sum()
-        table.loc[objective, "only codes"] = (difference < 0).sum()
+        table.loc[objective, ["won", "lost"]] = [(difference > 0).sum(), (difference < 0).sum()]
         table.loc[objective, ["low", "high"]] = interval(difference)
     table["seconds"] = rows.groupby("objective")["seconds"].median()
-    table["single unit"] = (rows["smallest"] == 1).groupby(rows["objective"]).mean()
-    return table.round(2)
+    table["single"] = (rows["smallest"] == 1).groupby(rows["objective"]).mean()
+    return table
+
+
+def rankings() -> pd.DataFrame:
+    """On trained networks: how two objectives rank and regret, means over networks."""
+    rows = pd.read_csv(RESULTS / "trained_pairs.csv")
+    measured = ["rho", "rho_best_fifth", "regret", "agreement"]
+    return rows.groupby(["kind", "objective", "judge"])[measured].mean().reset_index()
+
+
+def markdown() -> dict[str, list[str]]:
+    """The tables of the page, line by line."""
+    truth, planted = against_truth(), recovered()
+    return {
+        "truth": [
+            f"| {r.candidate} | {'given' if r.quantity == 'given_context' else 'plain'} | "
+            f"{r.bias:+.2f} | {r.rho:.2f} | {r.lowest:.2f} | {r.best_fifth:.2f} | {r.regret:.2f} | "
+            f"{r.gain:+.2f} [{r.low:+.2f}, {r.high:+.2f}] | {r.time:.1f} |"
+            for r in truth.itertuples()
+        ],
+        "recovery": [
+            f"| {r.Index} | "
+            + " | ".join(f"{value:.2f}" for value in list(r)[1:8])
+            + f" | {r.won:.0f}, {r.lost:.0f} | [{r.low:+.2f}, {r.high:+.2f}] | {r.seconds:.2f} |"
+            for r in planted.itertuples()
+        ],
+        "rankings": [
+            f"| {r.kind} | {r.objective} | {r.judge} | {r.rho:.2f} | {r.rho_best_fifth:.2f} | "
+            f"{r.regret:.2f} | {r.agreement:.2f} |"
+            for r in rankings().itertuples()
+            if r.objective != r.judge
+        ],
+    }
 
 
 if __name__ == "__main__":
-    for found in (against_truth(), recovered()):
-        print(found.to_string(), end="\n\n")
+    for name, lines in markdown().items():
+        print(name, *lines, sep="\n", end="\n\n")

@@ -84,7 +84,7 @@ def _piece(site: Site, value: Any, part: slice) -> Any:
     """Some of the batch's rows of what a layer returned, still ungathered if they are."""
     if isinstance(value, LazyTensor) and isinstance(value._thunk, Gather):
         source = value._thunk
-        return LazyTensor(Gather(source.table, source.index[part], source.used))
+        return LazyTensor(Gather(source.table, source.index[part]))
     return site.with_tensor(value, site.tensor(value)[part])
 
 

@@ -35,12 +35,12 @@ class Guard:
         return slice(start, min(start + few, rows.stop))
 
 
-def alike(found: Tensor, right: Tensor, limit: Tensor | None = None) -> bool:
+def alike(found: Tensor, right: Tensor, step: float = 0.0, limit: Tensor | None = None) -> bool:
     """Equal unit by unit but for rounding: batches of another size are summed in another order.
 
     A unit is compared with its own largest value in `right`, or a hundredth of the median unit's
     where that is more: what cancels is rounded like its parts. Or with `limit`, if that is more:
-    the `limits` of the same units on more samples.
+    the `limits` of the same units on more samples. `step`: the coarsest on the way to them.
     """
     if found.shape != right.shape:
         return False
@@ -50,20 +50,16 @@ def alike(found: Tensor, right: Tensor, limit: Tensor | None = None) -> bool:
     if limit is not None and bool((gap <= limit).all()):
         return True
     same = (found == right) | (found.isnan() & right.isnan())
-    own = limits(right)
+    own = limits(right, step)
     own = own if limit is None else torch.maximum(own, limit)
     return bool(((gap <= own) | same).all())
 
 
-def limits(values: Tensor) -> Tensor:
-    """How much rounding may move every unit of `(rows, units[, positions])`, in their type."""
-    eps = min(1e3 * torch.finfo(values.dtype).eps, 0.25)
-    return (eps * unit_sizes(values)).to(values.dtype)
-
-
-def unit_sizes(values: Tensor) -> Tensor:
-    """The largest finite magnitude of every unit of `(rows, units[, positions])`, or a hundredth of
-    the median unit's where that is more."""
+def limits(values: Tensor, step: float) -> Tensor:
+    """How much rounding may move every unit of `(rows, units[, positions])`, in their type. Double
+    precision is rounded like the single one it was made of; no further is a guard loosened."""
+    step = max(torch.finfo(values.dtype).eps, min(step, torch.finfo(torch.float32).eps))
     largest = values.abs().nan_to_num(0.0, 0.0).amax((0, *range(2, values.ndim)), keepdim=True)
     largest = largest.double()
-    return largest.clamp(min=max(float(largest.median()) / 100, 1e-30))
+    sizes = largest.clamp(min=max(float(largest.median()) / 100, 1e-30))
+    return (min(1e3 * step, 0.25) * sizes).to(values.dtype)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from infoflow._passes import joined_calls, keepers
 from infoflow._replay.budget import free_bytes
@@ -22,16 +23,30 @@ from infoflow._replay.tables import (
     Answer,
     Key,
     Leaf,
+    Noted,
     ReplayError,
     Table,
-    fill_tables,
     small_answer,
     watch,
 )
 from infoflow._safety import evaluating
 from infoflow._unchanged import every_layer
 from infoflow.recording import Recording
-from infoflow.site import Site
+
+
+@dataclass(eq=False)
+class Built:
+    """A replay, or why there is none.
+
+    Attributes:
+        calls: Of a normal pass.
+        first: The moment of the first intervention.
+        replay: None: only full passes are right.
+    """
+
+    calls: Sequence[Call]
+    first: int = -1
+    replay: Replay | None = None
 
 
 @dataclass(eq=False)
@@ -39,25 +54,22 @@ class Replays:
     """What replay keeps with a recording.
 
     Attributes:
-        calls: Of a normal pass, by the hooks that are on the model.
-        firsts: By hooks and moment of the first intervention; None: only full passes are right.
-        built: The same, by hooks and names of the intervened sites.
+        built: By the hooks that are on the model and the names of intervened sites; sites that are
+            first at the same moment share one.
         affine: By site, the layer after it on the unchanged data set.
         limits: By site, how much rounding may move every unit; None: nothing may.
         reasons: Why full passes are run, if they are.
     """
 
-    calls: dict[Any, Sequence[Call]] = field(default_factory=dict)
-    firsts: dict[Any, Replay | None] = field(default_factory=dict)
-    built: dict[Any, Replay | None] = field(default_factory=dict)
+    built: dict[Any, Built] = field(default_factory=dict)
     affine: dict[str, dict[Any, Any]] = field(default_factory=dict)
     limits: dict[str, Tensor | None] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
 
     def give_up(self, replay: Replay, reason: str) -> None:
         """From now on full passes, wherever this replay was used; said once."""
-        for kept in (self.firsts, self.built):
-            kept.update({key: None for key, found in kept.items() if found is replay})
+        for found in self.built.values():
+            found.replay = None if found.replay is replay else found.replay
         _warn(replay.rec, reason, _CANNOT_FOLLOW + _BEFORE)
 
 
@@ -66,37 +78,36 @@ def replay_for(rec: Recording, names: Sequence[str]) -> Replay | None:
 
     Built once per recording and first site. When its check fails a warning says so, once.
     """
-    kept = rec.kept(Replays)
+    built = rec.kept(Replays).built
     hooks = tuple(
         (*layer._forward_hooks, -1, *layer._forward_pre_hooks) for layer in every_layer(rec.model)
     )
     key = (hooks, tuple(names))
-    if key not in kept.built:
-        sites = [rec.units.site(name) for name in names]
-        with evaluating(rec.model), torch.inference_mode(False), torch.no_grad():
+    if key not in built:
+        others = [found for (before, _), found in built.items() if before == hooks]
+        with evaluating(rec.model), torch.no_grad():
             try:
-                kept.built[key] = _first_of(rec, kept, sites, hooks)
+                built[key] = _built(rec, names, others)
             except ReplayError as error:
-                kept.built[key] = None
+                built[key] = Built(())
                 _warn(rec, str(error))
-    return kept.built[key]
+    return built[key].replay
 
 
-def _first_of(rec: Recording, kept: Replays, sites: Sequence[Site], hooks: Any) -> Replay | None:
-    """The replay from the first of `sites` on; shared by all that begin there."""
-    if hooks not in kept.calls:
+def _built(rec: Recording, names: Sequence[str], others: Sequence[Built]) -> Built:
+    """What is built for these sites; shared with those of `others` that begin at one moment."""
+    calls = next((found.calls for found in others if found.calls), None)
+    if calls is None:
         try:
-            few = rec.rows(torch.tensor([0, 1, 0]))
-            kept.calls[hooks] = trace_calls(rec.model, few, rec.call)
+            calls = trace_calls(rec.model, rec.rows(torch.tensor([0, 1, 0])), rec.call)
         except Exception as error:
             raise ReplayError(f"its calls cannot be traced: {error}") from error
-    calls = kept.calls[hooks]
+    sites = map(rec.units.site, names)
     first = min(min(moments(rec.model, calls, site).values(), default=-1) for site in sites)
     if first < 0:
         raise ReplayError("a layer is not called for every sample")
-    if (hooks, first) not in kept.firsts:
-        kept.firsts[hooks, first] = _checked(rec, calls, first)
-    return kept.firsts[hooks, first]
+    same = next((found for found in others if found.first == first), None)
+    return same or Built(calls, first, _checked(rec, calls, first))
 
 
 def _checked(rec: Recording, calls: Sequence[Call], first: int) -> Replay | None:
@@ -106,11 +117,11 @@ def _checked(rec: Recording, calls: Sequence[Call], first: int) -> Replay | None
     except Exception as error:  # whatever the model does that a replay cannot: full passes can
         said = str(error) if isinstance(error, ReplayError) else f"{type(error).__name__}: {error}"
         replay, wrong = None, [said]
-    if replay is None or wrong:
-        because = _OWN_FAULT if _answers_otherwise(rec) else _CANNOT_FOLLOW
-        _warn(rec, f"{', '.join(wrong)}: without any intervention", because)
-        return None
-    return replay
+    if not wrong:
+        return replay
+    because = _OWN_FAULT if _answers_otherwise(rec) else _CANNOT_FOLLOW
+    _warn(rec, f"{', '.join(wrong)}: without any intervention", because)
+    return None
 
 
 _CANNOT_FOLLOW = "the model routes samples, or keeps state of its own"
@@ -129,7 +140,8 @@ def _answers_otherwise(rec: Recording) -> bool:
     """Whether the model gives other outputs than those recorded in a pass over other rows."""
     rows = torch.arange(max(1, len(rec) // 2)).flip(0)[:32]
     found = rec.output(rec.call(rec.rows(rows))).cpu()
-    return not alike(*(x.reshape(len(rows), -1) for x in (found, rec.outputs[rows])))
+    both = (x.reshape(len(rows), -1) for x in (found, rec.outputs[rows]))
+    return not alike(*both, step=max(rec.steps.values()))
 
 
 def _warn(rec: Recording, reason: str, because: str = _CANNOT_FOLLOW) -> None:
@@ -144,28 +156,37 @@ def _warn(rec: Recording, reason: str, because: str = _CANNOT_FOLLOW) -> None:
 
 def _build(rec: Recording, calls: Sequence[Call], first: int) -> Replay:
     small = _small_answers(rec, calls, first)
-    trial = Replay(rec, calls, first, small)
-    wanted: set[Leaf] = set()
-    index = torch.tensor([0, 1], device=rec.device)
+    read: set[Leaf] = set()
+    noted = _of_leaves(small, lambda at, leaf: Noted(leaf.values, leaf.dim, leaf.per, at, read))
+    trial = Replay(rec, calls, first, noted)
     sites = [(site, _look) for site in rec.units.sites if trial.live_moments(site)]
-    trial.attempt(index, sites, used=lambda key, leaf: wanted.add((key, leaf)))
-    leaves = {(k, n): leaf for k, answer in small.items() for n, leaf in enumerate(answer.leaves)}
+    trial.run(torch.tensor([0, 1], device=rec.device), sites)
     tables = _recorded_leaves(rec, calls, small)
     missing = {
-        at: leaf
-        for at, leaf in leaves.items()
-        if isinstance(leaf, Tensor) or (at in wanted and at not in tables)
+        (key, n): leaf
+        for key, answer in small.items()
+        for n, leaf in enumerate(answer.leaves)
+        if isinstance(leaf, Tensor) or ((key, n) in read and (key, n) not in tables)
     }
     tables |= _filled(rec, calls, missing)
-    whole = {
-        at: tables.get(at, leaf.empty()) if isinstance(leaf, Table) else leaf
-        for at, leaf in leaves.items()
-    }
-    answers = {
-        key: replace(answer, leaves=tuple(whole[key, n] for n in range(len(answer.leaves))))
-        for key, answer in small.items()
-    }
+    answers = _of_leaves(small, lambda at, leaf: tables.get(at, leaf.empty()))
     return Replay(rec, calls, first, answers)
+
+
+def _of_leaves(
+    answers: Mapping[Key, Answer], make: Callable[[Leaf, Table], Table]
+) -> dict[Key, Answer]:
+    """The answers with other tables."""
+    return {
+        key: replace(
+            answer,
+            leaves=tuple(
+                make((key, n), leaf) if isinstance(leaf, Table) else leaf
+                for n, leaf in enumerate(answer.leaves)
+            ),
+        )
+        for key, answer in answers.items()
+    }
 
 
 def _look(value: Any, _call: int) -> None:
@@ -231,19 +252,34 @@ def _recorded_leaves(
 def _filled(
     rec: Recording, calls: Sequence[Call], missing: Mapping[Leaf, Table | Tensor]
 ) -> dict[Leaf, Table]:
+    """Tables over the whole data set for leaves of which small ones are given, or the tensor that
+    it was for a few samples where it has no batch.
+
+    Raises:
+        ReplayError: Too large; a layer returns values for some of a batch's samples only, or what
+            has no batch differs: a few samples of which one goes through an expert look alike.
+    """
     if not missing:
         return {}
-    small = [leaf for leaf in missing.values() if isinstance(leaf, Table)]
-    need = sum(table.values[0].nbytes for table in small) * len(rec)
+    small = {at: leaf for at, leaf in missing.items() if isinstance(leaf, Table)}
+    need = sum(table.values[0].nbytes for table in small.values()) * len(rec)
     if need > 0.5 * free_bytes(rec.device):
         raise ReplayError(f"its activations would take {need / 2**30:.1f} GiB of memory")
     keys = {key for key, _ in missing}
     wanted = {call.key: call for call in calls if call.key in keys}
+    full = {at: table.empty(len(rec), rec.device) for at, table in small.items()}
+    for rows in rec.batches():
 
-    def run(rows: slice, keep: Any) -> None:
-        watch(lambda: rec.call(rec.rows(rows)), wanted, keep)
+        def keep(key: Key, value: Any, rows: slice = rows) -> None:
+            for number, found in enumerate(tree_leaves(value)):
+                leaf = missing.get((key, number))
+                if isinstance(leaf, Table):
+                    full[key, number].put(rows, found)
+                elif leaf is not None and not torch.equal(found, leaf):
+                    raise ReplayError("a layer that has no batch does not always return the same")
 
-    return fill_tables(missing, run, list(rec.batches()), rec.device)
+        watch(partial(rec.call, rec.rows(rows)), wanted, keep)
+    return full
 
 
 def differing_sites(replay: Replay) -> list[str]:
@@ -259,14 +295,14 @@ def differing_sites(replay: Replay) -> list[str]:
     live = {site.name: replay.live_moments(site) for site in rec.units.sites}
     sites = [site for site in rec.units.sites if live[site.name]]
     index = torch.as_tensor(rows, device=rec.device)
-    output = rec.output(replay.attempt(index, keepers(sites, seen))).cpu()
+    output = rec.output(replay.run(index, keepers(sites, seen))).cpu()
     output, kept = (x.reshape(len(rows), -1) for x in (output, rec.outputs[rows]))
-    wrong = [] if alike(output, kept) else ["the model's output"]
+    wrong = [] if alike(output, kept, max(rec.steps.values())) else ["the model's output"]
     for site in sites:
         if len(seen.get(site.name, [])) < len(live[site.name]):
             raise ReplayError(f"layer {site.name!r} was not reached")
         found = with_upstream(seen[site.name], rec[site.name], torch.from_numpy(rows))
-        if not alike(found, rec[site.name][rows]):
+        if not alike(found, rec[site.name][rows], rec.steps[site.name]):
             wrong.append(repr(site.name))
     return wrong
 

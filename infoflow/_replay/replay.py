@@ -5,9 +5,9 @@ README.md in this folder says why that is right, and what guards it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,8 +56,8 @@ class Replay:
     first: int
     answers: Mapping[Key, Answer]
     guard: Guard = field(default_factory=Guard)
-    _moments: dict[str, dict[int, int]] = field(default_factory=dict)
-    _nbytes: dict[tuple[str, ...], int] = field(default_factory=dict)
+    _moments: dict[str, tuple[dict[int, int], dict[int, int]]] = field(default_factory=dict)
+    _nbytes: dict[tuple[str, ...], tuple[int, int]] = field(default_factory=dict)
     _places: dict[tuple[str, ...], tuple[list[Any], list[Any]]] = field(default_factory=dict)
 
     @cached_property
@@ -79,48 +79,52 @@ class Replay:
     def _empty(self) -> list[Tensor]:
         return [torch.empty(0, dtype=x.dtype, device=self.rec.device) for x in self.rec.inputs]
 
-    def live_moments(self, site: Site) -> dict[int, int]:
-        """Call number and moment of the site's activations that are computed, not answered."""
+    def _moments_of(self, site: Site) -> tuple[dict[int, int], dict[int, int]]:
         if site.name not in self._moments:
             at = moments(self.rec.model, self.calls, site)
-            self._moments[site.name] = {n: when for n, when in at.items() if when >= self.first}
+            self._moments[site.name] = at, {n: t for n, t in at.items() if t >= self.first}
         return self._moments[site.name]
 
-    def nbytes_until(self, observe: tuple[str, ...]) -> int:
-        """Bytes per sample that layers return from the first intervention to the last of these."""
+    def live_moments(self, site: Site) -> dict[int, int]:
+        """Call number and moment of the site's activations that are computed, not answered."""
+        return self._moments_of(site)[1]
+
+    def n_seen(self, observe: tuple[str, ...]) -> int:
+        """How many activations of these sites there are in a full pass."""
+        return sum(len(self._moments_of(self.rec.units.site(name))[0]) for name in observe)
+
+    def nbytes(self, observe: tuple[str, ...]) -> tuple[int, int]:
+        """Bytes per sample that layers return up to the last of these sites: from the first
+        intervention on, and from the start."""
         if observe not in self._nbytes:
             sites = [self.rec.units.site(name) for name in observe]
             ends = [max(self.live_moments(site).values(), default=0) for site in sites]
-            self._nbytes[observe] = self.nbytes_per_row(max(ends, default=0))
+            last = max(ends, default=0)
+            parents = {call.parent.key for call in self.calls if call.parent is not None}
+            own = [c for c in self.calls if c.key not in parents]
+            full = [c for c in own if not last or c.end <= last]
+            live = [c for c in full if c.end >= self.first]
+            sizes = (max(1, sum(c.nbytes for c in some)) for some in (live, full))
+            self._nbytes[observe] = next(sizes), next(sizes)
         return self._nbytes[observe]
-
-    def nbytes_per_row(self, last: int | None = None, first: int | None = None) -> int:
-        """Bytes per sample that layers return between two moments (None: the first intervention,
-        the end)."""
-        parents = {call.parent.key for call in self.calls if call.parent is not None}
-        start = self.first if first is None else first
-        own = [c for c in self.calls if c.end >= start and c.key not in parents]
-        return max(1, sum(c.nbytes for c in own if not last or c.end <= last))
 
     def run(
         self,
         index: Tensor,
         functions: Sequence[tuple[Site, CallFunction]],
-        used: Callable[[Key, int], None] | None = None,
     ) -> Any:
         """One pass over those samples; the model's output, or None if a function raised `Stop`.
 
         Args:
             index: `(rows,)` samples, on the model's device.
             functions: What to do at each site, as for `call_hooks`, with the call's number.
-            used: Told when somebody computes with an answer's leaf.
 
         Raises:
             ReplayError: The calls were not those of the traced pass.
         """
         inputs = zip(self.rec.inputs, self._empty, strict=True)
         args = [LazyTensor(_Inputs(x, index, like)) for x, like in inputs]
-        stubs, hooks = self._stubs(index, functions, used)
+        stubs, hooks = self._stubs(index, functions)
         compiled = [own.get(_CALL) for own, _ in stubs]
         output = None
         try:
@@ -140,18 +144,10 @@ class Replay:
             raise ReplayError("a layer that was called in the normal run was not called")
         return output if output is None else materialised(output)
 
-    def attempt(self, *args: Any, **kwargs: Any) -> Any:
-        """`run`, for the first time: whatever goes wrong with lazy tensors is a `ReplayError`."""
-        try:
-            return self.run(*args, **kwargs)
-        except Exception as error:
-            raise ReplayError(f"{type(error).__name__}: {error}") from error
-
     def _stubs(
         self,
         index: Tensor,
         functions: Sequence[tuple[Site, CallFunction]],
-        used: Callable[[Key, int], None] | None,
     ) -> tuple[list[tuple[dict[str, Any], _Stub]], Iterable[RemovableHandle]]:
         """What stands in for the layers that are answered or looked at, with their attributes; and
         hooks for inputs of the calls that really happen."""
@@ -162,7 +158,7 @@ class Replay:
         stubs = []
         for layer, calls, numbers in outputs:
             own = [functions[number] for number in numbers]
-            stubs.append((vars(layer), _Stub(self, layer, [*calls], own, index, used)))
+            stubs.append((vars(layer), _Stub(self, layer, [*calls], own, index)))
         return stubs, (
             _watch_input(self.layers[site.path], site, functions[number][1], [*calls])
             for site, calls, number in inputs
@@ -200,7 +196,6 @@ class _Stub:
     left: list[Call]
     functions: Sequence[tuple[Site, CallFunction]]
     index: Tensor
-    used: Callable[[Key, int], None] | None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.left:
@@ -210,8 +205,7 @@ class _Stub:
         if answer is None:
             value = self.layer._call_impl(*args, **kwargs)
         else:
-            told = None if self.used is None else partial(self.used, call.key)
-            value = answer(self.index, (args, kwargs), told)
+            value = answer(self.index, (args, kwargs))
         for site, function in self.functions if call.end >= self.replay.first else ():
             if site.call in (None, "all", call.number):
                 changed = function(value, call.number)

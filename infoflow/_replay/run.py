@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,11 +76,11 @@ class Run:
         """
         if plan is None:
             return self.rec.batch_size, 1
-        size = plan.nbytes_until(self.observe)
+        size, whole = plan.nbytes(self.observe)
         step = chunk_rows(self.rec.device, size, self.grid, len(self.contexts))
         if step == len(self.contexts):
             return step, 1
-        compared = GUARDED_ROWS * plan.nbytes_per_row(first=0) + _CALL_BYTES * len(plan.calls)
+        compared = GUARDED_ROWS * whole + _CALL_BYTES * len(plan.calls)
         waiting = sum(self.rec[name][0].nbytes for name in self.observe) * step
         most = max(1, _WAITING_BYTES // max(waiting, 1))
         return step, min(most, math.ceil(compared / (0.15 * size * step)))
@@ -100,12 +101,14 @@ class Run:
     def _compared(self, plan: Replay, rows: slice, found: Sequence[Chunk]) -> str | None:
         """What a full pass of a few of these rows gives different from what was found."""
         few = plan.guard.sample((tuple(self.edits), self.observe), rows)
-        known = self.rec.kept(Replays).limits
-        for name, right in self._full(few).items():
+        known, steps = self.rec.kept(Replays).limits, self.rec.steps
+        for name, right in self._full(few, plan).items():
             if name not in known:
-                known[name] = limits(self.rec[name]) if right.is_floating_point() else None
+                whole = right.is_floating_point()
+                known[name] = limits(self.rec[name], steps[name]) if whole else None
             parts = [part[name][_within(few, own)] for own, part in found]
-            if not alike(parts[0] if len(parts) == 1 else torch.cat(parts), right, known[name]):
+            seen = parts[0] if len(parts) == 1 else torch.cat(parts)
+            if not alike(seen, right, steps[name], known[name]):
                 return f"{name!r} under the intervention"
         return None
 
@@ -116,10 +119,11 @@ class Run:
         parts = [self._full(slice(at, min(at + size, rows.stop))) for at in starts]
         return {name: torch.cat([part[name] for part in parts]) for name in self.observe}
 
-    def _full(self, rows: slice) -> dict[str, Tensor]:
-        watched = _Watch(None)
+    def _full(self, rows: slice, until: Replay | None = None) -> dict[str, Tensor]:
+        """By a full pass; for a comparison it ends where the replay does."""
+        watched = _Watch(None if until is None else until.n_seen(self.observe))
         args = self.rec.rows(self.contexts[rows])
-        with call_hooks(self.rec.model, self._functions(rows, watched)) as check:
+        with suppress(Stop), call_hooks(self.rec.model, self._functions(rows, watched)) as check:
             self.rec.call(args)
             check()
         return {name: joined_calls(watched.seen[name]) for name in self.observe}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -83,12 +82,29 @@ class Table:
 
 
 @dataclass(frozen=True, eq=False)
+class Noted(Table):
+    """A table of which it is noted whether somebody reads it.
+
+    Attributes:
+        at: Which it is.
+        read: Those that were read.
+    """
+
+    at: Leaf
+    read: set[Leaf]
+
+    def gather(self, index: Tensor) -> Tensor:
+        """As `Table.gather`."""
+        self.read.add(self.at)
+        return super().gather(index)
+
+
+@dataclass(frozen=True, eq=False)
 class Gather(Thunk):
     """Thunk of `LazyTensor`: those samples of a table."""
 
     table: Table
     index: Tensor
-    used: Callable[[], None] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -102,8 +118,6 @@ class Gather(Thunk):
 
     def compute(self) -> Tensor:
         """The gathered rows."""
-        if self.used is not None:
-            self.used()
         return self.table.gather(self.index)
 
 
@@ -120,13 +134,12 @@ class Answer:
     spec: TreeSpec
     same: Mapping[int, int]
 
-    def __call__(self, index: Tensor, given: Any, used: Callable[[int], None] | None = None) -> Any:
+    def __call__(self, index: Tensor, given: Any) -> Any:
         """The returned value for those samples, of a call with the arguments `given`."""
         leaves = []
         for number, leaf in enumerate(self.leaves):
             if isinstance(leaf, Table):
-                told = None if used is None else partial(used, number)
-                rows = Gather(leaf, index, told)
+                rows = Gather(leaf, index)
                 arg = tree_leaves(given)[self.same[number]] if number in self.same else None
                 leaves.append(LazyTensor(rows) if arg is None else _become(arg, rows))
             else:
@@ -207,38 +220,3 @@ def watch(
     hooks = removed_after(layer.register_forward_hook(look) for layer in layers.values())
     with suppress(Stop), hooks, torch.no_grad():
         run()
-
-
-def fill_tables(
-    leaves: Mapping[Leaf, Table | Tensor],
-    run: Callable[[slice, Callable[[Key, Any], None]], None],
-    batches: Sequence[slice],
-    device: torch.device,
-) -> dict[Leaf, Table]:
-    """Tables over the whole data set, for the leaves of which small ones are given.
-
-    Args:
-        leaves: `{(call, leaf): table of a few samples}`, or the tensor that it was for a few
-            samples where it has no batch.
-        run: Runs a batch, handing over what each call returns.
-        batches: Consecutive rows that cover the data set.
-        device: Where the tables are kept.
-
-    Raises:
-        ReplayError: A layer returns values for some of a batch's samples only, or what has no
-            batch differs: a few samples of which one goes through an expert look alike.
-    """
-    tables = {at: leaf for at, leaf in leaves.items() if isinstance(leaf, Table)}
-    full = {at: table.empty(batches[-1].stop, device) for at, table in tables.items()}
-    for rows in batches:
-
-        def keep(key: Key, value: Any, rows: slice = rows) -> None:
-            for number, found in enumerate(tree_leaves(value)):
-                small = leaves.get((key, number))
-                if isinstance(small, Table):
-                    full[key, number].put(rows, found)
-                elif small is not None and not torch.equal(found, small):
-                    raise ReplayError("a layer that has no batch does not always return the same")
-
-        run(rows, keep)
-    return full

@@ -11,10 +11,11 @@ from infoflow.agreements import element_similarity
 from infoflow.clustering.find import find_modules
 from infoflow.clustering.q import modularity
 from infoflow.partition import Partition
+from infoflow.saving import Saved
 
 
 @dataclass(frozen=True, eq=False)
-class Consensus:
+class Consensus(Saved):
     """What the searches of several seeds agree on.
 
     Attributes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from infoflow.partition import Partition
+from infoflow.saving import Saved
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,7 @@ class Trace:
 
 
 @dataclass(frozen=True, eq=False)
-class Modules:
+class Modules(Saved):
     """The best partition found of a similarity matrix.
 
     Attributes:

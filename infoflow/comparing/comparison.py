@@ -12,6 +12,7 @@ from infoflow.clustering import Modules
 from infoflow.comparing.tracking import CommonSet
 from infoflow.partition import Partition
 from infoflow.recording import Recording
+from infoflow.saving import Saved
 from infoflow.searching import SearchResult
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Saved):
     """Partitions of one network side by side.
 
     Every table has one fact a row; `source` is the name of a partition.
@@ -31,7 +32,8 @@ class Comparison:
             number was free) and `method` of the search. Number of modules; exchange in bits with
             its standard error, plain and given the context, and under `weighting` (`weighted`);
             the module score with its standard error; among random partitions of the same module
-            sizes the share that exchange as little (`p_same_size`), the ratio to their mean and the
+            sizes the share that exchange as little (`p_same_size`: a place among them, and a test
+            only for a partition that was not searched for), the ratio to their mean and the
             z-score; agreement with the causal best.
         q: `source`, `measure`, `q`: of every partition under every graph.
         weightings: `source`, `weighting`, `value`: its exchange under the other weightings.

@@ -63,9 +63,9 @@ def exchange(
         pool: What to do with positions.
         correction: Bias correction, as for `table_flow`. Miller-Madow, as in every search and
             score, so that values compare; "auto" is what `flow` has.
-        objective: "codes": bins, coding and correction say how a module is read. "kernel" and
-            "gaussian" take its units together, at a resolution of three bins a unit, and read no
-            code (see `infoflow.measured.Objective`, and the page Which number to report).
+        objective: "codes": bins, coding and correction say how a module is read. "cells", "kernel"
+            and "gaussian" take its units together, at a resolution of three bins a unit, and read
+            no code (see `infoflow.measured.Objective`, and the page Which number to report).
         progress: Show a progress bar.
 
     Returns:

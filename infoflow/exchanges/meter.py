@@ -37,8 +37,8 @@ class ExchangeMeter:
             `coding="units"` and any correction but "quadratic", codes are counted while an
             intervention runs, and a module is measured once for all partitions it occurs in.
         objective: Which exchange is weighed, and how where a call does not say; by default bits.
-            With `objective.estimate` "kernel" or "gaussian" modules are measured as wholes, and
-            of the draws only donors, contexts, pool and seed matter.
+            Where `objective.estimate` is not "codes", modules are measured as wholes, and of the
+            draws only donors, contexts, pool and seed matter.
         traffic: What the weightings need, if it was computed before, or a function that gives it.
         left_out: `(n,)` bool; units that are in no module.
     """
@@ -307,7 +307,7 @@ class ExchangeMeter:
         units = _but(modules, a)
         if self._groups is not None:
             most = SATURATED * np.log2(len(self.donors))
-            bounded = self.objective.estimate == "kernel"
+            bounded = self.objective.estimate != "gaussian"
             for _, sent in self._groups([source], [units], progress):
                 for b, found in zip(others, sent, strict=True):
                     yield b, found, bounded and found.given_context >= most

@@ -9,6 +9,7 @@ import numpy as np
 
 from infoflow.information.flows import UNSATURATE
 from infoflow.partition import Partition
+from infoflow.saving import Saved
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ class Values:
 
 
 @dataclass(frozen=True, eq=False)
-class Exchange:
+class Exchange(Saved):
     """Information that the modules of one partition exchange.
 
     Attributes:
@@ -53,9 +54,10 @@ class Exchange:
         weighting: Its name.
         given_context: `weighted` rests on `bits_given_context` (True) or on `bits`.
         coding: How target modules were coded ("units" or "joint"), or what took their units
-            together without a code ("kernel", "gaussian").
+            together without a code ("cells", "kernel", "gaussian").
         saturated: Pairs (a, b) of modules where the bits are near log2 of b's joint code, which is
-            blunter than b: the code is the limit, not the network. With "kernel", of the donors.
+            blunter than b: the code is the limit, not the network. With "cells" and "kernel", near
+            log2 of the donors.
     """
 
     partition: Partition
@@ -122,7 +124,7 @@ class Exchange:
             names = self.partition.names
             pairs = ", ".join(f"{names[a]} to {names[b]}" for a, b in self.saturated[:5])
             more = ", ..." if len(self.saturated) > 5 else ""
-            if self.coding == "kernel":
+            if self.coding in ("cells", "kernel"):
                 said += f"; all donors told apart from {pairs}{more} ({MORE_DONORS})"
             else:
                 said += f"; saturated code from {pairs}{more} ({UNSATURATE})"

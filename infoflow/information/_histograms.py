@@ -161,7 +161,9 @@ def likely_cells(counts: np.ndarray, possible: np.ndarray):
 
 
 @compiled
-def ranked(values, units, levels, ranks, out):
+def ranked(
+    values: np.ndarray, units: np.ndarray, levels: np.ndarray, ranks: np.ndarray, out: np.ndarray
+):
     """Write to out[r, j] where values[r, j] lies on the scale of unit units[j]: on the straight
     line between two of its ascending `levels` `(n, power of two)`, of which `ranks` has the places,
     or at an end. Unused levels are +inf."""

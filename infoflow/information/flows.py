@@ -24,6 +24,7 @@ from infoflow.information.targets import (
 from infoflow.measured import FLOW, BinsLike, Budget, Coding, Correction, Draws, Pool
 from infoflow.recording import Recording
 from infoflow.rounding import snapped
+from infoflow.saving import Saved
 from infoflow.units import UnitsLike
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ _WHAT_TO_DO = {
 
 
 @dataclass(frozen=True)
-class Flow:
+class Flow(Saved):
     """Bits that flow from a source group to a target group, and how sure one can be.
 
     Attributes:

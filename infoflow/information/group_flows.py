@@ -12,11 +12,12 @@ from infoflow.information.reach import Reach, by_layers
 from infoflow.information.spreads import SPREADS, GroupFlow
 from infoflow.information.targets import normal_values, pooled, rounding
 from infoflow.interventions import resample_each
-from infoflow.measured import Draws, Objective
+from infoflow.measured import Draws, Objective, Pool
 from infoflow.recording import Recording
 from infoflow.rounding import levels
 
 _KNOTS = 64  # of a unit's scale: ranks to within 1/64; a power of two
+_MOST_OUTCOMES = 1 << 28  # of one source, 1 GB
 _MOST_KEPT = 1 << 24  # ranks in the cache, 64 MB
 
 
@@ -31,9 +32,9 @@ class RankScale:
         error: `(n,)` differences that mean nothing (see `rounding_error`).
 
     Examples:
-        >>> RankScale(np.array([[0.0], [0.0], [1.0], [3.0]]), np.zeros(1))(np.array([[0.0], [2.0]]))
-        array([[0.25 ],
-               [0.75 ]], dtype=float32)
+        >>> scale = RankScale(np.array([[0.0], [0.0], [1.0], [3.0]]), np.zeros(1))
+        >>> scale(np.array([[0.0], [2.0]])).ravel().tolist()
+        [0.25, 0.75]
     """
 
     def __init__(self, values: np.ndarray, error: np.ndarray) -> None:
@@ -72,7 +73,7 @@ class GroupSender:
         objective: Which estimate, and its resolution.
 
     Raises:
-        ValueError: Positions as samples.
+        ValueError: Positions as samples, or too many runs to keep.
     """
 
     def __init__(self, rec: Recording, draws: Draws, objective: Objective) -> None:
@@ -82,12 +83,19 @@ class GroupSender:
                 "or 'max', or objective='codes'"
             )
         donors, contexts = draws.rows(len(rec))
+        size = len(donors) * len(contexts) * len(rec.units)
+        if size > _MOST_OUTCOMES:
+            raise ValueError(
+                f"objective={objective.estimate!r} keeps what every unit does in every run: "
+                f"{len(donors)} donors x {len(contexts)} contexts x {len(rec.units)} units are too "
+                f"many ({size:,} of {_MOST_OUTCOMES:,}); draw fewer, or use objective='codes'"
+            )
         everyone = np.arange(len(rec.units))
         self.rec = rec
         self.objective = objective
         self.rows = np.repeat(donors, len(contexts)), np.tile(contexts, len(donors))
         self.shape = len(donors), len(contexts)
-        self.pool = draws.pool
+        self.pool: Pool = draws.pool
         self.spread = SPREADS[objective.estimate]
         self.width = 1 / objective.resolution
         self.reach = Reach(rec)

@@ -129,7 +129,12 @@ def rounding(rec: Recording) -> np.ndarray:
     kept = rec.kept(_Normal)
     if kept.error is None:
         sites = rec.units.sites
-        each = [rounding_error(rec.filled(s.name), rotated=s.basis is not None) for s in sites]
+        each = [
+            rounding_error(
+                rec.filled(s.name), rotated=s.basis is not None, step=rec.steps.get(s.name)
+            )
+            for s in sites
+        ]
         kept.error = np.concatenate(each)
     return kept.error
 

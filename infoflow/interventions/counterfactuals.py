@@ -88,8 +88,10 @@ def _edits(rec: Recording, source: Any, seed: int) -> tuple[dict[str, Edit], Pai
     """What is done at each layer, and the donors of units that are only named."""
     if isinstance(source, str):
         source = rec.units.indices(source)
-    named = source if isinstance(source, Mapping) else {None: source}
-    asked = {n: d for n, d in named.items() if isinstance(d, Intervention) or callable(d)}
+    named: Mapping[Any, Any] = source if isinstance(source, Mapping) else {None: source}
+    asked: dict[Any, Any] = {
+        n: d for n, d in named.items() if isinstance(d, Intervention) or callable(d)
+    }
     plain = {n: as_array(d) for n, d in named.items() if n not in asked}
     edits: dict[str, Edit] = {}
     for layer, done in asked.items():
@@ -103,7 +105,7 @@ def _edits(rec: Recording, source: Any, seed: int) -> tuple[dict[str, Edit], Pai
     pairs = bound.once(seed, make) if isinstance(seed, int) else make()
     if plain or not asked:
         key = tuple((n, d.dtype.str, d.shape, d.tobytes()) for n, d in plain.items())
-        units = plain if isinstance(source, Mapping) else plain[None]
+        units: Any = plain if isinstance(source, Mapping) else plain[None]
         for name, inside in bound.once(key, partial(_bound, rec, units)).items():
             edits[name] = donor_edit(rec, name, inside, pairs)
     return edits, pairs

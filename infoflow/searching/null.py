@@ -21,6 +21,10 @@ def shuffled_units(
     Module sizes, and how many units of each layer a module has, stay. Use a meter whose donors
     and contexts the partition was not chosen on (`meter.fresh()`).
 
+    The p-value places a partition among others of its kind. It is no test that the network has
+    modules where a search has chosen the partition by what it exchanges: then it is small in any
+    network, for fresh draws undo the luck of the draws, not the choice among partitions.
+
     Raises:
         ValueError: As the meter does, or n < 1.
 

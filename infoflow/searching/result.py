@@ -9,6 +9,7 @@ import numpy as np
 
 from infoflow.exchanges import Exchange
 from infoflow.partition import Partition
+from infoflow.saving import Saved
 from infoflow.searching.score import ModuleScore
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class SearchResult:
+class SearchResult(Saved):
     """The best partition found, what it exchanges, and how that compares with chance.
 
     Attributes:

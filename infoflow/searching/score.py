@@ -14,6 +14,7 @@ from infoflow.information.donors import two_way_se
 from infoflow.measured import SCORE, Estimate, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
+from infoflow.saving import Saved
 from infoflow.searching.sampling import mean_and_se, random_partitions
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _FOR_ERROR = 6  # random partitions whose runs are looked at one by one
 
 
 @dataclass(frozen=True)
-class ModuleScore:
+class ModuleScore(Saved):
     """How much less the best partition's modules exchange than those of a random partition.
 
     Attributes:

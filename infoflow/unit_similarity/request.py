@@ -201,7 +201,7 @@ def make_request(
             `hess` without targets or loss, or with a loss that has no second
             derivative per sample; positions that do not exist.
     """
-    rec.check_current()
+    rec.check_current(running=bool(bases & {"i_sens", "o_sens", "hess"}))
     sites = tuple(rec.units.site(name) for name in names)
     _check_names([site.name for site in sites])
     for base, reason in _refused_bases(rec).items():

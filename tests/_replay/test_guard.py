@@ -97,7 +97,9 @@ def test_every_chunk_is_compared_before_it_is_handed_out(monkeypatch):
     compared = []
     full = Run._full
     monkeypatch.setattr(
-        Run, "_full", lambda self, rows: (compared.append(rows), full(self, rows))[1]
+        Run,
+        "_full",
+        lambda self, rows, *until: (compared.append(rows), full(self, rows, *until))[1],
     )
     rows = np.arange(200)
     for number, (part, _) in enumerate(resample(rec, {"0": [0]}, rows[::-1], rows, ["1"])):
@@ -108,17 +110,33 @@ def test_every_chunk_is_compared_before_it_is_handed_out(monkeypatch):
 def test_what_a_comparison_costs_decides_how_many_chunks_share_one(monkeypatch):
     """Two rows of forty layers are 15 % of 267 rows of two."""
     net = seeded(lambda: nn.Sequential(*(nn.Linear(64, 64) for _ in range(40))))
-    rec = ifl.record(net, ["0", "1"], normal(400, 64))
+    rec = ifl.record(net, ["38", "39"], normal(400, 64))
     compared, handed_out = [], []
     full = Run._full
     monkeypatch.setattr(
-        Run, "_full", lambda self, rows: (compared.append(rows), full(self, rows))[1]
+        Run,
+        "_full",
+        lambda self, rows, *until: (compared.append(rows), full(self, rows, *until))[1],
     )
     rows = np.arange(400)
-    for part, _ in resample(rec, {"0": [0]}, rows[::-1], rows, ["1"]):
+    for part, _ in resample(rec, {"38": [0]}, rows[::-1], rows, ["39"]):
         handed_out.append(part)
     assert [p.stop - p.start for p in handed_out] == [CHUNK] * 20
     assert len(compared) == 2
+
+
+def test_a_comparison_ends_where_the_replay_does():
+    net = seeded(lambda: nn.Sequential(*(nn.Linear(4, 4) for _ in range(6))))
+    rec = ifl.record(net, ["1", "2"], normal(CHUNK, 4))
+    ifl.counterfactual(rec, {"1": [0]}, observe="2")
+    ran = []
+    handles = [m.register_forward_hook(lambda m, *_: ran.append(m)) for m in net]
+    ifl.counterfactual(rec, {"1": [0]}, observe="2")  # built anew, for the hooks
+    ran.clear()
+    ifl.counterfactual(rec, {"1": [0]}, observe="2")
+    assert ran == [net[2], net[0], net[1], net[2]]
+    for handle in handles:
+        handle.remove()
 
 
 def test_the_same_rows_are_compared_each_time_and_no_random_state_is_touched():

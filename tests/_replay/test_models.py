@@ -199,6 +199,9 @@ def test_a_large_output_hides_no_error_in_another():
     wrong[3, 1] += 1e-2
     assert alike(right + 1e-7, right)
     assert not alike(wrong, right)
+    assert not alike(wrong.double(), right.double(), step=torch.finfo(torch.float32).eps)
+    assert alike(right.double() + 1e-7, right.double(), step=torch.finfo(torch.float32).eps)
+    assert not alike(right.double() + 1e-7, right.double())
 
 
 class SeesOnlyInterventions(nn.Module):

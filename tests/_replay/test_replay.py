@@ -175,7 +175,7 @@ def test_no_second_copy_of_what_is_recorded_is_made_and_nothing_else_is_kept(cas
             ["head"] if case != "mlp" else ["6"],
         )
     )
-    (replay,) = rec.kept(Replays).firsts.values()
+    (replay,) = (found.replay for found in rec.kept(Replays).built.values())
     kept = [
         leaf.values
         for answer in replay.answers.values()

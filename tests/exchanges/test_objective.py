@@ -8,11 +8,11 @@ from torch import nn
 import infoflow as ifl
 from infoflow import searching
 from infoflow.exchanges import ExchangeMeter
+from infoflow.information import group_flows
 from infoflow.information.group_flows import RankScale
-from infoflow.information.spreads import GroupFlow, gaussian_spread, kernel_spread
+from infoflow.information.spreads import SPREADS, GroupFlow
 from infoflow.measured import Draws, Objective
 
-SPREADS = {"kernel": kernel_spread, "gaussian": gaussian_spread}
 FEW = Draws(9, 8, coding="units")
 LABELS = [0, 1, 0, 1, 0, 1, 1]
 
@@ -55,7 +55,7 @@ def by_hand(rec, source, target, estimate, draws):
     return GroupFlow(ranks, SPREADS[estimate], 1 / 3)
 
 
-@pytest.mark.parametrize("estimate", ["kernel", "gaussian"])
+@pytest.mark.parametrize("estimate", list(SPREADS))
 def test_an_exchange_is_the_group_flows_run_by_hand(rec, estimate):
     found = ifl.exchange(rec, LABELS, objective=estimate, donors=9, contexts=8, weighting="none")
     modules = ifl.Partition(LABELS).modules
@@ -67,7 +67,7 @@ def test_an_exchange_is_the_group_flows_run_by_hand(rec, estimate):
     assert found.bits_given_context == pytest.approx(found.flow_given_context.sum())
 
 
-@pytest.mark.parametrize("estimate", ["kernel", "gaussian"])
+@pytest.mark.parametrize("estimate", list(SPREADS))
 @pytest.mark.parametrize("given", [False, True])
 def test_many_partitions_at_once_are_each_by_itself(rec, estimate, given):
     objective = Objective("ncut", given, estimate)
@@ -81,7 +81,7 @@ def test_many_partitions_at_once_are_each_by_itself(rec, estimate, given):
         assert flows[i][1] == pytest.approx(alone.flow_given_context)
 
 
-@pytest.mark.parametrize("estimate", ["kernel", "gaussian"])
+@pytest.mark.parametrize("estimate", list(SPREADS))
 def test_traffic_is_what_each_unit_sends_and_receives_in_the_same_quantity(rec, estimate):
     meter = ExchangeMeter(rec, FEW, Objective("ncut", True, estimate))
     draws = Draws(30, 30, coding="units")
@@ -95,7 +95,7 @@ def test_traffic_is_what_each_unit_sends_and_receives_in_the_same_quantity(rec, 
         assert meter.traffic.per_unit[unit] == pytest.approx(expected, abs=1e-3)
 
 
-@pytest.mark.parametrize("estimate", ["kernel", "gaussian"])
+@pytest.mark.parametrize("estimate", list(SPREADS))
 def test_nothing_is_exactly_nothing_and_search_finds_it(two_tracks, estimate):
     planted = [0, 0, 1, 1] * 2
     found = ifl.exchange(two_tracks, planted, objective=estimate)
@@ -141,6 +141,12 @@ def test_what_cannot_be_combined_is_refused_at_the_door(rec, options, match):
         ifl.exchange(rec, LABELS, **options)
     with pytest.raises(ValueError, match=match):
         ifl.search(rec, **options)
+
+
+def test_more_runs_than_can_be_kept_are_refused(rec, monkeypatch):
+    monkeypatch.setattr(group_flows, "_MOST_OUTCOMES", 80 * 80 * 7 - 1)
+    with pytest.raises(ValueError, match="draw fewer"):
+        ifl.exchange(rec, LABELS, objective="kernel", donors="all", contexts="all")
 
 
 def test_within_some_units_the_traffic_is_among_them(rec):

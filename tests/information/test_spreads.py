@@ -1,5 +1,7 @@
 """The flow into a group taken together: loops, exact cases, and what sums over units get wrong."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
 from infoflow.information.donors import table_flow, two_way_se
 from infoflow.information.group_flows import RankScale
-from infoflow.information.spreads import GroupFlow, gaussian_spread, kernel_spread
+from infoflow.information.spreads import GroupFlow, cells_spread, gaussian_spread, kernel_spread
 from infoflow.measured import Draws, Objective
 
 ALL = Draws("all", "all", coding="units")
@@ -29,13 +31,22 @@ def gaussian_loops(outcomes, width):
     return 0.5 * sum(np.log2(1 + value) for value in np.linalg.eigvalsh(covariance))
 
 
+def cells_loops(outcomes, width):
+    names = [tuple(int(value // width) for value in one) for one in outcomes]
+    shares = np.array(list(Counter(names).values())) / len(names)
+    return -(shares * np.log2(shares)).sum()
+
+
+@pytest.mark.parametrize("units", [3, 12])  # fewer and more than there are outcomes
 @pytest.mark.parametrize(
-    ("spread", "loops"), [(kernel_spread, kernel_loops), (gaussian_spread, gaussian_loops)]
+    ("spread", "loops"),
+    [(cells_spread, cells_loops), (kernel_spread, kernel_loops), (gaussian_spread, gaussian_loops)],
 )
-def test_both_flows_are_differences_of_spreads_set_by_set(spread, loops):
-    ranks = np.random.default_rng(0).random((7, 5, 3))
+def test_both_flows_are_differences_of_spreads_set_by_set(spread, loops, units):
+    ranks = np.random.default_rng(0).random((7, 5, units))
     flow = GroupFlow(ranks, spread, 0.3)
-    mixed = [[ranks[(s + k) % 7, k] for k in range(5)] for s in range(7)]
+    order = np.random.default_rng(0).permutation(7)
+    mixed = [[ranks[order[(s + k) % 7], k] for k in range(5)] for s in range(7)]
     given = np.mean([loops(ranks[:, k], 0.3) for k in range(5)])
     plain = np.mean([loops(np.array(s), 0.3) for s in mixed]) - np.mean(
         [loops(ranks[m], 0.3) for m in range(7)]
@@ -63,7 +74,7 @@ def test_the_kernel_is_below_and_the_gaussian_above_the_blurred_truth():
     assert truth < gaussian_spread(outcomes[None], 0.2).mean()
 
 
-@pytest.mark.parametrize("spread", [kernel_spread, gaussian_spread])
+@pytest.mark.parametrize("spread", [cells_spread, kernel_spread, gaussian_spread])
 def test_the_standard_error_is_that_of_other_draws(spread):
     rng = np.random.default_rng(0)
 
@@ -117,8 +128,21 @@ def measured(kind, estimate, draws=ALL):
 
 def test_redundant_units_count_once():
     assert measured("copies", "codes").bits_given_context == pytest.approx(2, abs=0.02)
+    assert measured("copies", "cells").bits_given_context == pytest.approx(1, abs=0.01)
     assert measured("copies", "kernel").bits_given_context == pytest.approx(1, abs=0.01)
     assert measured("copies", "kernel").bits == pytest.approx(1, abs=0.02)
+
+
+def test_the_order_of_the_samples_is_of_no_account():
+    """Sorted, each donor would meet the contexts that look like it."""
+    ranks = np.repeat(np.linspace(0, 1, 40), 40).reshape(40, 40, 1)  # the donor, whatever context
+    whole = kernel_spread(ranks[:, :1].transpose(1, 0, 2), 0.3).mean()
+    assert GroupFlow(ranks, kernel_spread, 0.3).bits == pytest.approx(whole, abs=1e-6)
+    sloped = (ranks + ranks.transpose(1, 0, 2)) / 2
+    rng = np.random.default_rng(1)
+    shuffled = sloped[rng.permutation(40)][:, rng.permutation(40)]
+    expected = GroupFlow(shuffled, kernel_spread, 0.3).bits
+    assert GroupFlow(sloped, kernel_spread, 0.3).bits == pytest.approx(expected, abs=0.05)
 
 
 def test_what_only_the_pair_tells_is_seen():
