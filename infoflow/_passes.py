@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -124,7 +124,7 @@ def run_all(
     output: Output,
     progress: bool,
     kept: Kept | None = None,
-) -> tuple[dict[str, Tensor], Tensor | Recomputed]:
+) -> tuple[dict[str, Tensor], Tensor]:
     """Every site's activations, and the outputs, on the CPU; `run` makes a pass over some rows,
     and `kept` says where activations go."""
     sites, count, there = tuple(sites), batches[-1].stop, 0
@@ -149,7 +149,8 @@ def run_all(
                 kept.put(rows, parts)
             if again is None:
                 outputs.append(found.clone())
-        return kept.finished(), torch.cat(outputs) if again is None else again
+        # it stands for a tensor of which rows are taken
+        return kept.finished(), torch.cat(outputs) if again is None else cast("Tensor", again)
 
 
 def _parts(

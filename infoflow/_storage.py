@@ -251,7 +251,7 @@ class Stored:
 
 def _bytes_of(values: Tensor) -> memoryview:
     flat = values.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return memoryview(flat.numpy())
+    return flat.numpy().data
 
 
 def _content_of(texts: Sequence[str], tensors: Sequence[Tensor]) -> str:
@@ -304,6 +304,12 @@ class Recomputed:
     def is_complex(self) -> bool:
         """Whether their numbers are."""
         return self.dtype.is_complex
+
+    def __getattr__(self, name: str) -> object:
+        raise AttributeError(
+            f"outputs of more than {FEW_OUTPUTS:,} numbers are not kept and have no {name!r}: take "
+            "the rows that you need, as in outputs[:100]"
+        )
 
     def __repr__(self) -> str:
         return f"Recomputed({tuple(self.shape)}, {self.dtype})"

@@ -33,7 +33,7 @@ from infoflow._refusals import (
 from infoflow._restored import about_network, restored
 from infoflow._safety import Snapshot, evaluating
 from infoflow._shapes import Float, shaped
-from infoflow._storage import Recomputed, Store, Stored, room_for
+from infoflow._storage import Store, Stored, room_for
 from infoflow._unchanged import Unchanged, fingerprint, state
 from infoflow.basis import BasisLike
 from infoflow.discovery import aliases_of, named_sites, with_known_axes
@@ -83,7 +83,7 @@ class Recording(Saved):
     keywords: tuple[str | None, ...]
     targets: Tensor | None
     loss: Loss | None
-    outputs: Tensor | Recomputed
+    outputs: Tensor
     output: Output
     batch_size: int
     device: torch.device

@@ -248,6 +248,8 @@ def test_large_outputs_are_run_again_where_they_are_needed():
     for rows in (slice(3, 9), slice(None), slice(0, K, 7), torch.tensor([9, 2, -1]), np.array([4])):
         assert torch.allclose(rec.outputs[rows], kept.outputs[rows], atol=1e-6)
     assert torch.allclose(rec.outputs[3], kept.outputs[3], atol=1e-6)
+    with pytest.raises(AttributeError, match=r"outputs\[:100\]"):
+        rec.outputs.argmax(1)
     for name, matrix in ifl.similarities(kept).items():
         np.testing.assert_allclose(ifl.similarities(rec)[name], matrix, rtol=1e-6)
     assert ifl.check(rec).trials == ifl.check(kept).trials
