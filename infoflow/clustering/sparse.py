@@ -4,13 +4,15 @@ matrix of all pairs is made."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from infoflow.clustering.modules import Modules
 from infoflow.partition import Partition
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp  # takes a third of a second, where it is used
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ class SparseSimilarity:
 
 def is_sparse(S: Any) -> bool:
     """Whether it is a SciPy sparse matrix, or `SparseSimilarity`."""
-    return isinstance(S, SparseSimilarity) or sp.issparse(S)
+    return isinstance(S, SparseSimilarity) or type(S).__module__.startswith("scipy.sparse")
 
 
 def sparse_modules(
@@ -118,6 +120,8 @@ def _settled(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Units move, then modules as if they were units, and so on up; again while Q rises."""
+    import scipy.sparse as sp
+
     gain = np.inf
     while gain > 1e-12:
         labels, gain = _moved(A, k, labels, resolution, rng)
@@ -164,11 +168,15 @@ def _bound(A: sp.csr_array, k: np.ndarray, resolution: float) -> float:
 
 
 def _whole(S: Any) -> SparseSimilarity:
+    import scipy.sparse as sp
+
     matrix = _checked(sp.csr_array(S))
     return SparseSimilarity(matrix, np.asarray(matrix.sum(axis=1)).ravel())
 
 
 def _off_diagonal(matrix: Any) -> sp.csr_array:
+    import scipy.sparse as sp
+
     found = sp.csr_array(matrix, dtype=np.float64)
     return sp.csr_array(found - sp.diags_array(found.diagonal()))
 
@@ -189,4 +197,4 @@ def _checked(matrix: Any) -> sp.csr_array:
             f"similarity: expected a symmetric matrix, got {found[i, j]:.6g} at [{i}, {j}] and "
             f"{found[j, i]:.6g} at [{j}, {i}]; for a directed matrix use (S + S.T) / 2"
         )
-    return sp.csr_array((found + found.T) / 2)
+    return (found + found.T).tocsr() / 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -82,6 +81,8 @@ def strongest_similarities(
 
 def _strongest(rows: Tensor, neighbours: int, eps: float | None) -> SparseSimilarity:
     """Of S = |X Xᵀ|, with `eps` divided by the roots of its diagonal."""
+    import scipy.sparse as sp
+
     n = len(rows)
     count = min(neighbours, n - 1)
     root = torch.linalg.vector_norm(rows, dim=1)
