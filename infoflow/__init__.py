@@ -14,7 +14,7 @@ from infoflow.recording import Recording, record
 from infoflow.recurrent import unrolled
 from infoflow.reporting import report
 from infoflow.saving import load
-from infoflow.searching import ModuleScore, SearchResult, search
+from infoflow.searching import ModuleCount, ModuleScore, SearchResult, how_many, search
 from infoflow.unit_similarity import similarities, similarities_by_layer, similarity
 from infoflow.units import Site, UnitSpace
 
@@ -25,6 +25,7 @@ __all__ = [
     "Comparison",
     "Exchange",
     "Flow",
+    "ModuleCount",
     "ModuleScore",
     "Modules",
     "Partition",
@@ -41,6 +42,7 @@ __all__ = [
     "exchange",
     "find_modules",
     "flow",
+    "how_many",
     "load",
     "modularity",
     "module_flow",

@@ -286,7 +286,7 @@ def bases_by_site(
     if not isinstance(basis, Mapping):
         return {site.name: basis for site in sites}
     names = [site.name for site in sites]
-    found = {aliases.get(name, name): given for name, given in basis.items()}
+    found: dict[str, BasisLike] = {aliases.get(n, n): given for n, given in basis.items()}
     for name in found:
         if name not in names:
             raise KeyError(unknown_name("layer of the basis", name, [*names, *aliases]))

@@ -35,7 +35,7 @@ class UnrolledAttention(nn.MultiheadAttention):
             self.register_parameter(key, parameter)
         self.query, self.key, self.value = nn.Identity(), nn.Identity(), nn.Identity()
         self.pattern = nn.Identity()
-        self._has_bias = fused.in_proj_bias is not None
+        self._has_bias = fused._parameters["in_proj_bias"] is not None
         own = {id(tensor): tensor for tensor in fused.out_proj.parameters()}
         self.out_proj = copy.deepcopy(fused.out_proj, own)
 

@@ -166,22 +166,26 @@ class Sites:
 
 @dataclass(frozen=True)
 class Toys:
-    """Print the toy networks: exact bits by enumeration, by pgmpy and from the table."""
+    """Print the toy networks: exact bits by enumeration, by pgmpy and from the table; then the same
+    toys with their source set in other ways, or its relays held."""
 
     out: Path | None = None
-    """Also write the table to this CSV file."""
+    """Also write the first table to this CSV file."""
 
     def run(self) -> Path | None:
         """Compute and print the table; a disagreement is an error."""
         from infoflow import toys
+        from infoflow.toys import variations
 
-        table = toys.table()
-        print(table.round(4).to_string(index=False))
+        table, varied = toys.table(), variations.table()
+        for found in (table, varied):
+            print(found.round(4).to_string(index=False))
         if self.out is not None:
             out = self.out.expanduser()
             out.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(out, table.to_csv())
-        wrong = [row["name"] for row in table.to_dict("records") if not row["agree"]]
+        rows = [*table.to_dict("records"), *varied.to_dict("records")]
+        wrong = [row["name"] for row in rows if not row["agree"]]
         if wrong:
             raise ValueError(f"these toys' three answers disagree: {wrong}")
         return self.out

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from infoflow.forcing import Forcing, ForcingLike, as_forcing
 from infoflow.saving import Saved
 from infoflow.units import UnknownName, unknown_name
 
@@ -98,6 +99,9 @@ class Draws:
         pool: Positions are averaged ("mean"), "max", or each a sample ("positions").
         correction: Bias correction (see `table_flow`).
         seed: Of draws, codebooks and permutations.
+        do: The distribution of what a source is set to (see `Forcing`).
+        direct: All recorded units that are neither source nor target are held at what they are on
+            the context.
 
     Raises:
         ValueError: Fewer than two donors, contexts or bins, or an unknown option.
@@ -116,8 +120,11 @@ class Draws:
     pool: Pool = "mean"
     correction: Correction = "auto"
     seed: int = 0
+    do: ForcingLike = "empirical"
+    direct: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "do", as_forcing(self.do))
         for what, count in (("donors", self.donors), ("contexts", self.contexts)):
             whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
             if count != "all" and not (whole and int(count) >= 2):
@@ -135,8 +142,13 @@ class Draws:
         """The bins in full; raises ValueError for "unique"."""
         return self.bins if isinstance(self.bins, Binning) else Binning(self.bins)  # type: ignore[arg-type]
 
+    @property
+    def forcing(self) -> Forcing:
+        """`do` in full."""
+        return as_forcing(self.do)
+
     def rows(self, n: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of donors and of contexts in a data set of n samples."""
+        """Rows of donors and of contexts in a data set of n samples, do="empirical"."""
         rng = np.random.default_rng(self.seed) if rng is None else rng
         return _drawn(n, self.donors, rng), _drawn(n, self.contexts, rng)
 
@@ -215,6 +227,31 @@ def check_weighting(weighting: str) -> None:
     """Raises UnknownName for a name that is not in `WEIGHTINGS`."""
     if weighting not in WEIGHTINGS:
         raise UnknownName(unknown_name("weighting", weighting, WEIGHTINGS))
+
+
+def check_forcing(draws: Draws, objective: Objective) -> None:
+    """Refuse what a source cannot be set to where flows to several targets are added.
+
+    Raises:
+        ValueError: Capacity, the observed marginal where the exchange given the context is
+            weighed, or an objective that has been built for the default only.
+    """
+    do = draws.forcing
+    if do.values == "capacity":
+        raise ValueError(
+            "do='capacity' is for flow: an exchange adds flows to several modules, and each has a "
+            "distribution of its own under which most is sent"
+        )
+    if do.marginal == "observed" and objective.given_context:
+        raise ValueError(
+            "marginal='observed' is for the plain flow, and the exchange given the context is "
+            "weighed: pass given_context=False"
+        )
+    if objective.together and not (do.plain and not draws.direct):
+        raise ValueError(
+            f"objective={objective.estimate!r} takes donors as they come: use objective='codes' "
+            f"with do={do} and direct={draws.direct}"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -262,6 +262,18 @@ def search_history(result: SearchResult, *, ax: Any = None) -> Any:
     return ax
 
 
+def confidence(result: SearchResult, *, ax: Any = None, title: str = "") -> Any:
+    """How often each two units were in one module when the search was made again, sorted by the
+    modules of the search itself.
+
+    Raises:
+        ValueError: A search without `confidence=`.
+    """
+    if result.confidence is None:
+        raise ValueError("this search was made once only; search(..., confidence=20) repeats it")
+    return similarity_matrix(result.confidence.together, result.partition, ax=ax, title=title)
+
+
 def agreement(comparison: Comparison, *, ax: Any = None) -> Any:
     """Element-centric similarity of every pair of partitions."""
     ax = _axes(ax, (5.2, 4.4))

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from infoflow.toys.relays import Skip
+
 
 def entropy(counts: Counter) -> float:
     """Bits of a table of (weighted) counts."""
@@ -41,7 +43,8 @@ def run_by_hand(model: nn.Module, x: torch.Tensor, forced: dict) -> dict[str, to
     `forced` is `{layer: {unit: value}}`."""
     seen = {}
     for name, layer in model.named_children():
-        x = layer(x).clone()
+        skips = isinstance(model, Skip) and name == "layer3"
+        x = layer(torch.cat([seen["layer1"], x], 1) if skips else x).clone()
         for unit, value in forced.get(name, {}).items():
             x[:, unit] = value
         seen[name] = x
@@ -70,6 +73,36 @@ def three_numbers(model, inputs, source, target) -> tuple[float, float, float]:
                 by_context[context][c] += 1
     given_context = sum(map(entropy, by_context.values())) / len(inputs)
     return mutual_information(together), mutual_information(sent), given_context
+
+
+def forced_numbers(
+    model, inputs, source, target, *, values=None, prior=None, pairs=None, held=()
+) -> tuple[float, float]:
+    """I(do(B); C) and E_x H(C | x), by listing weighted cases: `values` (default: what B was on
+    each input) with probabilities `prior`; `pairs[d, k]` says which donors go with which contexts;
+    all units of the layers `held` stay at what they are on the context."""
+    with torch.no_grad():
+        normal = run_by_hand(model, inputs, {})
+        k = len(inputs)
+        values = [code(normal, source, row) for row in range(k)] if values is None else values
+        prior = [1 / len(values)] * len(values) if prior is None else prior
+        sent: Counter = Counter()
+        by_context: dict[int, Counter] = defaultdict(Counter)
+        for donor, (value, p) in enumerate(zip(values, prior, strict=True)):
+            for context in range(k):
+                if pairs is not None and not pairs[donor, context]:
+                    continue
+                given, forced = iter(value), {}
+                for layer, inside in source.items():
+                    forced[layer] = {unit: next(given) for unit in inside}
+                for layer in held:
+                    stay = normal[layer][context].tolist()
+                    forced.setdefault(layer, {}).update(enumerate(stay))
+                c = code(run_by_hand(model, inputs[[context]], forced), target, 0)
+                sent[value, c] += p
+                by_context[context][c] += p
+    given_context = sum(map(entropy, by_context.values())) / len(by_context)
+    return mutual_information(sent), given_context
 
 
 def assignments(cards: dict[str, int]) -> Iterable[dict[str, int]]:

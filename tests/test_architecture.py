@@ -15,7 +15,7 @@ PACKAGE = Path(infoflow.__file__).parent
 STAGES = (
     ("_compiled", "_files", "_provenance", "_pools", "sweep", "saving"),
     ("_shapes", "attention", "basis", "partition", "rounding"),
-    ("site", "units", "module_tree", "measured", "_unchanged"),
+    ("site", "units", "module_tree", "forcing", "measured", "_unchanged"),
     (
         "data",
         "models",

@@ -73,7 +73,9 @@ def results(rec: ifl.Recording) -> dict[str, Any]:
     return {
         "flow": ifl.flow(rec, {"1": [0, 1]}, "3", donors=8, contexts=8, n_null=19),
         "exchange": ifl.exchange(rec, [7] * 6 + [3] * 5, donors=8, contexts=8),
-        "search": ifl.search(rec, **SMALL),
+        "search": ifl.search(rec, n_modules=2, confidence=2, **SMALL),
+        "free": ifl.search(rec, n_modules=None, **SMALL),
+        "uniform": ifl.flow(rec, {"1": [0, 1]}, "3", donors=8, contexts=8, do="uniform"),
         "modules": ifl.find_modules(S),
         "paper": ifl.find_modules(S, method="lange2022", seed=1),
         "consensus": consensus(S, n_seeds=3),

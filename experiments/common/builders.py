@@ -19,12 +19,14 @@ def tracks(
     depth: int = 2,
     samples: int = 400,
     quiet: tuple[float, ...] = (),
+    activation: type[nn.Module] = nn.Tanh,
+    correlation: float = 0.0,
 ) -> tuple[ifl.Recording, ifl.Partition]:
-    """Random tanh network of `depth` layers; in each, track t has `sizes[t]` units and two inputs.
+    """Random network of `depth` layers; in each, track t has `sizes[t]` units and two inputs.
 
     Weights within a track are N(0, 1.5² / fan-in); between tracks `cross` times as large. Each
     layer also has one unit for each number in `quiet`, which belongs to nobody (label -1) and whose
-    in- and outgoing weights are so many times as large.
+    in- and outgoing weights are so many times as large. Any two inputs have the `correlation`.
     """
     count = len(sizes)
     generator = torch.Generator().manual_seed(seed)
@@ -42,10 +44,13 @@ def tracks(
             draw *= torch.where(same, 1.0, cross) * strength[:, None] * below_strength
             layer.weight.copy_(draw)
             layer.bias.copy_(0.3 * torch.randn(len(track), generator=generator))
-        layers += [layer, nn.Tanh()]
+        layers += [layer, activation()]
         below, below_strength = track, strength
     net = nn.Sequential(*layers)
     x = torch.randn(samples, 2 * count, generator=generator)
+    if correlation:
+        common = torch.randn(samples, 1, generator=generator)
+        x = (1 - correlation) ** 0.5 * x + correlation**0.5 * common
     names = [str(2 * d + 1) for d in range(depth)]
     planted = np.where(track < count, track, -1)
     return ifl.record(net, names, x), ifl.Partition(np.tile(planted, depth))

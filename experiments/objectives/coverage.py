@@ -5,7 +5,7 @@
 
 Flows: the complete code tables of trained digits networks (experiments/estimators), from which
 donors and contexts are drawn with replacement. Scores: networks of four and four units, of which
-all bipartitions are measured on all 800 samples.
+all bipartitions are measured on all 500 samples.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def flow_rows(seed: int, repeats: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def flows(first: int = 1, networks: int = 2, repeats: int = 40) -> None:
+def flows(first: int = 1, networks: int = 1, repeats: int = 30) -> None:
     """Coverage by number of draws, of flows that are flagged and of those that are not.
 
     Args:
@@ -94,16 +94,16 @@ def flows(first: int = 1, networks: int = 2, repeats: int = 40) -> None:
 
 
 def small_network(activation: type[nn.Module], seed: int) -> ifl.Recording:
-    """Four and four units, on 800 inputs."""
+    """Four and four units, on 500 inputs."""
     with isolated_rng(seed):
         net = nn.Sequential(nn.Linear(4, 4), activation(), nn.Linear(4, 4), activation())
         with torch.no_grad():
             for layer in (net[0], net[2]):
                 layer.weight.copy_(torch.randn(4, 4))  # type: ignore[union-attr]
-        return ifl.record(net, ["1", "3"], torch.randn(800, 4))
+        return ifl.record(net, ["1", "3"], torch.randn(500, 4))
 
 
-def scores(first: int = 0, networks: int = 4, repeats: int = 100) -> None:
+def scores(first: int = 0, networks: int = 2, repeats: int = 100) -> None:
     """Coverage of a score's ratio; its random partitions, donors and contexts change each time.
 
     The divisor of `ncut` is measured once for a network, since the interval takes it as given;
@@ -122,7 +122,8 @@ def scores(first: int = 0, networks: int = 4, repeats: int = 100) -> None:
         whole = replace(SEARCH, donors="all", contexts="all")
         exact = ExchangeMeter(rec, whole)
         exact.values(everything, "none")
-        for weighting, own in (("none", False), ("ncut", False), ("ncut", True)):
+        tried: list[tuple[Weighting, bool]] = [("none", False), ("ncut", False), ("ncut", True)]
+        for weighting, own in tried:
             rows += _scores(rec, exact, everything, scored, weighting, own, seed, repeats)
             save_table(pd.DataFrame(rows), RESULTS / "coverage_scores.csv")
             print(rows[-1], flush=True)
@@ -164,7 +165,7 @@ def _scores(
     ]
 
 
-def main(what: Literal["flows", "scores"]) -> None:
+def main(what: tyro.conf.Positional[Literal["flows", "scores"]]) -> None:
     """Measure the coverage of flows or of scores."""
     torch.set_num_threads(1)
     flows() if what == "flows" else scores()

@@ -26,7 +26,7 @@ from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SCORE, Estimate, Objective
 
 HERE = Path(__file__).parent
-FIELDS = (
+FIELDS: tuple[str, ...] = (
     "cross", "sizes", "seed", "objective", "recovered", "agreement", "smallest", "score", "seconds",
 )  # fmt: skip
 

@@ -31,8 +31,7 @@ def against_truth(name: str = "truth_fresh.csv") -> pd.DataFrame:
     """Each candidate beside the truth: means over networks, and the gain in ρ over "units"."""
     rows = pd.read_csv(RESULTS / name)
     network = ["kind", "shape", "activation", "seed"]
-    each = rows.drop_duplicates([*network, "candidate"])
-    seconds = dict(each.groupby("candidate")["seconds"].sum().items())
+    seconds = rows.pivot_table("seconds", network, "candidate").sum()
     found = []
     for quantity, candidate in rows[["quantity", "candidate"]].drop_duplicates().to_numpy():
         own = rows[rows["quantity"] == quantity]
@@ -78,34 +77,57 @@ def rankings() -> pd.DataFrame:
     """On trained networks: how two objectives rank and regret, means over networks."""
     rows = pd.read_csv(RESULTS / "trained_pairs.csv")
     measured = ["rho", "rho_best_fifth", "regret", "agreement"]
-    return rows.groupby(["kind", "objective", "judge"])[measured].mean().reset_index()
+    return rows.pivot_table(measured, ["kind", "objective", "judge"]).reset_index()
 
 
-def markdown() -> dict[str, list[str]]:
-    """The tables of the page, line by line."""
-    truth, planted = against_truth(), recovered()
-    return {
-        "truth": [
-            f"| {r.candidate} | {'given' if r.quantity == 'given_context' else 'plain'} | "
-            f"{r.bias:+.2f} | {r.rho:.2f} | {r.lowest:.2f} | {r.best_fifth:.2f} | {r.regret:.2f} | "
-            f"{r.gain:+.2f} [{r.low:+.2f}, {r.high:+.2f}] | {r.time:.1f} |"
-            for r in truth.itertuples()
-        ],
-        "recovery": [
-            f"| {r.Index} | "
-            + " | ".join(f"{value:.2f}" for value in list(r)[1:8])
-            + f" | {r.won:.0f}, {r.lost:.0f} | [{r.low:+.2f}, {r.high:+.2f}] | {r.seconds:.2f} |"
-            for r in planted.itertuples()
-        ],
-        "rankings": [
-            f"| {r.kind} | {r.objective} | {r.judge} | {r.rho:.2f} | {r.rho_best_fifth:.2f} | "
-            f"{r.regret:.2f} | {r.agreement:.2f} |"
-            for r in rankings().itertuples()
-            if r.objective != r.judge
-        ],
-    }
+def truth_lines() -> list[str]:
+    given = {"given_context": "given", "plain": "plain"}
+    return [
+        f"| {r['candidate']} | {given[r['quantity']]} | {r['bias']:+.2f} | {r['rho']:.2f} | "
+        f"{r['lowest']:.2f} | {r['best_fifth']:.2f} | {r['regret']:.2f} | "
+        f"{r['gain']:+.2f} [{r['low']:+.2f}, {r['high']:+.2f}] | {r['time']:.1f} |"
+        for r in against_truth().to_dict("records")
+    ]
+
+
+def recovery_lines() -> list[str]:
+    table = recovered()
+    cells = [name for name in table.columns if name.startswith(("equal", "unequal", "all"))]
+    return [
+        f"| {r['objective']} | {' | '.join(f'{r[cell]:.2f}' for cell in cells)} | "
+        f"{r['won']:.0f}, {r['lost']:.0f} | [{r['low']:+.2f}, {r['high']:+.2f}] | "
+        f"{r['seconds']:.2f} |"
+        for r in table.reset_index().to_dict("records")
+    ]
+
+
+def pick_lines() -> list[str]:
+    return [
+        f"| {r['kind']} | {r['objective']} | {r['layers']} | "
+        f"{r['score']:.2f} ± {r['ratio_se']:.2f} | {r['bits']:.1f} | {r['saturated']} | "
+        f"{r['seconds']:.1f} |"
+        for r in pd.read_csv(RESULTS / "trained_picks.csv").to_dict("records")
+    ]
+
+
+def ranking_lines() -> list[str]:
+    return [
+        f"| {r['kind']} | {r['objective']} | {r['judge']} | {r['rho']:.2f} | "
+        f"{r['rho_best_fifth']:.2f} | {r['regret']:.2f} | {r['agreement']:.2f} |"
+        for r in rankings().to_dict("records")
+        if r["objective"] != r["judge"]
+    ]
+
+
+LINES = {
+    "truth": truth_lines,
+    "recovery": recovery_lines,
+    "picks": pick_lines,
+    "rankings": ranking_lines,
+}
+"""The tables of the page, line by line."""
 
 
 if __name__ == "__main__":
-    for name, lines in markdown().items():
-        print(name, *lines, sep="\n", end="\n\n")
+    for name, lines in LINES.items():
+        print(name, *lines(), sep="\n", end="\n\n")

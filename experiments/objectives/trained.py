@@ -65,8 +65,7 @@ def study(kind: str, seed: int, budget: int) -> tuple[list[dict[str, object]], .
         {
             **network,
             "objective": o,
-            "smallest": int(r.partition.sizes.min()),
-            "divided": int((~r.partition.unused).sum()),
+            "layers": _by_layer(rec, r.partition),
             "score": r.score.ratio,
             "ratio_se": r.score.ratio_se,
             "bits": r.score.raw_minimum,
@@ -94,6 +93,13 @@ def study(kind: str, seed: int, budget: int) -> tuple[list[dict[str, object]], .
     return picked, pairs
 
 
+def _by_layer(rec: ifl.Recording, partition: ifl.Partition) -> str:
+    """Units of each layer in each module, such as "12+10 / 12+17"."""
+    layer = rec.units.layer_index
+    counts = [np.bincount(layer[m], minlength=layer.max() + 1) for m in partition.modules]
+    return " / ".join("+".join(map(str, count)) for count in counts)
+
+
 def _exchanged(partition: ifl.Partition, rng: np.random.Generator, times: int) -> ifl.Partition:
     labels = partition.labels.copy()
     for _ in range(times):
@@ -108,7 +114,7 @@ def _regret(values: np.ndarray, chosen: int) -> float:
     return float((values[chosen] - least) / (mean - least))
 
 
-def main(networks: int = 3, budget: int = 300) -> None:
+def main(networks: int = 1, budget: int = 300) -> None:
     """Study so many networks of each kind, with searches of so many evaluations."""
     torch.set_num_threads(1)
     picked: list[dict[str, object]] = []

@@ -38,7 +38,7 @@ from infoflow.interventions import resample
 from infoflow.measured import SEARCH, Draws
 
 HERE = Path(__file__).parent
-FIELDS = (
+FIELDS: tuple[str, ...] = (
     "kind", "shape", "activation", "seed", "candidate", "quantity", "bias", "rho", "rho_best_fifth",
     "regret", "truth_mean", "truth_least", "seconds",
 )  # fmt: skip

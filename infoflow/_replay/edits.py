@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -151,6 +151,18 @@ class AddNoise:
         noise = stream.standard_normal((rows.stop - rows.start, *shape))
         self._drawn[call] = (rows, noise, stream)
         return noise
+
+
+@dataclass(frozen=True, eq=False)
+class InTurn:
+    """Edits of one site, one after the other."""
+
+    edits: Sequence[Edit]
+
+    def __call__(self, site: Site, value: Any, call: int, rows: slice) -> Any:
+        for edit in self.edits:
+            value = edit(site, value, call, rows)
+        return value
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,10 @@ class Comparison(Saved):
             the module score with its standard error; among random partitions of the same module
             sizes the share that exchange as little (`p_same_size`: a place among them, and a test
             only for a partition that was not searched for), the ratio to their mean and the
-            z-score; agreement with the causal best.
+            z-score; `cka`, how much the modules depend on each other in the normal run, whoever
+            sends what (`module_cka`); where layers follow one another the normalised cut of their
+            weights (`weight_cut`) and its z-score against cuts of shuffled weights; agreement
+            with the causal best.
         q: `source`, `measure`, `q`: of every partition under every graph.
         weightings: `source`, `weighting`, `value`: its exchange under the other weightings.
         correlations: Rank correlation of each `predictor` (Q of a graph where `is_q`, else another
@@ -52,7 +55,8 @@ class Comparison(Saved):
         labels: The partitions themselves.
         modules: What maximising Q found per measure, all layers together.
         similarities: Similarity matrices of all layers together.
-        graphs: The other graphs: `weights` (where layers follow one another) and `unit_flow`.
+        graphs: The other graphs: `weights` (where layers follow one another), `spearman` (its
+            absolute value) and `unit_flow`.
         search: The causal search that ended lowest.
         searches: All of them, by method.
         weighting: Weighting of the exchange.

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from infoflow.agreements import agreement_matrix
+from infoflow.comparing.clusterability import weight_cuts
 from infoflow.comparing.comparison import Comparison
+from infoflow.comparing.dependence import module_cka
 from infoflow.comparing.sources import (
     CAUSAL,
     Candidate,
@@ -31,10 +33,11 @@ from infoflow.comparing.table import (
 from infoflow.comparing.tracking import common_partitions, common_set, correlations
 from infoflow.exchanges import ExchangeMeter, PartitionLike
 from infoflow.measured import SEARCH, Bins, Budget, Coding, Estimate, Objective, Weighting
+from infoflow.partition import Partition, as_partition
 from infoflow.recording import Recording
 from infoflow.searching import SearchResult, search
+from infoflow.searching.plan import Method
 from infoflow.searching.proxy import proxies as all_proxies
-from infoflow.searching.run import Method
 from infoflow.searching.sampling import random_partitions
 from infoflow.searching.space import divided_units
 from infoflow.searching.surrogate import Proxy
@@ -110,7 +113,7 @@ def compare(
     draws = replace(SEARCH, donors=donors, contexts=contexts, bins=bins, coding=coding, seed=seed)
     meter = ExchangeMeter(rec, draws, Objective(weighting, given_context, objective))
     check_names(partitions or {}, n_modules)
-    mine = {name: meter.checked(given) for name, given in (partitions or {}).items()}
+    mine = {name: _given(meter, given) for name, given in (partitions or {}).items()}
     used = _divided(rec, meter, methods, same_size, n_modules)
     found = graphs(rec, meter, progress=progress)
     candidates, modules = of_graphs(
@@ -144,6 +147,13 @@ def compare(
     chance = Chance(judge, used, weighting, samples=samples, same_size=same_size, seed=seed)
     table = partition_table(candidates, chance, progress=progress)
     agree = agreement_matrix({name: p for name, p in labels.items() if p.n_modules >= 2})
+    divided = {name: p for name, p in labels.items() if p.n_modules >= 2}
+    cka = {name: module_cka(rec, p, seed) for name, p in divided.items()}
+    table["cka"] = [cka.get(name, float("nan")) for name in table.index]
+    if "weights" in found.others:
+        layer = rec.units.layer_index
+        cuts = weight_cuts(labels, found.others["weights"], layer, k=n_modules, seed=seed)
+        table = table.join(cuts)
     table["agreement_with_causal"] = agree[CAUSAL].reindex(table.index)
     # one that begins at the graphs' optima could only leave them, and would make Q look bad
     unseeded = search(rec, method="annealing", seeds=(), samples=2, **wanted)
@@ -174,6 +184,12 @@ def compare(
         weighting=weighting,
         skipped=found.skipped,
     )
+
+
+def _given(meter: ExchangeMeter, partition: PartitionLike) -> Partition:
+    """A partition of the caller's, also into one module, which a search may have found."""
+    whole = as_partition(partition, len(meter.rec.units))
+    return whole.without(meter.rec.units.unused) if whole.n_modules == 1 else meter.checked(whole)
 
 
 def _divided(

@@ -33,7 +33,7 @@ class Candidate:
     Attributes:
         partition: Of the units that all candidates divide.
         origin: "Q*" and "n-cut" of a graph, "search", "random", or "given" by the caller.
-        measure: The graph: a similarity measure, "weights" or "unit_flow"; empty if none.
+        measure: The graph: a similarity measure, or one of `Graphs.others`; empty if none.
         k: Modules asked for; None where the number was free.
         method: Of the search; empty if none.
     """
@@ -61,8 +61,9 @@ class Graphs:
 
     Attributes:
         similarities: The eight similarity measures, as far as the recording allows them.
-        others: `weights`, |W| between consecutive layers, and `unit_flow`, the flow between single
-            units, both directions added.
+        others: `weights`, |W| between consecutive layers; `spearman`, |Spearman's ρ| of every
+            two units (Hod et al. 2021); `unit_flow`, the flow between single units, both
+            directions added.
         skipped: What is missing, and why.
     """
 
@@ -86,6 +87,9 @@ def graphs(rec: Recording, meter: ExchangeMeter, *, progress: bool = False) -> G
         others["weights"] = similarities(rec, ["weights"])["weights"]
     except ValueError as error:  # layers that do not follow one another, or share weights
         skipped["weights"] = str(error)
+    correlation = np.abs(similarities(rec, ["spearman"])["spearman"])
+    np.fill_diagonal(correlation, 0.0)
+    others["spearman"] = correlation
     flow = np.maximum(meter.traffic.unit_flow, 0.0)
     others["unit_flow"] = flow + flow.T
     return Graphs(found, others, skipped)
@@ -95,7 +99,7 @@ def of_graphs(
     found: Graphs, used: np.ndarray, *, k: int, method: QMethod, seed: int, progress: bool
 ) -> tuple[dict[str, Candidate], dict[str, Modules]]:
     """The partition of largest Q of every graph, with as many modules as Q likes and with `k`, and
-    the normalised cuts of weights and unit flows.
+    the normalised cuts of the others.
 
     Returns:
         By name; all divide the same units: those that a graph leaves out are put into the largest
@@ -152,7 +156,7 @@ def check_names(given: Iterable[str], k: int) -> None:
     Raises:
         ValueError: A name of a row that `compare` makes itself.
     """
-    graphs = (*MEASURES, "weights", "unit_flow")
+    graphs = (*MEASURES, "weights", "spearman", "unit_flow")
     made = {row_name("Q*", name, modules) for name in graphs for modules in (None, k)}
     made |= {row_name("n-cut", name) for name in graphs}
     clash = [name for name in given if name in made or name.startswith(("causal ", "random "))]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from infoflow.exchanges.meter import ExchangeMeter, PartitionLike
 from infoflow.exchanges.result import Exchange
+from infoflow.forcing import ForcingLike
 from infoflow.measured import (
     EXCHANGE,
     Bins,
@@ -39,6 +40,8 @@ def exchange(
     pool: Pool = "mean",
     correction: Correction = EXCHANGE.correction,
     objective: Estimate = "codes",
+    do: ForcingLike = "empirical",
+    direct: bool = False,
     progress: bool = False,
 ) -> Exchange:
     """Information exchanged by the modules of a partition: Σ over a ≠ b of flow(a → b), in bits.
@@ -66,6 +69,10 @@ def exchange(
         objective: "codes": bins, coding and correction say how a module is read. "cells", "kernel"
             and "gaussian" take its units together, at a resolution of three bins a unit, and read
             no code (see `infoflow.measured.Objective`, and the page Which number to report).
+        do: What a module is set to, as for `flow`; "capacity" is refused, and the observed marginal
+            needs `given_context=False`.
+        direct: All units that are in neither of two modules are held at what they are on the
+            context. With two modules that hold all units there are none.
         progress: Show a progress bar.
 
     Returns:
@@ -74,7 +81,7 @@ def exchange(
     Raises:
         ValueError: Labels of another length, fewer than two modules, unknown weighting,
             correction or objective, an objective other than "codes" with a joint code or with
-            positions as samples.
+            positions as samples, or what cannot be done with `do` or `direct`.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -84,7 +91,7 @@ def exchange(
         >>> ex.flow.shape, float(ex.flow[1, 0])  # outputs send nothing back
         ((2, 2), 0.0)
     """
-    draws = Draws(donors, contexts, bins, coding, pool, correction, seed)
+    draws = Draws(donors, contexts, bins, coding, pool, correction, seed, do, direct)
     meter = ExchangeMeter(rec, draws, Objective(weighting, given_context, objective))
     return meter(partition, progress=progress)
 
@@ -101,6 +108,8 @@ def module_flow(
     seed: int = 0,
     pool: Pool = "mean",
     correction: Correction = EXCHANGE.correction,
+    do: ForcingLike = "empirical",
+    direct: bool = False,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Flow between the modules of a partition: row a, column b is flow(a → b) in bits.
@@ -117,8 +126,9 @@ def module_flow(
     """
     import pandas as pd
 
-    draws = Draws(donors, contexts, bins, coding, pool, correction, seed)
-    result = ExchangeMeter(rec, draws)(partition, "none", progress=progress)
+    draws = Draws(donors, contexts, bins, coding, pool, correction, seed, do, direct)
+    objective = Objective("none", given_context)
+    result = ExchangeMeter(rec, draws, objective)(partition, "none", progress=progress)
     if result.doubts:
         warnings.warn(f"module_flow: {result.doubts[2:]}", RuntimeWarning, stacklevel=2)
     values = result.flow_given_context if given_context else result.flow

@@ -10,14 +10,11 @@ import numpy as np
 
 from infoflow.exchanges.result import Exchange, Values
 from infoflow.exchanges.weighting import Traffic, bits_of_one_code, measure_traffic, weigh
-from infoflow.information.donors import TableFlow, by_context, table_flow, two_way_se
-from infoflow.information.flows import SATURATED, is_saturated
+from infoflow.information.forced import SATURATED, Contributions, ForcedFlow, forced_flows
 from infoflow.information.group_flows import GroupSender
-from infoflow.information.spreads import GroupFlow
-from infoflow.information.tables import code_tables
 from infoflow.information.targets import fit_target
 from infoflow.information.unit_flows import Sender, countable
-from infoflow.measured import SCORE, Draws, Objective, Weighting, check_weighting
+from infoflow.measured import SCORE, Draws, Objective, Weighting, check_forcing, check_weighting
 from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.recording import Recording
 
@@ -65,6 +62,7 @@ class ExchangeMeter:
                 f"objective={objective.estimate!r} reads no code: leave coding= out, or use "
                 "objective='codes'"
             )
+        check_forcing(draws, objective)
         self._groups = GroupSender(rec, draws, objective) if together else None
         self._sender = Sender(rec, draws) if not together and countable(draws) else None
         self._measured: dict[Partition, Exchange] = {}
@@ -160,21 +158,20 @@ class ExchangeMeter:
         self.evaluations += len(partitions)
         return found
 
-    def pointwise(self, partition: PartitionLike, weighting: Weighting) -> np.ndarray:
-        """`(M, K)` what each donor in each context contributes to a partition's weighted exchange,
-        up to a constant; their scatter gives the standard errors of it and of its differences.
+    def pointwise(self, partition: PartitionLike, weighting: Weighting) -> Contributions:
+        """What each donor in each context contributes to a partition's weighted exchange, up to a
+        constant: the standard errors of it and of its differences.
 
         The weighting is taken as given; "size_z" is not proportional to the exchange.
         """
         cleaned = self.checked(partition)
-        total = np.zeros((len(self.donors), len(self.contexts)))
+        total = Contributions()
         for a, source in enumerate(cleaned.modules):
-            for b, sent, _ in self._sent(cleaned.modules, a, source, progress=False):
+            for b, sent in self._sent(cleaned.modules, a, source, progress=False):
                 one = np.zeros((cleaned.n_modules,) * 2)
                 one[a, b] = 1.0
-                terms = sent.pointwise_given_context if self.given_context else sent.pointwise
-                slope = self._weighted(weighting, one, cleaned)
-                total += slope * by_context(terms, len(self.contexts))
+                terms = sent.known if self.given_context else sent.plain
+                total = total + terms * self._weighted(weighting, one, cleaned)
         return total
 
     def checked(self, partition: PartitionLike) -> Partition:
@@ -215,6 +212,8 @@ class ExchangeMeter:
             "given_context": self.given_context,
             "correction": self.draws.correction,
             **({"objective": self.objective.estimate} if self._groups else {}),
+            **({} if self.draws.forcing.plain else {"do": self.draws.forcing.config}),
+            **({"direct": True} if self.draws.direct else {}),
             "meter_seed": self.draws.seed,
         }
 
@@ -268,18 +267,14 @@ class ExchangeMeter:
         modules = partition.modules
         k = len(modules)
         flow, flow_se, given = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
+        plain = known = Contributions()
         full: list[tuple[int, int]] = []
-        plain_sum = context_sum = np.zeros((len(self.donors), len(self.contexts)))
         for a, source in enumerate(modules):
-            for b, result, saturated in self._sent(modules, a, source, progress):
-                full += [(a, b)] if saturated else []
-                plain = by_context(result.pointwise, len(self.contexts))
-                flow[a, b] = np.sum(result.bits)
-                flow_se[a, b] = two_way_se(plain)
-                given[a, b] = np.sum(result.given_context)
-                plain_sum = plain_sum + plain
-                known = by_context(result.pointwise_given_context, len(self.contexts))
-                context_sum = context_sum + known
+            for b, sent in self._sent(modules, a, source, progress):
+                full += [(a, b)] if sent.saturated else []
+                flow[a, b], flow_se[a, b] = sent.bits, sent.plain.se
+                given[a, b] = sent.given_context
+                plain, known = plain + sent.plain, known + sent.known
         self.evaluations += 1
         amount = given if self.given_context else flow
         return Exchange(
@@ -288,9 +283,9 @@ class ExchangeMeter:
             flow_se=flow_se,
             flow_given_context=given,
             bits=float(flow.sum()),
-            se=two_way_se(plain_sum),
+            se=plain.se,
             bits_given_context=float(given.sum()),
-            se_given_context=two_way_se(context_sum),
+            se_given_context=known.se,
             weighted=float(amount.sum()),
             weighting="none",
             given_context=self.given_context,
@@ -300,32 +295,36 @@ class ExchangeMeter:
 
     def _sent(
         self, modules: tuple[np.ndarray, ...], a: int, source: np.ndarray, progress: bool
-    ) -> Iterable[tuple[int, TableFlow | GroupFlow, bool]]:
-        """What module a sends each other module that it can reach, with pointwise terms, and
-        whether the other's joint code, or the number of donors, is about all the limit there is."""
+    ) -> Iterable[tuple[int, ForcedFlow]]:
+        """What module a sends each other module that it can reach; saturated where the other's
+        joint code, or the number of donors, is about all the limit there is."""
         others = [b for b in range(len(modules)) if b != a]
         units = _but(modules, a)
         if self._groups is not None:
             most = SATURATED * np.log2(len(self.donors))
             bounded = self.objective.estimate != "gaussian"
             for _, sent in self._groups([source], [units], progress):
-                for b, found in zip(others, sent, strict=True):
-                    yield b, found, bounded and found.given_context >= most
+                for b, f in zip(others, sent, strict=True):
+                    known = Contributions((f.pointwise_given_context,))
+                    full = bounded and f.given_context >= most
+                    plain = Contributions((f.pointwise,))
+                    yield b, ForcedFlow(f.bits, f.given_context, plain, known, full)
             return
-        if self._sender is not None:
-            source, units = self._sender.reach.narrowed(source, units)
+        forced, held = source, None
+        if self.draws.direct:
+            everyone = np.arange(len(self.rec.units))
+            held = [np.setdiff1d(everyone, np.append(source, some)) for some in units]
+        elif self._sender is not None:
+            forced, units = self._sender.reach.narrowed(source, units)
             others = [b for b, some in zip(others, units, strict=True) if len(some)]
             units = [some for some in units if len(some)]
         if not others:
             return
         targets = [fit_target(self.rec, some, self.draws) for some in units]
-        tables = code_tables(
-            self.rec, source, targets, self.donors, self.contexts, progress=progress
+        found = forced_flows(
+            self.rec, source, targets, self.draws, forced=forced, held=held, progress=progress
         )
-        for b, table in zip(others, tables, strict=True):
-            result = table_flow(table.codes, table.n_codes, estimator=self.draws.correction)
-            joint = self.draws.coding == "joint"
-            yield b, result, joint and is_saturated(self.rec, table.target, result)
+        yield from zip(others, found, strict=True)
 
     def _same_size(self, partition: Partition, samples: int = 20) -> tuple[float, float]:
         """Mean and standard deviation of the exchange of random partitions of the same sizes."""

@@ -8,10 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
+from infoflow.exchanges.redundancy import joint_flows
 from infoflow.information.entropy import miller_madow_bits
 from infoflow.information.group_flows import GroupSender
 from infoflow.information.targets import fit_target, normal_codes
-from infoflow.information.unit_flows import single_flows
+from infoflow.information.unit_flows import Sender, single_flows
 from infoflow.measured import TRAFFIC, Draws, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
@@ -24,7 +25,8 @@ class Traffic:
     """What the weightings need to know about a network beside the partition.
 
     Attributes:
-        unit_flow: `(n, n)` flow between single units in the quantity that is weighted, bits.
+        unit_flow: `(n, n)` flow between single units in the quantity that is weighted, bits; of
+            units that are silent one by one, their part of what they send together.
         entropy: `(n,)` entropy of each unit's code in the normal run, bits.
         connected: `(n, n)` bool; i's layer can reach j's at all.
         floor: Bits that one changed code amounts to: less is not told from nothing.
@@ -54,13 +56,11 @@ class Traffic:
 
     @cached_property
     def silent(self) -> np.ndarray:
-        """`(n,)` bool; units whose strongest flow, to or from any other by itself, cannot be
-        detected, or is less than a twentieth of the median unit's: hardly any exchange depends on
-        where they are put, so that together they would make the quietest module."""
-        strongest = np.maximum(self.unit_flow.max(0), self.unit_flow.max(1))
-        heard = strongest[strongest > self.floor]
-        typical = float(np.median(heard)) if len(heard) else 0.0
-        return strongest <= max(self.floor, NEARLY_DEAD * typical)
+        """`(n,)` bool; units whose strongest flow, to or from any other, by itself or together with
+        another silent one, cannot be detected, or is less than a twentieth of the median unit's:
+        hardly any exchange depends on where they are put, so that together they would make the
+        quietest module."""
+        return _strongest(self.unit_flow) <= _least_heard(self.unit_flow, self.floor)
 
     def among(self, units: np.ndarray) -> Traffic:
         """The traffic among some of the units; all else is at zero."""
@@ -73,6 +73,17 @@ class Traffic:
         labels = partition.labels
         used = labels >= 0
         return np.bincount(labels[used], self.per_unit[used], minlength=partition.n_modules)
+
+
+def _strongest(flows: np.ndarray) -> np.ndarray:
+    return np.maximum(flows.max(0), flows.max(1))
+
+
+def _least_heard(flows: np.ndarray, floor: float) -> float:
+    """Bits that the strongest flow of a unit has to exceed."""
+    strongest = _strongest(flows)
+    heard = strongest[strongest > floor]
+    return max(floor, NEARLY_DEAD * (float(np.median(heard)) if len(heard) else 0.0))
 
 
 def measure_traffic(
@@ -90,16 +101,22 @@ def measure_traffic(
         left_out: `(n,)` bool; units that are in no module, where modules are taken together.
     """
     bins = draws.bins if isinstance(draws.bins, int) else TRAFFIC.bins
-    draws = replace(TRAFFIC, bins=bins, pool=draws.pool, seed=draws.seed)
-    flows = single_flows(rec, draws, given_context=objective.given_context)
+    how = {"pool": draws.pool, "seed": draws.seed, "do": draws.do, "direct": draws.direct}
+    draws = replace(TRAFFIC, bins=bins, **how)
+    given = objective.given_context
+    flows = single_flows(rec, draws, given_context=given)
+    donors, contexts = draws.rows(len(rec))
+    floor = bits_of_one_code(len(donors) * len(contexts))
+    least = _least_heard(flows, floor)
+    if not draws.direct:
+        silent, sender = _strongest(flows) <= least, Sender(rec, draws)
+        flows = flows + joint_flows(sender, flows, silent, least, given_context=given)
     codes = normal_codes(rec, fit_target(rec, np.arange(len(flows)), draws))
     entropy = np.array([float(miller_madow_bits(np.bincount(c))) for c in codes.T])
     layer = rec.units.layer_index
     reach = np.zeros((len(rec.units.sites),) * 2, dtype=bool)
     sender, receiver = np.nonzero(flows > 0)
     reach[layer[sender], layer[receiver]] = True
-    donors, contexts = draws.rows(len(rec))
-    floor = bits_of_one_code(len(donors) * len(contexts))
     together = None
     if objective.together:
         out = rec.units.unused if left_out is None else rec.units.unused | left_out

@@ -33,7 +33,8 @@ class TableFlow:
         bits: `(T,)` I(do(S); C): what the code tells about the donor, context unknown.
         given_context: `(T,)` E_x H(C | context x): the same with the context known.
         pointwise, pointwise_given_context: `(M, K)` contributions summed over the columns; their
-            means are the plug-in values and their scatter gives the standard errors.
+            means are the plug-in values and their scatter gives the standard errors. `(1, K)`
+            where the donors are no sample but all that the source can be.
         cells_per_sample: Mean number of distinct codes a donor produced, over K.
     """
 
@@ -50,6 +51,7 @@ def table_flow(
     n_codes: int,
     *,
     estimator: Correction = "auto",
+    observed: np.ndarray | None = None,
 ) -> TableFlow:
     """Interventional information from codes seen under every donor and context.
 
@@ -73,6 +75,9 @@ def table_flow(
             possible): over a calibration on trained networks their mean bias at 200 x 100 was
             .006 and .003 bits. "quadratic" extrapolates from halves and quarters of donors and
             contexts. The mixture P̄ keeps its correction for shared contexts under all others.
+        observed: `(T, n_codes)` p(c) of the normal run: the marginal instead of P̄, so that `bits`
+            is mean_m KL(P_m || p), inf where do(S) gives a code that p has not got. It is taken to
+            be known, and only the rows are corrected. Not with "quadratic".
 
     Returns:
         A `TableFlow`, in bits.
@@ -87,20 +92,17 @@ def table_flow(
         >>> float(flow.bits[0]), float(flow.given_context[0])
         (0.0, 1.0)
     """
-    m, k, t = codes.shape
-    if m < 2 or k < 2:
-        raise ValueError(f"expected at least 2 donors and 2 contexts, got {m} donors, {k} contexts")
     check_correction(estimator)
-    codes = _checked(codes, n_codes)
-    counts = Counts.empty(m, k, t, n_codes)
-    counts.add(codes.reshape(m * k, t))
+    codes, counts = counted(codes, n_codes)
     if estimator == "quadratic":
+        if observed is not None:
+            raise ValueError("correction='quadratic' is not derived for the observed marginal")
         bits, given_context = _extrapolated(codes, n_codes)
         bits[~counts.changed], given_context[~counts.changed] = 0.0, 0.0
     else:
-        bits, given_context = counts.bits(estimator)
-    pointwise, pointwise_context = _pointwise(codes, counts)
-    cells = float(np.count_nonzero(counts.by_donor, axis=-1).mean() / k)
+        bits, given_context = counts.bits(estimator, observed)
+    pointwise, pointwise_context = _pointwise(codes, counts, observed)
+    cells = float(np.count_nonzero(counts.by_donor, axis=-1).mean() / codes.shape[1])
     return TableFlow(bits, given_context, pointwise, pointwise_context, cells)
 
 
@@ -134,10 +136,12 @@ class Counts:
         count_codes(codes, self.rows, self.by_donor, self.by_context, self.changed)
         self.rows += len(codes)
 
-    def bits(self, estimator: Entropy) -> tuple[np.ndarray, np.ndarray]:
+    def bits(
+        self, estimator: Entropy, observed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """`(T,)` plain flow and `(T,)` flow given the context, the first-order bias removed.
 
-        Exactly 0 where do(S) changed no code.
+        Exactly 0 where do(S) changed no code. `observed` as for `table_flow`.
         """
         m, k = len(self.by_donor), len(self.by_context)
         mixture = self.by_donor.sum(0)
@@ -145,11 +149,39 @@ class Counts:
         # codes that no donor showed are missed by both entropies, so that none may be made up for
         # in one of them: on 20 x 20 runs of a donor that hardly matters, -.06 ± .015 bits
         bits = entropy_bits(mixture) - rows.mean_entropy(estimator, np.count_nonzero(mixture, 1))
-        if estimator != "none":
+        if observed is not None:
+            p = mixture / (m * k)
+            bits += cross_entropy(p, log2_observed(observed)) - entropy_bits(mixture)
+        elif estimator != "none":
             bits += _mixture_bias(mixture / (m * k), rows.squares / k, columns.squares / m, m, k)
         given_context = columns.mean_entropy(estimator)
         bits[~self.changed], given_context[~self.changed] = 0.0, 0.0
         return bits, given_context
+
+
+def cross_entropy(p: np.ndarray, log2_marginal: np.ndarray) -> np.ndarray:
+    """-Σ_c p(c) log2_marginal(c) along the last axis; inf where p has what the marginal has not."""
+    return -np.where(p > 0, p * np.where(p > 0, log2_marginal, 0.0), 0.0).sum(-1)
+
+
+def log2_observed(observed: np.ndarray) -> np.ndarray:
+    """log2, -inf for 0."""
+    return np.log2(observed, where=observed > 0, out=np.full(observed.shape, -np.inf))
+
+
+def counted(codes: np.ndarray, n_codes: int) -> tuple[np.ndarray, Counts]:
+    """Codes `(M, K, T)` in their smallest type, and their counts.
+
+    Raises:
+        ValueError: Fewer than two donors or contexts, codes out of range or too many to count.
+    """
+    m, k, t = codes.shape
+    if m < 2 or k < 2:
+        raise ValueError(f"expected at least 2 donors and 2 contexts, got {m} donors, {k} contexts")
+    codes = _checked(codes, n_codes)
+    counts = Counts.empty(m, k, t, n_codes)
+    counts.add(codes.reshape(m * k, t))
+    return codes, counts
 
 
 def _checked(codes: np.ndarray, n_codes: int) -> np.ndarray:
@@ -198,6 +230,24 @@ class _Histograms:
         return found
 
 
+def row_entropy(by_donor: np.ndarray, k: int, estimator: Entropy) -> np.ndarray:
+    """`(M, T)` H(P_m) of counts `(M, T, C)` over K contexts, as in `table_flow`."""
+    possible = np.count_nonzero(by_donor.sum(0), axis=-1)
+    if estimator == "panzeri_treves":
+        return panzeri_treves_bits(by_donor, possible=possible)
+    if estimator not in ("none", "auto", "miller_madow"):
+        return ENTROPIES[estimator](by_donor)
+    found = entropy_bits(by_donor)
+    if estimator == "none":
+        return found
+    seen = np.count_nonzero(by_donor, axis=-1)
+    found += (seen - 1) / (2 * (k - 1)) / LN2
+    many = seen.mean(0) > FEW_CELLS * k
+    if estimator == "auto" and many.any():
+        found[:, many] = panzeri_treves_bits(by_donor[:, many], possible=possible[many])
+    return found
+
+
 def _mixture_bias(
     p: np.ndarray, donors: np.ndarray, contexts: np.ndarray, m: int, k: int
 ) -> np.ndarray:
@@ -231,11 +281,15 @@ def _extrapolated(codes: np.ndarray, n_codes: int) -> tuple[np.ndarray, np.ndarr
     return plain, given
 
 
-def _pointwise(codes: np.ndarray, counts: Counts) -> tuple[np.ndarray, np.ndarray]:
+def _pointwise(
+    codes: np.ndarray, counts: Counts, observed: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     from infoflow.information._histograms import pointwise_sums
 
     m, k, _ = codes.shape
     log_mixture = log2_counts(counts.by_donor.sum(0)) - np.log2(m * k)
+    if observed is not None:
+        log_mixture = log2_observed(observed)
     donor_terms = log2_counts(counts.by_donor) - np.log2(k) - log_mixture
     context_terms = np.log2(m) - log2_counts(counts.by_context)
     still = ~counts.changed
@@ -248,13 +302,17 @@ def two_way_se(pointwise: Float[np.ndarray, "donors contexts"]) -> float:
     """Standard error of the mean of `(M, K)` values whose rows and columns are both samples.
 
     The variance of a mean over crossed random rows and columns, (MS_row + MS_column - MS_inter) /
-    MK, never below zero.
+    MK, never below zero. With one row only the columns are samples. nan for an infinite mean.
 
     Examples:
         >>> two_way_se(np.ones((3, 4)))
         0.0
     """
     m, k = pointwise.shape
+    if not np.isfinite(pointwise).all():
+        return float("nan")
+    if m == 1:
+        return float(pointwise[0].std(ddof=1) / np.sqrt(k))
     mean = pointwise.mean()
     ss_row = k * ((pointwise.mean(1) - mean) ** 2).sum()
     ss_column = m * ((pointwise.mean(0) - mean) ** 2).sum()

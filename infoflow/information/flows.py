@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from infoflow.information.donors import TableFlow, by_context, table_flow, two_way_se
-from infoflow.information.null import sign_flip_null
+from infoflow.forcing import Forcing, ForcingLike
+from infoflow.information.blocks import blocks
+from infoflow.information.donors import by_context, two_way_se
+from infoflow.information.forced import Measured, averaged, is_saturated
 from infoflow.information.observational import observed_information
-from infoflow.information.shuffle import PlainFlow, shuffled_flow
-from infoflow.information.tables import CodeTable, can_reach, code_tables
+from infoflow.information.shuffle import shuffled_flow
 from infoflow.information.targets import (
-    Target,
     disjoint,
     fit_target,
     normal_codes,
-    normal_values,
     rounding,
 )
 from infoflow.measured import FLOW, BinsLike, Budget, Coding, Correction, Draws, Pool
 from infoflow.recording import Recording
-from infoflow.rounding import snapped
 from infoflow.saving import Saved
 from infoflow.units import UnitsLike
 
@@ -40,8 +39,6 @@ FEW_CHANGES = 7
 RUNS_PER_SHUFFLED_SAMPLE = 6
 
 
-# Shares of log2 of the code from which on the code, rather than the network, may be the limit.
-SATURATED = 0.95
 UNSATURATE = "raise bins=, see resolution_sweep, or use coding='units'"
 _WHAT_TO_DO = {
     "saturated code": f" ({UNSATURATE})",
@@ -80,6 +77,9 @@ class Flow(Saved):
             `reachable`), "coarse code" (the source moves the target, and no code of it changes in
             any run).
         n_unused: Units of source and target that never change over the data.
+        do: What the source was set to.
+        direct: The flow with all other recorded units held at what they are on the context: what
+            reaches the target past them. None unless asked for.
     """
 
     bits: float
@@ -99,6 +99,8 @@ class Flow(Saved):
     floor: float | None = None
     flags: tuple[str, ...] = ()
     n_unused: int = 0
+    do: str = "empirical"
+    direct: Flow | None = None
 
     @property
     def synergy(self) -> float:
@@ -116,14 +118,21 @@ class Flow(Saved):
         return "out of reach" not in self.flags
 
     def to_frame(self) -> pd.DataFrame:
-        """One row with every attribute."""
+        """One row with every attribute; of the direct flow its bits and their standard errors."""
         import pandas as pd
 
-        return pd.DataFrame([asdict(self)])
+        row = asdict(self)
+        row.pop("direct")
+        for what in ("bits", "bits_given_context", "se", "se_given_context"):
+            row[f"direct_{what}"] = getattr(self.direct, what, None)
+        return pd.DataFrame([row])
 
     def __repr__(self) -> str:
         p = "" if self.p_value is None else f", p={self.p_value:.3g}"
         p += f", {self.n_unused} unused" if self.n_unused else ""
+        p += f", do={self.do}" if self.do != str(Forcing()) else ""
+        if self.direct is not None:
+            p += f", direct {self.direct.bits:.4f} ({self.direct.bits_given_context:.4f})"
         flags = "".join(f"; {flag}{_WHAT_TO_DO.get(flag, '')}" for flag in self.flags)
         return (
             f"Flow({self.bits:.4f} ± {self.se:.4f} bits, given context "
@@ -144,6 +153,8 @@ def flow(
     n_null: int = 0,
     seed: int = 0,
     pool: Pool = "mean",
+    do: ForcingLike = "empirical",
+    direct: bool = False,
     progress: bool = False,
 ) -> Flow:
     """Interventional mutual information I(do(S); T) in bits.
@@ -171,6 +182,12 @@ def flow(
         n_null: Draws of the null, for a p-value, z and a detection floor; 0 or at least 2.
         seed: Seed of donors, contexts, codebook and permutations.
         pool: Positions of a target are averaged ("mean"), "max", or each a sample ("positions").
+        do: What the source is set to: "empirical" (what it was on samples), "uniform" (each of its
+            codes equally likely), "capacity" (the distribution over donors that sends most), a
+            function that draws rows or values, or a `Forcing`: within a class, of one class only,
+            against the observed marginal.
+        direct: Also measure the flow with all recorded units that are neither source nor target
+            held at what they are on the context: the result's `direct`, itself a `Flow`.
         progress: Show a progress bar.
 
     Returns:
@@ -178,7 +195,7 @@ def flow(
 
     Raises:
         ValueError: Source and target overlap or are empty, too few donors or contexts, unknown
-            options.
+            options, a null or a correction that is not derived for what the source is set to.
         KeyError: A layer that was not recorded.
 
     Source: "yardstick for modularity"; resampling ("interchange") interventions.
@@ -192,82 +209,101 @@ def flow(
         >>> ifl.flow(rec, {"0": [0]}, {"1": [0]}, **exact).bits
         1.0
     """
-    draws = Draws(donors, contexts, bins, coding, pool, correction, seed)
+    draws = Draws(donors, contexts, bins, coding, pool, correction, seed, do)
     sent, seen = disjoint(rec, source, target)
+    _check_null(n_null, draws)
+    found = _flow(rec, sent, seen, draws, None, n_null, progress)
+    if not direct:
+        return found
+    held = np.setdiff1d(np.arange(len(rec.units)), np.concatenate([sent, seen]))
+    return replace(found, direct=_flow(rec, sent, seen, draws, held, n_null, progress))
+
+
+def _check_null(n_null: int, draws: Draws) -> None:
     if n_null < 0 or n_null == 1:
         raise ValueError(f"expected n_null >= 2, or 0 for none, got {n_null}")
-    rng = np.random.default_rng(seed)
-    drawn = draws.rows(len(rec), rng)
+    do = draws.forcing
+    weighted = do.values == "capacity" or (do.values == "uniform" and draws.donors == "all")
+    if n_null and (weighted or do.marginal == "observed"):
+        raise ValueError(
+            f"the null is derived for donors that are equally likely samples and the marginal of "
+            f"their mixture, not for do={do} with donors={draws.donors!r}: leave out n_null"
+        )
+
+
+def _flow(
+    rec: Recording,
+    sent: np.ndarray,
+    seen: np.ndarray,
+    draws: Draws,
+    held: np.ndarray | None,
+    n_null: int,
+    progress: bool,
+) -> Flow:
+    rng = np.random.default_rng(draws.seed)
+    parts = blocks(rec, draws, sent, rng)
     aim = fit_target(rec, seen, draws)
-    table = code_tables(rec, sent, [aim], *drawn, progress=progress)[0]
-    aim = table.target
-    result = table_flow(table.codes, table.n_codes, estimator=correction)
-    k = len(drawn[1])
-    few_runs = len(drawn[0]) * k <= RUNS_PER_SHUFFLED_SAMPLE * len(rec)
-    paired = pool != "positions" or _as_many_positions(rec, sent, seen)
-    single = paired and len(sent) == 1 and donors != "all" and aim.coder is not None and few_runs
-    if single:
-        plain = shuffled_flow(rec, sent, aim, n_null=n_null)
+    measured = [Measured.run(rec, sent, aim, part, held, progress) for part in parts]
+    aim, share = measured[0].table.target, np.array([part.share for part in parts])
+    few_runs = sum(part.runs for part in parts) <= RUNS_PER_SHUFFLED_SAMPLE * len(rec)
+    paired = draws.pool != "positions" or _as_many_positions(rec, sent, seen)
+    single = paired and len(sent) == 1 and draws.donors != "all" and aim.coder is not None
+    if single and few_runs and held is None and draws.forcing.plain:
+        how, plain = "binned shuffle", shuffled_flow(rec, sent, aim, n_null=n_null)
     else:
-        plain = _from_table(table, result, k, n_null, rng)
+        how, plain = "donors x contexts", averaged(measured, share, n_null, rng)
     null = plain.null
+    each = [m.result for m in measured]
+    se_known = [two_way_se(by_context(m.result.pointwise_given_context, m.k)) for m in measured]
     return Flow(
         bits=plain.bits,
-        bits_given_context=float(result.given_context.sum()),
+        bits_given_context=float(share @ [r.given_context.sum() for r in each]),
         observational_bits=observed_information(rec, sent, aim) if paired else float("nan"),
         se=plain.se,
-        se_given_context=two_way_se(by_context(result.pointwise_given_context, k)),
-        out_of_range=table.out_of_range,
-        n_donors=len(drawn[0]),
-        n_contexts=k,
-        n_codes=table.n_codes,
-        cells_per_sample=result.cells_per_sample,
-        coding=coding,
-        estimator="binned shuffle" if single else "donors x contexts",
+        se_given_context=float(np.linalg.norm(share * se_known)),
+        out_of_range=float(share @ [m.table.out_of_range for m in measured]),
+        n_donors=sum(len(part.donors) for part in parts),
+        n_contexts=sum(len(part.contexts) for part in parts),
+        n_codes=max(m.table.n_codes for m in measured),
+        cells_per_sample=float(share @ [r.cells_per_sample for r in each]),
+        coding=draws.coding,
+        estimator=how,
         p_value=null and null.p_value,
         z=null and null.z,
         floor=null and null.floor,
-        flags=_flags(rec, sent, drawn, table, result),
+        flags=_flags(rec, measured),
         n_unused=int(rec.units.unused[np.concatenate([sent, seen])].sum()),
+        do=str(draws.forcing),
     )
 
 
-def _from_table(
-    table: CodeTable, result: TableFlow, contexts: int, n_null: int, rng: np.random.Generator
-) -> PlainFlow:
-    null = None
-    if n_null:
-        correct = table.target.draws.correction != "none"
-        null = sign_flip_null(
-            table.codes, n_null=n_null, correct=correct, rng=rng, contexts=contexts
-        )
-    se = two_way_se(by_context(result.pointwise, contexts))
-    return PlainFlow(float(result.bits.sum()), se, null)
+def _flags(rec: Recording, measured: Sequence[Measured]) -> tuple[str, ...]:
+    """What holds for all blocks; of "saturated code", for one."""
+    each = [_flags_of(rec, m) for m in measured]
+    names = dict.fromkeys(name for found in each for name in found)
+    some = ("saturated code",)
+    return tuple(n for n in names if n in some or all(n in found for found in each))
 
 
-def _flags(
-    rec: Recording,
-    sent: np.ndarray,
-    drawn: tuple[np.ndarray, np.ndarray],
-    table: CodeTable,
-    result: TableFlow,
-) -> tuple[str, ...]:
+def _flags_of(rec: Recording, measured: Measured) -> tuple[str, ...]:
+    how, table, result = measured.forced, measured.table, measured.result
     aim = table.target
     slack = rounding(rec)
+    put_in = rec.filled if how.values is None else how.values.__getitem__
     still = [
-        _spread(rec.filled(name)[drawn[0]][:, inside]) <= slack[rec.units.indices(name)[inside]]
-        for name, inside in rec.units.by_layer(sent).items()
+        _spread(put_in(name)[how.donors][:, inside]) <= slack[rec.units.indices(name)[inside]]
+        for name, inside in rec.units.by_layer(how.source).items()
     ]
     unheard = not result.given_context.any()
-    reached = not unheard or can_reach(rec, sent, aim, *drawn)
-    answering = (table.codes != table.codes[:1]).any((0, 2)).reshape(len(drawn[1]), -1).any(1)
+    reached = not unheard or how.can_reach(rec, aim)
+    answering = (table.codes != table.codes[:1]).any((0, 2)).reshape(measured.k, -1).any(1)
     found = {
         "constant source": all(bool(s.all()) for s in still),
         "constant target": bool((table.codes == table.codes[:1, :1]).all())
         and bool((np.ptp(normal_codes(rec, aim), axis=0) == 0).all()),
         "too many codes": result.cells_per_sample >= TOO_MANY_CELLS,
         "saturated code": is_saturated(rec, aim, result),
-        "few changes": 0 < answering.sum() < FEW_CHANGES and len(drawn[1]) < len(rec),
+        "few changes": 0 < answering.sum() < FEW_CHANGES and measured.k < len(rec),
         "out of reach": not reached,
         "coarse code": unheard and reached,
     }
@@ -284,19 +320,3 @@ def _as_many_positions(rec: Recording, sent: np.ndarray, seen: np.ndarray) -> bo
     """Whether each position of the source has one of the target beside it."""
     layers = np.unique(rec.units.layer_index[np.concatenate([sent, seen])])
     return len({rec[rec.units.layers[i]].shape[2:] for i in layers}) == 1
-
-
-def is_saturated(rec: Recording, aim: Target, result: TableFlow) -> bool:
-    """Whether a column's bits are about all that its code can hold, and less than the target can:
-    it has more levels than there are codes."""
-    if aim.coder is None:
-        return False
-    full = result.given_context >= SATURATED * np.log2(aim.coder.n_codes)
-    if not full.any():
-        return False
-    values = normal_values(rec, aim.units, aim.draws.pool)
-    if aim.columns > 1:
-        values = values[:, full]
-    distinct = snapped(values, aim.error if aim.columns == 1 else aim.error[full])
-    each = [distinct] if aim.columns == 1 else [column[:, None] for column in distinct.T]
-    return any(len(np.unique(rows, axis=0)) > aim.coder.n_codes for rows in each)

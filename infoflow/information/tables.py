@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +17,7 @@ from infoflow.information.targets import (
     encode,
     fit_target,
     gather,
+    normal_values,
     pooled,
 )
 from infoflow.interventions import resample
@@ -36,12 +38,14 @@ class CodeTable:
         out_of_range: Share of values outside what the normal run showed.
         target: What was coded: the target asked for, or, under a joint code, those of its units
             that answer to the source.
+        observed: `(T, n_codes)` p(code) in the normal run, where it is the marginal.
     """
 
     codes: np.ndarray
     n_codes: int
     out_of_range: float
     target: Target
+    observed: np.ndarray | None = None
 
 
 def code_tables(
@@ -51,6 +55,8 @@ def code_tables(
     donors: np.ndarray,
     contexts: np.ndarray,
     *,
+    values: Mapping[str, Tensor] | None = None,
+    held: np.ndarray | None = None,
     focus: bool = True,
     progress: bool = False,
 ) -> list[CodeTable]:
@@ -67,18 +73,49 @@ def code_tables(
         targets: What to observe; all pool positions alike.
         donors: `(M,)` rows whose source activations are put in.
         contexts: `(K,)` rows whose input is run, the same for every donor.
+        values, held: As for `resample`.
         focus: False keeps joint codes as they were fitted.
         progress: Show a progress bar.
 
     Returns:
         One `CodeTable` per target.
     """
+    how = Forced(source, donors, contexts, values, held)
     if focus:
-        targets = _focused(rec, source, targets, donors, contexts)
-    m, k = len(donors), len(contexts)
-    rows = np.repeat(donors, k), np.tile(contexts, m)
-    runs = resample(rec, source, *rows, _layers(rec, targets), progress=progress)
-    return read_codes(rec, runs, targets, m)
+        targets = _focused(rec, how, targets)
+    return read_codes(rec, how.runs(rec, _layers(rec, targets), progress), targets, len(donors))
+
+
+@dataclass(frozen=True, eq=False)
+class Forced:
+    """An intervention on one source: every donor in every context (see `resample`)."""
+
+    source: np.ndarray
+    donors: np.ndarray
+    contexts: np.ndarray
+    values: Mapping[str, Tensor] | None = None
+    held: np.ndarray | None = None
+
+    def runs(
+        self, rec: Recording, layers: Sequence[str], progress: bool = False
+    ) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+        """What `resample` yields, donor by donor."""
+        rows = np.repeat(self.donors, len(self.contexts)), self.context_rows
+        more: dict[str, Any] = {"values": self.values, "held": self.held, "progress": progress}
+        return resample(rec, self.source, *rows, layers, **more)
+
+    @property
+    def context_rows(self) -> np.ndarray:
+        """`(M K,)` the context of every run."""
+        return np.tile(self.contexts, len(self.donors))
+
+    def trial(self) -> Forced:
+        """A few of its donors and contexts."""
+        return replace(self, donors=self.donors[:_TRIAL], contexts=self.contexts[:_TRIAL])
+
+    def can_reach(self, rec: Recording, target: Target) -> bool:
+        """Whether a unit of the target moved, by more than rounding, in a trial run."""
+        return bool(_answering(rec, self, [target])[target.units].any())
 
 
 def read_codes(
@@ -135,13 +172,32 @@ class _Reader:
         """What was read, of m donors."""
         codes, target = np.concatenate(self.chunks), self.target
         each = codes.size if isinstance(target.coder, UnitBins) else len(codes)
+        normal = None
+        if target.draws.forcing.marginal == "observed":
+            normal = normal_values(self.rec, target.units, target.draws.pool)
         if target.coder is None:
-            codes, n_codes = encode(target, codes)
+            runs = len(codes)
+            codes, n_codes = encode(
+                target, codes if normal is None else np.append(codes, normal, 0)
+            )
+            codes, normal = codes[:runs], None if normal is None else codes[runs:]
         else:
             n_codes = target.coder.n_codes
+            normal = None if normal is None else target.coder.encode(normal)
+        observed = None if normal is None else shares(normal, n_codes)
         codes = codes.reshape(m, -1, codes.shape[1])
         wide = codes if codes.shape[2] > 1 else codes.astype(np.int64)
-        return CodeTable(wide, n_codes, self.outside / each, target)
+        return CodeTable(wide, n_codes, self.outside / each, target, observed)
+
+
+def shares(codes: np.ndarray, n_codes: int) -> np.ndarray:
+    """`(T, n_codes)` how often each code occurs in the columns of `codes` `(N, T)`.
+
+    Examples:
+        >>> shares(np.array([[0], [1], [1], [1]]), 3).tolist()
+        [[0.25, 0.75, 0.0]]
+    """
+    return np.stack([np.bincount(c, minlength=n_codes) for c in codes.T]) / len(codes)
 
 
 def _layers(rec: Recording, targets: Sequence[Target]) -> list[str]:
@@ -149,18 +205,12 @@ def _layers(rec: Recording, targets: Sequence[Target]) -> list[str]:
     return [rec.units.layers[i] for i in observed]
 
 
-def _focused(
-    rec: Recording,
-    source: np.ndarray,
-    targets: Sequence[Target],
-    donors: np.ndarray,
-    contexts: np.ndarray,
-) -> list[Target]:
+def _focused(rec: Recording, how: Forced, targets: Sequence[Target]) -> list[Target]:
     """Joint targets narrowed to the units that answer to the source in a trial run."""
     joint = [t for t in targets if isinstance(t.coder, GroupCoder)]
     if not joint:
         return list(targets)
-    answers = _answering(rec, source, joint, donors, contexts)
+    answers = _answering(rec, how, joint)
     focused = []
     for target in targets:
         own = answers[target.units]
@@ -170,32 +220,15 @@ def _focused(
     return focused
 
 
-def can_reach(
-    rec: Recording,
-    source: np.ndarray,
-    target: Target,
-    donors: np.ndarray,
-    contexts: np.ndarray,
-) -> bool:
-    """Whether a unit of the target moved, by more than rounding, in a trial run."""
-    return bool(_answering(rec, source, [target], donors, contexts)[target.units].any())
-
-
-def _answering(
-    rec: Recording,
-    source: np.ndarray,
-    targets: Sequence[Target],
-    donors: np.ndarray,
-    contexts: np.ndarray,
-) -> np.ndarray:
+def _answering(rec: Recording, how: Forced, targets: Sequence[Target]) -> np.ndarray:
     """`(n,)` whether a unit moved, by more than rounding, in any of a few runs."""
-    donors, contexts = donors[:_TRIAL], contexts[:_TRIAL]
+    how = how.trial()
     layers, pool = _layers(rec, targets), targets[0].draws.pool
-    rows = np.tile(contexts, len(donors))
     moved = np.zeros(len(rec.units), dtype=bool)
-    for chunk, seen in resample(rec, source, np.repeat(donors, len(contexts)), rows, layers):
+    for chunk, seen in how.runs(rec, layers):
         for name in layers:
-            normal, new = pooled(rec.filled(name)[rows[chunk]], pool), pooled(seen[name], pool)
+            normal = pooled(rec.filled(name)[how.context_rows[chunk]], pool)
+            new = pooled(seen[name], pool)
             slack = ROUNDING * rec.filled(name).abs().max()
             moved[rec.units.indices(name)] |= ((new - normal).abs() > slack).any(0).numpy()
     return moved

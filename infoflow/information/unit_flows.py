@@ -4,7 +4,7 @@ serves all targets."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,14 @@ from torch import Tensor
 from infoflow._passes import show_progress
 from infoflow._shapes import Float, shaped
 from infoflow.information.binning import UnitBins, code_dtype
-from infoflow.information.donors import Counts, Entropy
+from infoflow.information.blocks import Block, blocks
+from infoflow.information.donors import Counts, Entropy, table_flow
 from infoflow.information.mutual import information_of_each
 from infoflow.information.reach import Reach, Reached, by_layers
 from infoflow.information.shuffle import shuffled_codes
+from infoflow.information.tables import code_tables, shares
 from infoflow.information.targets import fit_target, normal_codes, pooled
-from infoflow.interventions import resample_each
+from infoflow.interventions import resample, resample_each
 from infoflow.measured import UNIT_FLOW, Budget, Draws, Pool
 from infoflow.recording import Recording
 
@@ -71,11 +73,13 @@ class Sender:
         everyone = fit_target(rec, np.arange(len(rec.units)), draws).coder
         if not isinstance(everyone, UnitBins) or draws.correction == "quadratic":
             raise ValueError("expected bins unit by unit and a correction other than 'quadratic'")
-        donors, contexts = draws.rows(len(rec))
         self.rec = rec
-        self.rows = np.repeat(donors, len(contexts)), np.tile(contexts, len(donors))
-        self.shape = len(donors), len(contexts)
         self.draws = draws
+        self.common = None if draws.forcing.of_source else blocks(rec, draws)
+        self.observed = None
+        if draws.forcing.marginal == "observed":
+            normal = normal_codes(rec, fit_target(rec, np.arange(len(rec.units)), draws))
+            self.observed = shares(normal, everyone.n_codes)
         self.estimator: Entropy = draws.correction
         self.bins = everyone
         self.interventions = 0
@@ -105,21 +109,46 @@ class Sender:
         reach = self.reach(names)
         if not reach.layers:
             return found
+        if self.common is None:
+            for source, sent in zip(sources, found, strict=True):
+                for block in blocks(self.rec, self.draws, source):
+                    self._run(block, reach, [source], [sent], progress)
+            return found
+        for block in self.common:
+            self._run(block, reach, sources, found, progress)
+        return found
+
+    def _run(
+        self, block: Block, reach: Reached, sources: list[np.ndarray], found: list[Sent], bar: bool
+    ) -> None:
+        """Adds what sources send in one block to what they send in all."""
         put_in = self.rec.units.indices(list(reach.sources))
         counting, counters = -1, {}
         live = [np.intersect1d(source, put_in) for source in sources]
-        runs = resample_each(self.rec, live, *self.rows, reach.layers, progress=progress)
-        for number, _, seen in runs:
+        for number, seen in self._runs(block, live, reach, bar):
             if number != counting:
-                self._close(counters, found[counting])
-                counting, counters = number, self._counters(sources[number], reach)
+                self._close(counters, found[counting], block)
+                counting, counters = number, self._counters(sources[number], reach, block)
             self._count(counters, seen)
-        self._close(counters, found[counting])
-        return found
+        self._close(counters, found[counting], block)
 
-    def _counters(self, source: np.ndarray, reach: Reached) -> dict[str, _Counter]:
+    def _runs(
+        self, block: Block, sources: list[np.ndarray], reach: Reached, progress: bool
+    ) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """Number of a source, and what was observed, rows in order."""
+        m, k = len(block.donors), len(block.contexts)
+        rows = np.repeat(block.donors, k), np.tile(block.contexts, m)
+        if block.values is None:
+            runs = resample_each(self.rec, sources, *rows, reach.layers, progress=progress)
+            yield from ((number, seen) for number, _, seen in runs)
+            return
+        for number, source in enumerate(sources):
+            runs = resample(self.rec, source, *rows, reach.layers, values=block.values)
+            yield from ((number, seen) for _, seen in runs)
+
+    def _counters(self, source: np.ndarray, reach: Reached, block: Block) -> dict[str, _Counter]:
         counters = {}
-        m, k = self.shape
+        m, k = len(block.donors), len(block.contexts)
         for name in reach.layers:
             units = np.setdiff1d(self.rec.units.indices(name), source)
             units = units[~self.rec.units.unused[units]]
@@ -134,15 +163,20 @@ class Sender:
         for name, counter in counters.items():
             counter.add(pooled(seen[name], self.draws.pool).numpy())
 
-    def _close(self, counters: Mapping[str, _Counter], sent: Sent) -> None:
+    def _close(self, counters: Mapping[str, _Counter], sent: Sent, block: Block) -> None:
         for name, counter in counters.items():
             units = counter.inside + self.rec.units.offsets[name]
-            sent.bits[units], sent.given_context[units] = counter.counts.bits(self.estimator)
+            observed = None if self.observed is None else self.observed[units]
+            bits, given_context = counter.counts.bits(self.estimator, observed)
+            sent.bits[units] += block.share * bits
+            sent.given_context[units] += block.share * given_context
 
 
 def countable(draws: Draws) -> bool:
     """Whether flows with these draws can be counted unit by unit while an intervention runs."""
-    return draws.coding == "units" and draws.bins != "unique" and draws.correction != "quadratic"
+    weighted = draws.forcing.values == "uniform" and draws.donors == "all"
+    plain = draws.correction != "quadratic" and not weighted and not draws.direct
+    return draws.coding == "units" and draws.bins != "unique" and plain
 
 
 @shaped
@@ -155,6 +189,7 @@ def unit_flow(
     bins: int = 10,
     seed: int = 0,
     pool: Pool = "mean",
+    direct: bool = False,
     progress: bool = False,
 ) -> Float[np.ndarray, "units units"]:
     """I(do(i); j) in bits for every ordered pair of recorded units.
@@ -174,6 +209,8 @@ def unit_flow(
         bins: Bins per unit.
         seed: Seed of permutations and draws; every unit uses the same ones.
         pool: Positions are averaged ("mean"), "max", or each a sample ("positions").
+        direct: All other recorded units are held at what they are on the context, so that nothing
+            is relayed by them; always from donors × contexts.
         progress: Show a progress bar over units.
 
     Returns:
@@ -181,7 +218,8 @@ def unit_flow(
         an effect are exactly 0.
 
     Raises:
-        ValueError: Fewer than two bins, donors or contexts.
+        ValueError: Fewer than two bins, donors or contexts; direct flows where a layer is called
+            several times.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -191,7 +229,7 @@ def unit_flow(
         >>> F.shape, bool((F[3:] == 0).all())  # the last layer sends nothing back
         ((5, 5), True)
     """
-    draws = Draws(donors, contexts, bins, "units", pool, "auto", seed)
+    draws = Draws(donors, contexts, bins, "units", pool, "auto", seed, direct=direct)
     flows = single_flows(rec, draws, given_context=given_context, progress=progress)
     if not flows.any():
         layers = ", ".join(map(repr, rec.units.layers))
@@ -211,9 +249,11 @@ def single_flows(
     n, used = len(rec.units), ~rec.units.unused
     flows = np.zeros((n, n))
     singles = [np.array([i]) for i in np.flatnonzero(used)]
-    if given_context:
+    if draws.direct:
+        return _direct_flows(rec, draws, singles, given_context, progress)
+    if given_context or not draws.forcing.plain:
         for source, sent in zip(singles, Sender(rec, draws)(singles, progress), strict=True):
-            flows[source] = sent.given_context
+            flows[source] = sent.given_context if given_context else sent.bits
         return flows
     everyone = fit_target(rec, np.arange(n), draws)
     normal = normal_codes(rec, everyone)
@@ -222,6 +262,37 @@ def single_flows(
         moved = (seen != normal).any(0) & used
         moved[source] = False
         flows[source, moved] = information_with_each(put_in, seen[:, moved], draws.binning.n_codes)
+    return flows
+
+
+def _direct_flows(
+    rec: Recording, draws: Draws, singles: list[np.ndarray], given_context: bool, progress: bool
+) -> np.ndarray:
+    """`(n, n)` flows with all units but the source and the target's layer held: units of a layer
+    that is called once do not move each other."""
+    if any(site.call == "all" for site in rec.units.sites):
+        raise ValueError(
+            "direct flows of single units are not built for layers that are called several times, "
+            "whose units move each other: use flow(..., direct=True), or Site(..., call=0)"
+        )
+    n, reach = len(rec.units), Reach(rec)
+    flows = np.zeros((n, n))
+    for source in show_progress(singles, progress, "direct unit flow"):
+        (own,) = rec.units.by_layer(source)
+        for name in reach((own,)).layers:
+            layer = rec.units.indices(name)
+            units = np.setdiff1d(layer[~rec.units.unused[layer]], source)
+            if not len(units) or (name == own and rec.units.site(name).basis is None):
+                continue
+            held = np.setdiff1d(np.arange(n), np.append(layer, source))
+            for block in blocks(rec, draws, source):
+                table = code_tables(
+                    rec, source, [fit_target(rec, units, draws)], block.donors, block.contexts,
+                    values=block.values, held=held,
+                )[0]  # fmt: skip
+                found = table_flow(table.codes, table.n_codes, estimator=draws.correction)
+                bits = found.given_context if given_context else found.bits
+                flows[source, units] += block.share * bits
     return flows
 
 

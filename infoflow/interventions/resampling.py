@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from infoflow._replay.batched import BatchedEdits, segments
-from infoflow._replay.edits import Edit
-from infoflow._replay.pairs import make_pairs
+from infoflow._replay.edits import Edit, InTurn, PutDonors
+from infoflow._replay.pairs import Pairs, grid_of, make_pairs
 from infoflow._replay.run import Run
 from infoflow.recording import Recording
 from infoflow.units import UnitsLike
@@ -23,6 +25,8 @@ def resample(
     contexts: np.ndarray,
     observe: Sequence[str],
     *,
+    values: Mapping[str, Tensor] | None = None,
+    held: np.ndarray | None = None,
     replay: bool = True,
     progress: bool = False,
 ) -> Iterator[tuple[slice, dict[str, Tensor]]]:
@@ -35,6 +39,10 @@ def resample(
         donors: `(R,)` rows of the data set.
         contexts: `(R,)` rows of the data set.
         observe: Names of recorded layers.
+        values: Per layer of the source `(M, units[, positions])`; `donors` are then rows of these,
+            and the source takes values that need not occur on any sample.
+        held: Flat indices of units, none of the source, that stay at what they are on the context
+            row, whatever the source does.
         replay: Compute only what lies between the first intervened and the last observed layer,
             from the recording; False runs the whole model every time, which is slower and gives
             the same. Where replay does not reproduce the recording, a warning says so and full
@@ -50,9 +58,44 @@ def resample(
         ValueError: Source units empty, repeated or out of range; donors and contexts that differ
             in number or are no rows of the data set.
     """
-    each = resample_each(rec, [source], donors, contexts, observe, replay=replay, progress=progress)
-    for _, rows, seen in each:
-        yield rows, seen
+    if values is None and held is None:
+        each = resample_each(
+            rec, [source], donors, contexts, observe, replay=replay, progress=progress
+        )
+        yield from ((rows, seen) for _, rows, seen in each)
+        return
+    for name in observe:
+        rec.units.site(name)
+    edits, pairs = _edits(rec, source, donors, contexts, values, held)
+    run = Run(rec, edits, pairs.contexts, tuple(observe), pairs.grid)
+    yield from run.chunks(replay=replay, progress=progress)
+
+
+def _edits(
+    rec: Recording,
+    source: UnitsLike,
+    donors: np.ndarray,
+    contexts: np.ndarray,
+    values: Mapping[str, Tensor] | None,
+    held: np.ndarray | None,
+) -> tuple[dict[str, Edit], Pairs]:
+    """The source at its donors' values, the held units at their contexts'."""
+    own = make_pairs(rec, contexts, contexts)
+    pairs = (
+        make_pairs(rec, donors, contexts)
+        if values is None
+        else replace(own, donor_rows=donors, grid=grid_of(donors, contexts))
+    )
+    found: dict[str, list[Edit]] = {}
+    for name, inside in rec.units.by_layer(source).items():
+        put = rec.filled(name) if values is None else values[name]
+        index = torch.as_tensor(inside, device=rec.device)
+        found.setdefault(name, []).append(PutDonors(put, index, pairs, None))
+    if held is not None and len(held):
+        for name, inside in rec.units.by_layer(held).items():
+            index = torch.as_tensor(inside, device=rec.device)
+            found.setdefault(name, []).append(PutDonors(rec[name], index, own, None))
+    return {name: InTurn(edits) for name, edits in found.items()}, pairs
 
 
 def resample_each(

@@ -14,12 +14,8 @@ from infoflow.information.donors import table_flow
 from infoflow.information.tables import code_tables
 from infoflow.information.targets import Target, fit_target, normal_codes
 from infoflow.measured import Bins, Correction, Draws
-from infoflow.oracle.exact import (
-    interventional_information,
-    observational_information,
-    pgmpy_classes,
-    query,
-)
+from infoflow.oracle.cutting import pgmpy_classes, query
+from infoflow.oracle.exact import interventional_information, observational_information
 from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.recording import Recording
 

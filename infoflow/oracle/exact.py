@@ -8,21 +8,27 @@ network whose answer is .99).
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from infoflow.units import UnknownName, unknown_name
+from infoflow.oracle.cutting import (
+    Setting,
+    capacity_prior,
+    check_groups,
+    entropy,
+    guard,
+    interventions,
+    pgmpy_classes,
+    query,
+)
 
 if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork
 
 Mechanism = tuple[Sequence[str], Callable[..., Hashable]]
 """Names of the parents, and the function that gives the child's value from theirs."""
-
-_MOST_CELLS = 10_000_000
 
 
 def causal_network(
@@ -56,7 +62,7 @@ def causal_network(
         if undefined or name in states:
             problem = f"has parents not defined before it: {undefined}" if undefined else "repeats"
             raise ValueError(f"variable {name!r} {problem}; defined so far: {list(states)}")
-        _guard(f"the table of {name!r}", [len(states[p]) for p in parents])
+        guard(f"the table of {name!r}", [len(states[p]) for p in parents])
         rows = [function(*row) for row in itertools.product(*(states[p] for p in parents))]
         states[name] = list(dict.fromkeys(rows))
         table = np.equal.outer(np.arange(len(states[name])), [states[name].index(r) for r in rows])
@@ -78,6 +84,8 @@ def interventional_information(
     target: Sequence[str],
     *,
     given: Mapping[str, Hashable] | None = None,
+    inputs: Sequence[str] = (),
+    setting: Setting = Setting(),  # noqa: B008 (frozen)
 ) -> float:
     """I(do(B); C): bits that C receives when B is set without regard to the input.
 
@@ -89,10 +97,13 @@ def interventional_information(
         network: Discrete network with all its conditional tables.
         source, target: Names of the variables that make up B and C.
         given: States of variables by which the data were selected; none downstream of B.
+        inputs: Names of the variables that make up the input; needed where some are held.
+        setting: Another p(b), another marginal, variables that are held.
 
     Raises:
         UnknownName: A variable that the network does not have.
-        ValueError: Groups that are empty or overlap, selection downstream of B.
+        ValueError: Groups that are empty or overlap, selection downstream of B, held variables
+            that the inputs do not determine.
 
     Examples:
         B and C copy the same X, with no edge between them: two bits shared, none sent.
@@ -103,9 +114,27 @@ def interventional_information(
         2.0
         >>> interventional_information(fork, ["B"], ["C"])
         0.0
+
+        A signal of one in eight, sent as often as not:
+
+        >>> rare = causal_network({"X": 8}, {"B": (["X"], lambda x: x // 7), "C": (["B"], int)})
+        >>> interventional_information(rare, ["B"], ["C"], setting=Setting("uniform"))
+        1.0
     """
-    prior, effect = _interventions(network, source, target, None, given)
-    return _bits(_entropy(prior @ effect) - prior @ _entropy(effect))
+    context = list(inputs) if setting.held else None
+    prior, effect = interventions(network, source, target, context, given, setting)
+    effect = effect if context is None else effect.sum(1)
+    if setting.prior == "capacity":
+        prior = capacity_prior(effect)
+    mixture = prior @ effect
+    bits = _bits(entropy(mixture) - prior @ entropy(effect))
+    if setting.marginal == "mixture":
+        return bits
+    observed = query(network, [target], given or {})
+    if (observed[mixture > 0] == 0).any():
+        return float("inf")
+    safe = np.where(mixture > 0, mixture, 1.0), np.where(mixture > 0, observed, 1.0)
+    return bits + _bits(mixture @ np.log2(safe[0] / safe[1]))
 
 
 def information_given_context(
@@ -115,6 +144,7 @@ def information_given_context(
     inputs: Sequence[str],
     *,
     given: Mapping[str, Hashable] | None = None,
+    setting: Setting = Setting(),  # noqa: B008 (frozen)
 ) -> float:
     """I(do(B); C | X): bits that C receives from B when the rest of the run's input is known.
 
@@ -135,12 +165,14 @@ def information_given_context(
         >>> information_given_context(network, ["B"], ["C"], ["X1", "X2"])
         1.0
     """
-    prior, effect = _interventions(network, source, target, inputs, given)
+    prior, effect = interventions(network, source, target, inputs, given, setting)
+    if setting.prior == "capacity":  # of the channel from b to x and c together
+        prior = capacity_prior(effect.reshape(len(effect), -1))
     context = effect[0].sum(axis=1)  # p(x), the same under every do(b)
     seen = context > 0
     by_context = effect[:, seen] / context[seen][:, None]
-    known = _entropy(np.tensordot(prior, by_context, 1)) - np.tensordot(
-        prior, _entropy(by_context), 1
+    known = entropy(np.tensordot(prior, by_context, 1)) - np.tensordot(
+        prior, entropy(by_context), 1
     )
     return _bits(context[seen] @ known)
 
@@ -161,9 +193,9 @@ def observational_information(
         >>> observational_information(network, ["X"], ["C"])
         1.0
     """
-    _check_groups(network, {"source": source, "target": target}, given)
+    check_groups(network, {"source": source, "target": target}, given)
     joint = query(network, [source, target], given or {})
-    return _bits(_entropy(joint.sum(1)) + _entropy(joint.sum(0)) - _entropy(joint.ravel()))
+    return _bits(entropy(joint.sum(1)) + entropy(joint.sum(0)) - entropy(joint.ravel()))
 
 
 def conditional_information(
@@ -184,120 +216,11 @@ def conditional_information(
         >>> conditional_information(network, ["B"], ["C"], ["X"])
         0.0
     """
-    _check_groups(network, {"source": source, "target": target, "inputs": inputs}, given)
+    check_groups(network, {"source": source, "target": target, "inputs": inputs}, given)
     joint = query(network, [inputs, source, target], given or {})
-    with_source = _entropy(joint.sum(2).ravel()) - _entropy(joint.sum((1, 2)))
-    jointly = _entropy(joint.ravel()) - _entropy(joint.sum(1).ravel())
+    with_source = entropy(joint.sum(2).ravel()) - entropy(joint.sum((1, 2)))
+    jointly = entropy(joint.ravel()) - entropy(joint.sum(1).ravel())
     return _bits(with_source - jointly)
-
-
-def _interventions(
-    network: DiscreteBayesianNetwork,
-    source: Sequence[str],
-    target: Sequence[str],
-    inputs: Sequence[str] | None,
-    given: Mapping[str, Hashable] | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """p(b) of the values B takes, `(b,)`, and p(x, c | do(b)), `(b, x, c)`; no inputs: `(b, c)`."""
-    context = {} if inputs is None else {"inputs": inputs}
-    _check_groups(network, {"source": source, "target": target, **context}, given)
-    given = dict(given or {})
-    _check_upstream(network, source, {**context, "given": list(given)})
-    joint = query(network, [[name] for name in source], given)
-    cut: Any = network.do(list(source))
-    seen = np.argwhere(joint > 0)
-    asked = [*context.values(), target]
-    effect = []
-    for value in seen:
-        states = {n: _states(network, n)[s] for n, s in zip(source, value, strict=True)}
-        effect.append(query(cut, asked, {**given, **states}))
-    return joint[tuple(seen.T)], np.stack(effect)
-
-
-def query(
-    network: DiscreteBayesianNetwork,
-    groups: Sequence[Sequence[str]],
-    evidence: Mapping[str, Hashable],
-) -> np.ndarray:
-    """p(groups | evidence), one axis per group (its joint states)."""
-    names = [name for group in groups for name in group]
-    card: Any = network.get_cardinality()
-    _guard(f"the joint table of {names}", [card[name] for name in names])
-    _, _, elimination = pgmpy_classes()
-    factor = elimination(network).query(names, dict(evidence) or None, show_progress=False)
-    axes = [factor.variables.index(name) for name in names]
-    table = np.asarray(factor.values, dtype=np.float64).transpose(axes)
-    return table.reshape([int(np.prod([card[n] for n in group])) for group in groups])
-
-
-def _check_groups(
-    network: DiscreteBayesianNetwork,
-    groups: Mapping[str, Sequence[str]],
-    given: Mapping[str, Hashable] | None,
-) -> None:
-    known = [str(node) for node in network.nodes()]
-    owner: dict[str, str] = {}
-    fixed = {"given": list(given)} if given else {}
-    for label, names in {**groups, **fixed}.items():
-        if isinstance(names, str):
-            raise ValueError(
-                f"expected a list of variable names as {label}, got the string {names!r}"
-            )
-        if len(names) == 0:
-            raise ValueError(f"expected at least one variable as {label}, got none")
-        for name in names:
-            if name not in known:
-                raise UnknownName(unknown_name("variable", name, known))
-            if name in owner:
-                raise ValueError(
-                    f"variable {name!r} is named twice: as {owner[name]} and as {label}"
-                )
-            owner[name] = label
-
-
-def _check_upstream(
-    network: DiscreteBayesianNetwork, source: Sequence[str], groups: Mapping[str, Sequence[str]]
-) -> None:
-    """What is held fixed must not answer to the intervention."""
-    import networkx as nx
-
-    below = set(source).union(*(nx.descendants(network, name) for name in source))
-    for label, names in groups.items():
-        moved = sorted(set(names) & below)
-        if moved:
-            raise ValueError(
-                f"{label} {moved} belong to the source {list(source)} or lie downstream of it: "
-                "intervening would change them; name variables upstream of the source"
-            )
-
-
-def pgmpy_classes() -> tuple[Any, Any, Any]:
-    """pgmpy's network, table and inference; its warnings about its own renames are not ours."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from pgmpy.factors.discrete import TabularCPD
-        from pgmpy.inference import VariableElimination
-        from pgmpy.models import DiscreteBayesianNetwork
-    return DiscreteBayesianNetwork, TabularCPD, VariableElimination
-
-
-def _states(network: Any, name: str) -> list[Hashable]:
-    return network.get_cpds(name).state_names[name]
-
-
-def _guard(what: str, sizes: Sequence[int]) -> None:
-    cells = int(np.prod(np.asarray(sizes, dtype=object)))
-    if cells > _MOST_CELLS:
-        raise ValueError(
-            f"{what} would have {cells:,} cells, more than {_MOST_CELLS:,}: "
-            "name fewer variables, or give them fewer states"
-        )
-
-
-def _entropy(p: np.ndarray) -> np.ndarray:
-    """Entropy in bits along the last axis."""
-    return -np.sum(p * np.log2(np.where(p > 0, p, 1)), axis=-1)
 
 
 def _bits(value: Any) -> float:

@@ -1,4 +1,4 @@
-"""What the module score is where there are no modules: shuffled units."""
+"""A partition's exchange against that of shuffled units."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ def shuffled_units(
 ) -> Null:
     """Weighted exchange of a partition against that with the units of each layer shuffled.
 
-    Module sizes, and how many units of each layer a module has, stay. Use a meter whose donors
-    and contexts the partition was not chosen on (`meter.fresh()`).
+    Module sizes, and how many units of each layer a module has, stay. The p-value holds for a
+    partition that was given beforehand: planted, of a similarity measure, of another network. The
+    best of a search is nearly always below all its shuffles, also where nothing is planted and on
+    fresh draws; whether there are modules at all `how_many` tests.
 
     The p-value places a partition among others of its kind. It is no test that the network has
     modules where a search has chosen the partition by what it exchanges: then it is small in any

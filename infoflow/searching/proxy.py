@@ -13,11 +13,22 @@ from infoflow.measured import Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.flow_cut import FlowCut
-from infoflow.searching.interface import interface, mean_hessian, unit_jacobians
+from infoflow.searching.interface import (
+    Scales,
+    interface,
+    jacobian_bits,
+    jacobian_dimension,
+    mean_hessian,
+    output_hessians,
+    output_interface,
+    unit_jacobians,
+)
 from infoflow.searching.starts import available
 from infoflow.searching.surrogate import Proxy
 from infoflow.unit_similarity import refused_measures
 from infoflow.unit_similarity import similarities as all_similarities
+
+_MOST_PASSES = 2048  # backward passes for the outputs' Hessians, one for each output and unit
 
 
 def proxies(
@@ -39,6 +50,9 @@ def proxies(
     | weight_ncut | normalised cut of that graph (Shi and Malik 2000) |
     | hess_interface | Σ effective rank of the Hessian's blocks between modules |
     | jacobian_interface | Σ mean effective rank of ∂h_b/∂h_a between modules, single samples |
+    | jacobian_bits | Σ ½ log2 det(1 + J Σ Jᵀ / σ²) of these, σ a tenth of each unit's spread |
+    | jacobian_dimension | Σ directions that stand above that noise |
+    | output_interface | Σ dimensions of the outputs' Hessians between modules above such a noise |
 
     Args:
         rec: A recording.
@@ -73,7 +87,17 @@ def proxies(
         found["hess_interface"] = partial(interface, mean_hessian(rec))
     else:
         missing["hess_interface"] = missing["q_hess"]
-    found["jacobian_interface"] = partial(interface, unit_jacobians(rec))
+    jacobians, scales = unit_jacobians(rec), Scales.of(rec)
+    found["jacobian_interface"] = partial(interface, jacobians)
+    found["jacobian_bits"] = partial(jacobian_bits, jacobians, scales)
+    found["jacobian_dimension"] = partial(jacobian_dimension, jacobians, scales)
+    hessians = output_hessians(rec, scales, outputs=max(1, min(16, _MOST_PASSES // len(rec.units))))
+    if hessians.any():
+        found["output_interface"] = partial(output_interface, hessians, scales)
+    else:
+        missing["output_interface"] = (
+            "the outputs are piecewise linear in the recorded units, so their Hessian is 0"
+        )
     return found, missing
 
 

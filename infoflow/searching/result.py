@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from infoflow.exchanges import Exchange
+from infoflow.exchanges import Exchange, ExchangeMeter
 from infoflow.partition import Partition
 from infoflow.saving import Saved
+from infoflow.searching.confidence import Confidence
+from infoflow.searching.count import ModuleCount
 from infoflow.searching.score import ModuleScore
 
 if TYPE_CHECKING:
@@ -31,6 +33,10 @@ class SearchResult(Saved):
         evaluations: Partitions measured, the random ones for the mean included.
         method: How it was searched.
         weighting: Weighting that was minimised.
+        count: Where the number of modules was not given: how it was found, with the p-value that
+            there are modules at all. One module then means that none were found; it exchanges 0
+            bits by definition, and has no score (nan).
+        confidence: How sure each unit's module is, if it was asked for.
     """
 
     partition: Partition
@@ -41,6 +47,8 @@ class SearchResult(Saved):
     evaluations: int
     method: str
     weighting: str
+    count: ModuleCount | None = None
+    confidence: Confidence | None = None
 
     @property
     def history(self) -> pd.DataFrame:
@@ -57,4 +65,25 @@ class SearchResult(Saved):
         return self.score.to_frame()
 
     def __repr__(self) -> str:
-        return f"SearchResult({self.partition!r}, {self.exchange!r}, {self.score!r})"
+        if self.partition.n_modules < 2:
+            return f"SearchResult(no modules found, {self.partition!r}, {self.count!r})"
+        sure = f", {self.confidence!r}" if self.confidence else ""
+        return f"SearchResult({self.partition!r}, {self.exchange!r}, {self.score!r}{sure})"
+
+
+def undivided(
+    count: ModuleCount, meter: ExchangeMeter, method: str, weighting: str
+) -> SearchResult:
+    """The result where no modules were found: one module, which exchanges nothing with any other,
+    and a score that is not defined."""
+    none, undefined = np.zeros((1, 1)), float("nan")
+    exchange = Exchange(
+        count.partition, none, none, none, 0.0, 0.0, 0.0, 0.0, 0.0, weighting,
+        meter.given_context, meter.draws.coding,
+    )  # fmt: skip
+    score = ModuleScore(
+        undefined, undefined, 0, undefined, 0.0, weighting, 0.0, 0.0, meter.given_context
+    )
+    return SearchResult(
+        count.partition, exchange, score, np.zeros((0, 3)), (), 0, method, weighting, count
+    )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 from infoflow.exchanges import ExchangeMeter, PartitionLike, Values
+from infoflow.forcing import ForcingLike
 from infoflow.measured import (
     SEARCH,
     Bins,
@@ -27,20 +28,19 @@ from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching.annealing import annealing, climbing
 from infoflow.searching.checkpoint import Checkpoint, fingerprint
+from infoflow.searching.confidence import Confidence
+from infoflow.searching.count import how_many
 from infoflow.searching.flow_cut import FlowCut
 from infoflow.searching.genetic import genetic
 from infoflow.searching.log import Callback, EvaluationLog
-from infoflow.searching.result import SearchResult
+from infoflow.searching.plan import Method, SearchPlan, refuse_ignored
+from infoflow.searching.result import SearchResult, undivided
 from infoflow.searching.sampling import random_partitions
-from infoflow.searching.score import chance, check_sampling, judged
+from infoflow.searching.score import chance, judged
 from infoflow.searching.space import Space, check_downstream, divided_units
-from infoflow.searching.starts import STARTS, starts_by_name
+from infoflow.searching.starts import starts_by_name
 from infoflow.searching.surrogate import screened
 from infoflow.searching.unguided import MOST_UNITS, check_exhaustive, exhaustive, sampling
-from infoflow.units import UnknownName, unknown_name
-
-Method = Literal["genetic", "annealing", "climbing", "screened", "exhaustive", "sampling"]
-_MOST_FREE = 8
 
 
 def search(
@@ -63,10 +63,12 @@ def search(
     coding: Coding = "units",
     seed: int = 0,
     pool: Pool = "mean",
+    do: ForcingLike = "empirical",
     meter: ExchangeMeter | None = None,
     checkpoint: str | PathLike[str] | None = None,
     callback: Callback | None = None,
     progress: bool = False,
+    confidence: int = 0,
 ) -> SearchResult:
     """Find the partition whose modules exchange least, and score it.
 
@@ -79,9 +81,10 @@ def search(
         rec: A recording; units that never change, and units that send and receive nothing
             detectable or next to nothing (`Traffic.silent`), are left out: hardly any exchange
             depends on where they are.
-        n_modules: A number from 2 to that of used units, a `range`, or None: 2 to 8. Partitions
-            into different numbers of modules are compared by value ÷ mean of random partitions
-            into as many, so the score chooses; of equals the finer one.
+        n_modules: A number from 2 to that of used units; None: as many as `how_many` finds, which
+            may be one (no modules); or a `range`, of which the score chooses: partitions into
+            different numbers are compared by value ÷ mean of random partitions into as many, of
+            equals the finer one. That favours few modules (docs/how_many.md).
         method: "genetic" (module injection, moves, merges and splits, then annealing), "annealing",
             "climbing", "screened" (the unit flows propose, the true measure judges; fewest
             evaluations), "exhaustive" (at most 14 units; the budget does not matter), "sampling"
@@ -98,24 +101,27 @@ def search(
             "q" (Q of every similarity measure).
         restarts: Chains of "annealing" or populations of "genetic", which share the budget.
             "climbing" starts anew by itself when it is stuck.
-        donors, contexts, bins, coding, seed, pool: As for `exchange`.
+        donors, contexts, bins, coding, seed, pool, do: As for `exchange`.
         meter: Measure with this one, on its draws, instead of a new one; options that would be
-            ignored (donors, contexts, bins, coding, pool, given_context, objective) are then
-            refused.
+            ignored (donors, contexts, bins, coding, pool, do, given_context, objective) are
+            then refused.
         checkpoint: A file (.npz) to keep what was measured in. If it exists the search goes on
             from there, and ends bit for bit as if it had never stopped. "climbing" and "sampling"
             may go on with another budget.
         callback: Called with a `Step` after every batch; a true answer ends the search.
         progress: Show a progress bar with the best value so far.
+        confidence: Search so many times more, each on other draws and with another seed, to tell
+            how sure each unit's module is (`SearchResult.confidence`). Each costs as much as the
+            search itself.
 
     Returns:
         A `SearchResult`.
 
     Raises:
-        ValueError: `n_modules` below 2 or above the number of used units, budget, samples or
-            restarts too small, unknown method, weighting or seed, too many partitions to
-            enumerate, no recorded unit downstream of another, a checkpoint that is damaged or of
-            another network or configuration.
+        ValueError: `n_modules` below 2 or above the number of used units, budget, samples,
+            restarts or confidence too small, unknown method, weighting or seed, too many
+            partitions to enumerate, no recorded unit downstream of another, a checkpoint that is
+            damaged or of another network or configuration.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -124,50 +130,62 @@ def search(
         >>> ifl.search(rec, budget=30, samples=10).partition.n_modules
         2
     """
-    draws = Draws(donors, contexts, bins, coding, pool, SEARCH.correction, seed)
+    draws = Draws(donors, contexts, bins, coding, pool, SEARCH.correction, seed, do)
     wanted = Objective(weighting, given_context, objective)
-    _check(method, budget, samples, tolerance, restarts, seeds)
+    plan = SearchPlan(method, weighting, budget, samples, tolerance, tuple(seeds), restarts, seed)
+    if confidence < 0 or confidence == 1:
+        raise ValueError(f"expected confidence=0 or at least 2 searches, got {confidence}")
     if meter is None:
         meter = ExchangeMeter(rec, draws, wanted)
     else:
-        _refuse_ignored(meter, draws, wanted)
-    space = _space(rec, n_modules, meter)
-    if method == "exhaustive":
-        check_exhaustive(space)
-        budget = space.count
-    plan = SearchPlan(method, weighting, budget, samples, tolerance, tuple(seeds), restarts, seed)
+        refuse_ignored(meter, draws, wanted)
     given = [meter.checked(p) for p in starts]
-    place = _checkpoint(checkpoint, rec, meter, space, plan, given)
-    random = samples * (space.most - space.least + 1)
-    with _bar(random + budget, progress) as bar:
+    found = _searched(meter, n_modules, plan, given, checkpoint, callback, progress)
+    if not confidence:
+        return found
+    again = []
+    for number in range(1, confidence + 1):
+        other, anew = _redrawn(meter, number), replace(plan, seed=seed + number)
+        again.append(_searched(other, n_modules, anew, given, None, None, progress).partition)
+    return replace(found, confidence=Confidence.of(found.partition, again))
+
+
+def _searched(
+    meter: ExchangeMeter,
+    n_modules: int | range | None,
+    plan: SearchPlan,
+    given: Sequence[Partition],
+    checkpoint: str | PathLike[str] | None,
+    callback: Callback | None,
+    progress: bool,
+) -> SearchResult:
+    """One search on the meter's draws; of no modules, where the flows show none."""
+    check_downstream(meter)
+    count = how_many(meter.rec, seed=plan.seed, meter=meter) if n_modules is None else None
+    if count is not None and count.n_modules < 2:
+        return undivided(count, meter, plan.method, plan.weighting)
+    space = _space(n_modules if count is None else count.n_modules, meter)
+    if plan.method == "exhaustive":
+        check_exhaustive(space)
+        plan = replace(plan, budget=space.count)
+    place = _checkpoint(checkpoint, meter, space, plan, given)
+    starts = [*given] if count is None else [*given, count.partition]
+    random = plan.samples * (space.most - space.least + 1)
+    with _bar(random + plan.budget, progress) as bar:
         log = EvaluationLog(
-            lambda some: meter.values(some, weighting),
-            budget=budget,
-            seed=seed,
+            lambda some: meter.values(some, plan.weighting),
+            budget=plan.budget,
+            seed=plan.seed,
             size=space.count if len(space.units) <= MOST_UNITS else None,
             checkpoint=place,
             callback=callback,
             ahead=lambda count, best: (bar.update(count), bar.set_postfix(best=f"{best:.4g}")),
         )
         try:
-            sampled = _look(log, space, plan, meter, given)
+            sampled = _look(log, space, plan, meter, starts)
         finally:
             log.save()
-    return _judged(log, space, plan, meter, sampled)
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """What a search does, as `search` is told."""
-
-    method: str
-    weighting: Weighting
-    budget: int
-    samples: int
-    tolerance: float | None
-    seeds: tuple[str, ...]
-    restarts: int
-    seed: int
+    return replace(_judged(log, space, plan, meter, sampled), count=count)
 
 
 def _look(
@@ -251,21 +269,18 @@ def _judged(
     )
 
 
-def _space(rec: Recording, n_modules: int | range | None, meter: ExchangeMeter) -> Space:
-    used = ~rec.units.unused & ~meter.left_out
-    least, most = _numbers(n_modules, int(used.sum()))
+def _space(n_modules: int | range, meter: ExchangeMeter) -> Space:
+    used = ~meter.rec.units.unused & ~meter.left_out
+    least, most = _numbers(n_modules)
     if not 2 <= least <= most <= used.sum():
         raise ValueError(
             f"n_modules={n_modules} is out of reach: {int(used.sum())} of {len(used)} recorded "
             "units are used; expected 2 to that many"
         )
-    check_downstream(meter)
     return Space(divided_units(meter, most), least, most)
 
 
-def _numbers(n_modules: int | range | None, n: int) -> tuple[int, int]:
-    if n_modules is None:
-        return 2, max(min(_MOST_FREE, n), 2)
+def _numbers(n_modules: int | range) -> tuple[int, int]:
     if isinstance(n_modules, range):
         if n_modules.step != 1 or not len(n_modules):
             raise ValueError(f"expected a range of consecutive numbers of modules, got {n_modules}")
@@ -273,47 +288,8 @@ def _numbers(n_modules: int | range | None, n: int) -> tuple[int, int]:
     return n_modules, n_modules
 
 
-def _check(
-    method: str,
-    budget: int,
-    samples: int,
-    tolerance: float | None,
-    restarts: int,
-    seeds: Sequence[str],
-) -> None:
-    if method not in get_args(Method):
-        raise UnknownName(unknown_name("method", method, get_args(Method)))
-    if budget < 1:
-        raise ValueError(f"expected budget >= 1, got budget={budget}")
-    if restarts < 1:
-        raise ValueError(f"expected restarts >= 1, got restarts={restarts}")
-    check_sampling(samples, tolerance)
-    for name in seeds:
-        if not isinstance(name, str) or name not in STARTS:
-            known = unknown_name("seed", str(name), tuple(STARTS))
-            raise UnknownName(f"{known} (partitions to begin with go into starts=)")
-
-
-def _refuse_ignored(meter: ExchangeMeter, draws: Draws, objective: Objective) -> None:
-    """Options that are neither a search's defaults nor what the meter has would be ignored."""
-    asked = {**vars(draws), **_told(objective)}
-    own = {**vars(meter.draws), **_told(meter.objective)}
-    default = {**vars(SEARCH), **_told(Objective())}
-    for name in ("donors", "contexts", "bins", "coding", "pool", "given_context", "objective"):
-        if asked[name] not in (default[name], own[name]):
-            raise ValueError(
-                f"meter= is given and has {name}={own[name]!r}: {name}={asked[name]!r} would be "
-                "ignored; leave it out, or give the meter these draws"
-            )
-
-
-def _told(objective: Objective) -> dict[str, object]:
-    return {"given_context": objective.given_context, "objective": objective.estimate}
-
-
 def _checkpoint(
     path: str | PathLike[str] | None,
-    rec: Recording,
     meter: ExchangeMeter,
     space: Space,
     plan: SearchPlan,
@@ -322,7 +298,7 @@ def _checkpoint(
     if path is None:
         return None
     config: dict[str, object] = {
-        **fingerprint(rec),
+        **fingerprint(meter.rec),
         **meter.config,
         "n_modules": [space.least, space.most],
         "searched_units": np.flatnonzero(space.used).tolist(),
@@ -332,6 +308,14 @@ def _checkpoint(
     if plan.method in ("annealing", "genetic", "screened"):  # their temperatures depend on it
         config["budget"] = plan.budget
     return Checkpoint(Path(path), config)
+
+
+def _redrawn(meter: ExchangeMeter, number: int) -> ExchangeMeter:
+    """The same meter on other donors and contexts, its traffic measured anew as well."""
+    draws = replace(meter.draws, seed=meter.draws.seed + number)
+    redrawn = ExchangeMeter(meter.rec, draws, meter.objective)
+    inside = np.flatnonzero(~meter.left_out)
+    return redrawn.within(inside) if meter.left_out.any() else redrawn
 
 
 def _bar(total: int, progress: bool) -> Any:

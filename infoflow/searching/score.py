@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from itertools import islice
+from operator import add
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from infoflow.exchanges import Exchange, ExchangeMeter, PartitionLike, Values
-from infoflow.information.donors import two_way_se
 from infoflow.measured import SCORE, Estimate, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
@@ -65,7 +66,7 @@ class ModuleScore(Saved):
     def ratio(self) -> float:
         """mean / minimum, the score of the yardstick post; inf where nothing is exchanged."""
         mean, minimum = self.compared
-        return mean / minimum if minimum > 0 else float("inf")
+        return float("inf") if minimum <= 0 else mean / minimum  # nan of one module stays
 
     @property
     def log_ratio(self) -> float:
@@ -134,8 +135,8 @@ def judged(
         return measured, replace(score, ratio_se=float("inf"))
     linear: Weighting = "none" if weighting == "size_z" else weighting
     some = others[:: -(-len(others) // _FOR_ERROR)]
-    random = np.mean([meter.pointwise(p, linear) for p in some], axis=0)
-    draws = two_way_se(random - mean / minimum * meter.pointwise(best, linear))
+    random = reduce(add, (meter.pointwise(p, linear) for p in some)) * (1 / len(some))
+    draws = (random + meter.pointwise(best, linear) * (-mean / minimum)).se
     sampling = (
         0.0 if complete else mean_and_se(values.bits if linear == "none" else values.weighted)[1]
     )

@@ -11,7 +11,8 @@ from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SEARCH, Budget, Weighting
 from infoflow.module_tree import Division, ModuleTree, grown
 from infoflow.recording import Recording
-from infoflow.searching.null import shuffled_units
+from infoflow.searching.count import check_level, division_p_value
+from infoflow.searching.flow_graph import FlowGraph
 from infoflow.searching.run import search
 from infoflow.searching.space import divided_units
 
@@ -33,8 +34,10 @@ def hierarchy(
     """Divide the network, then every module found, until nothing significant is left.
 
     A module is divided as if its units were all there is: the others are left alone, at what the
-    context gives them. A division stands if its exchange, on fresh donors and contexts, is below
-    that of all but `alpha` of the same division with the units of each layer shuffled.
+    context gives them. It divides if its unit flows have more structure than all but `alpha` of
+    their shuffles (`count.structure_test`), or if it has parts with no flow between them (p-value
+    0). That test looks for no division, so that having searched for one does not make its p-value
+    too small; comparing the best division with shuffled units did.
 
     Args:
         rec: A recording.
@@ -43,7 +46,7 @@ def hierarchy(
         alpha: Level of significance; with the number of divisions tried, a Bonferroni bound.
         min_size: A module of fewer units is not divided.
         max_depth: Levels at most.
-        n_null: Shuffles per division; 1 / (n_null + 1) is the smallest p-value.
+        n_null: Shuffles per test; 1 / (n_null + 1) is the smallest p-value.
         donors, contexts, seed: As for `search`.
         options: Further ones for `search`: `budget`, `samples`, `method`.
 
@@ -58,11 +61,7 @@ def hierarchy(
         >>> tree.level(1) == toy.planted[0]
         True
     """
-    if not 1 / (n_null + 1) <= alpha < 1:
-        raise ValueError(
-            f"expected alpha in [{1 / (n_null + 1):.3g}, 1): {n_null} shuffles tell no smaller "
-            f"p-value; got {alpha}"
-        )
+    check_level(alpha, n_null)
     meter = ExchangeMeter(rec, replace(SEARCH, donors=donors, contexts=contexts, seed=seed))
     min_size = max(min_size, 2)
 
@@ -70,13 +69,15 @@ def hierarchy(
         inside = meter.within(units)
         if divided_units(inside, 0).sum() < min_size:
             return "too few units that exchange anything"
+        used = divided_units(inside, 0)
+        graph = FlowGraph.of(inside.traffic.unit_flow, rec.units.layer_index, used)
+        p_value = division_p_value(graph, n_null, np.random.default_rng(seed))
+        if p_value > alpha:
+            return Division((), float("nan"), p_value)
         found = search(
             rec, meter=inside, n_modules=n_modules, weighting=weighting, seed=seed, **options
         )
-        null = shuffled_units(
-            inside.fresh(), found.partition, weighting=weighting, n=n_null, seed=seed
-        )
-        return Division(found.partition.modules, found.score.log_ratio, null.p_value)
+        return Division(found.partition.modules, found.score.log_ratio, p_value)
 
     return grown(
         divide,

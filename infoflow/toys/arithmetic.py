@@ -8,19 +8,19 @@ from infoflow.oracle import causal_network
 from infoflow.toys.system import Numbers, Toy, identity, listed, relu_layer, stack
 
 
-def halving(n: int, *, passed_on: int = 0) -> tuple[nn.Module, nn.Module]:
-    """Two layers that compute x // 2 for integers 0 <= x < n.
+def dividing(n: int, by: int = 2, *, passed_on: int = 0) -> tuple[nn.Module, nn.Module]:
+    """Two layers that compute x // by for integers 0 <= x < n.
 
-    For integers, relu(x − 2k + 1) − relu(x − 2k) is the step that rises at 2k; the steps are
+    For integers, relu(x − by k + 1) − relu(x − by k) is the step that rises at by k; the steps are
     added up. The `passed_on` inputs after x come out unchanged behind it.
 
     Examples:
-        >>> steps, combine = halving(6)
+        >>> steps, combine = dividing(6)
         >>> combine(steps(listed(range(6)))).ravel().tolist()
         [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]
     """
-    corners = [c for k in range(1, (n + 1) // 2) for c in (2 * k - 1, 2 * k)]
-    signs = [1 if corner % 2 else -1 for corner in corners]
+    corners = [c for k in range(by, n, by) for c in (k - 1, k)]
+    signs = [1, -1] * (len(corners) // 2)
     x_only = [1] + [0] * passed_on
     copies = [[0, *row] for row in identity(passed_on)]
     steps = relu_layer(
@@ -33,7 +33,7 @@ def halving(n: int, *, passed_on: int = 0) -> tuple[nn.Module, nn.Module]:
 INTEGER_DIVISION = Toy(
     name="integer_division",
     description="X < 16; B = X // 2; C = B // 2",
-    model=lambda: stack(*halving(16), *halving(8)),
+    model=lambda: stack(*dividing(16), *dividing(8)),
     inputs=listed(range(16)),
     source={"layer2": [0]},
     target={"layer4": [0]},

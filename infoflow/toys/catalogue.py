@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infoflow.toys import arithmetic, forks, gates, modular, weights
+from infoflow.toys import arithmetic, forks, gates, inference, modular, relays, weights
 from infoflow.toys.system import ModuleToy, Toy, named
 
 TOYS: dict[str, Toy] = {
@@ -19,7 +19,9 @@ TOYS: dict[str, Toy] = {
         gates.XOR_BOTH,
         gates.REDUNDANT_OR_ONE,
         gates.REDUNDANT_OR_BOTH,
+        gates.XOR_OF_COPIES,
         gates.MAJORITY_ONE,
+        gates.MAJORITY_TWO,
         arithmetic.BOTTLENECK,
         arithmetic.FULLY_MIXED_1,
         arithmetic.FULLY_MIXED_2,
@@ -31,13 +33,28 @@ TOYS: dict[str, Toy] = {
         weights.NESTED_INNER,
         weights.NESTED_OUTER,
         weights.TWO_LAYER_GROUP,
+        inference.FLOOR_AND_ADD,
+        inference.FLOOR_AND_ADD_ALL,
+        inference.BOB_LISTENS,
+        inference.BOB_COMPUTES,
+        inference.BOB_CHECKS,
+        inference.RARE_SIGNAL,
+        inference.CLASS_GATE,
+        relays.RELAYED,
+        relays.HALF_RELAYED,
+        relays.CANCELLED,
     )
 }
 """The toys with known flow from B to C."""
 
 MODULE_TOYS: dict[str, ModuleToy] = {
     toy.name: toy
-    for toy in (modular.ISOLATED_TRACKS, modular.FULLY_MIXED_LAYERS, modular.NESTED_MODULES)
+    for toy in (
+        modular.ISOLATED_TRACKS,
+        modular.FULLY_MIXED_LAYERS,
+        modular.NESTED_MODULES,
+        modular.REDUNDANT_TRACKS,
+    )
 }
 """The toys with planted modules."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infoflow.oracle import causal_network
-from infoflow.toys.arithmetic import halving
+from infoflow.toys.arithmetic import dividing
 from infoflow.toys.system import Numbers, Toy, identity, listed, relu_layer, stack
 
 COIN_TOSS = Toy(
@@ -49,7 +49,7 @@ DUCKS_AND_SHADOWS = Toy(
 
 def _two_tracks():
     # X1 // 2 in the first track, X2 carried along in the second; no weight joins them
-    steps, combine = halving(8, passed_on=1)
+    steps, combine = dividing(8, passed_on=1)
     return stack(steps, combine, relu_layer([[0, 1]]))
 
 

@@ -107,26 +107,53 @@ REDUNDANT_OR_BOTH = Toy(
     paper=Numbers(1, 1, 1),
 )
 
-MAJORITY_ONE = Toy(
-    name="majority_one",
-    description="three copies of X; C = majority; B one copy",
-    # 1 from two votes on: relu(votes − 1) − relu(votes − 2)
+XOR_OF_COPIES = Toy(
+    name="xor_of_copies",
+    description="two copies of X; C = B1 xor B2, always 0; B one copy",
     model=lambda: stack(
-        relu_layer([[1], [1], [1]]),
-        relu_layer([[1, 1, 1], [1, 1, 1]], [-1, -2]),
-        relu_layer([[1, -1]]),
+        relu_layer([[1], [1]]), relu_layer([[1, 1], [1, 1]], [0, -1]), relu_layer([[1, -2]])
     ),
     inputs=listed([0, 1]),
     source={"layer1": [0]},
     target={"layer3": [0]},
     network=lambda: causal_network(
         {"X": 2},
-        {f"B{i}": (["X"], lambda x: x) for i in range(3)}
-        | {"C": (["B0", "B1", "B2"], lambda *votes: sum(votes) >= 2)},
+        {
+            "B1": (["X"], lambda x: x),
+            "B2": (["X"], lambda x: x),
+            "C": (["B1", "B2"], lambda b1, b2: b1 ^ b2),
+        },
     ),
-    source_variables=("B0",),
-    paper=Numbers(1, 0, 0),
+    source_variables=("B1",),
+    paper=Numbers(0, 0, 1),
 )
+
+
+def _majority(name: str, described: str, k: int, bits: float) -> Toy:
+    return Toy(
+        name=name,
+        description=f"three copies of X; C = majority; B {described}",
+        # 1 from two votes on: relu(votes − 1) − relu(votes − 2)
+        model=lambda: stack(
+            relu_layer([[1], [1], [1]]),
+            relu_layer([[1, 1, 1], [1, 1, 1]], [-1, -2]),
+            relu_layer([[1, -1]]),
+        ),
+        inputs=listed([0, 1]),
+        source={"layer1": list(range(k))},
+        target={"layer3": [0]},
+        network=lambda: causal_network(
+            {"X": 2},
+            {f"B{i}": (["X"], lambda x: x) for i in range(3)}
+            | {"C": (["B0", "B1", "B2"], lambda *votes: sum(votes) >= 2)},
+        ),
+        source_variables=[f"B{i}" for i in range(k)],
+        paper=Numbers(1, bits, bits),
+    )
+
+
+MAJORITY_ONE = _majority("majority_one", "one copy", 1, 0)
+MAJORITY_TWO = _majority("majority_two", "two copies: silent one by one, not together", 2, 1)
 
 
 def _parity() -> nn.Module:

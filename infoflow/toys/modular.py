@@ -38,6 +38,32 @@ FULLY_MIXED_LAYERS = ModuleToy(
 )
 
 
+class _Votes(nn.Module):
+    """Three copies of a coin whose majority is taken, and another coin that is copied. A copy by
+    itself changes no vote, so one by one the first track's units send and receive nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer1 = relu_layer([[1, 0], [1, 0], [1, 0], [0, 1]])
+        self.votes = relu_layer([[1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 1]], [-1, -2, 0])
+        self.layer2 = relu_layer([[1, -1, 0], [1, -1, 0], [0, 0, 1], [0, 0, 1]])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The majority, twice, and the other coin, twice."""
+        return self.layer2(self.votes(self.layer1(x)))
+
+
+REDUNDANT_TRACKS = ModuleToy(
+    name="redundant_tracks",
+    description="two tracks, one of them three copies of a coin and their majority, twice: units "
+    "that are silent one by one and not together",
+    model=_Votes,
+    inputs=listed([0, 1], [0, 1]),
+    layers=("layer1", "layer2"),
+    planted=(Partition([0, 0, 0, 1, 0, 0, 1, 1]),),
+)
+
+
 class _Nested(nn.Module):
     """Four coins go up, each to a unit of its own. Half the time each also reaches its neighbour
     (0 and 1, 2 and 3); one time in four, 0 and 1 also reach 2 and 3. The gates hang on an input of

@@ -53,6 +53,8 @@ class System(_Network):
         source_variables, target_variables: B and C as variables of that network.
         input_variables: The variables that make up the input X.
         given: States of variables by which the data were selected; usually none.
+        between, between_variables: Further layers to record, which relay from B to C, and all
+            variables of theirs; usually none.
     """
 
     source: Units
@@ -62,11 +64,13 @@ class System(_Network):
     target_variables: Sequence[str] = ("C",)
     input_variables: Sequence[str] = ("X",)
     given: Mapping[str, Hashable] = field(default_factory=dict)
+    between: Sequence[str] = ()
+    between_variables: Sequence[str] = ()
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers that hold B and C."""
-        return tuple(dict.fromkeys([*self.source, *self.target]))
+        """The layers that hold B and C, and those between that are recorded."""
+        return tuple(dict.fromkeys([*self.source, *self.between, *self.target]))
 
     def record(self) -> Recording:
         """The network run once over all its inputs."""

@@ -12,7 +12,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import infoflow as ifl
+from experiments.common.builders import tracks
 from infoflow.comparing import CAUSAL, row_name
+from infoflow.comparing.clusterability import weight_cuts
 from infoflow.comparing.ranks import Stratum, rank_correlation
 from infoflow.comparing.table import Chance, layer_flows
 from infoflow.comparing.tracking import CommonSet, correlations, perturbed
@@ -20,6 +22,8 @@ from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SCORE
 from infoflow.reporting import finding, report_tables, verdict
 from infoflow.results import prepare_folder, save_run
+from infoflow.searching.proxy import ncut
+from infoflow.searching.starts import normalised_cut
 from infoflow.toys.trained import ducks_and_shadows
 
 SMALL = {"budget": 30, "samples": 8, "donors": 12, "contexts": 12}
@@ -203,6 +207,39 @@ def test_correlations_are_given_by_kind_and_layer(comparison):
     column = whole[whole["quantity"] == "weighted"].set_index("predictor")["spearman"]
     for name, rho in comparison.tracking.items():
         assert rho == pytest.approx(column[name])
+
+
+def test_cuts_of_the_weights_stand_beside_those_of_shuffled_weights(comparison):
+    table, weights = comparison.partitions, comparison.graphs["weights"]
+    for name in ("halves", CAUSAL):
+        assert table.loc[name, "weight_cut"] == pytest.approx(
+            ncut(weights, comparison.labels[name])
+        )
+    two = table["n_modules"] == 2
+    assert table.loc[two, "weight_cut_z"].notna().all()
+    assert table.loc[~two, "weight_cut_z"].isna().all()
+    assert {"Q* spearman", "n-cut spearman"} <= set(table.index)
+
+
+def test_planted_tracks_cut_their_weights_better_than_shuffled_weights_can_be_cut():
+    rec, planted = tracks((6, 6), 0)
+    graph, layer = ifl.similarity(rec, "weights"), rec.units.layer_index
+    mixed = ifl.Partition(np.arange(24) % 2)
+    found = weight_cuts({"tracks": planted, "mixed": mixed}, graph, layer, k=2, seed=0)
+    assert found.loc["tracks", "weight_cut"] == 0
+    assert found.loc["tracks", "weight_cut_z"] < -5 < 0 < found.loc["mixed", "weight_cut_z"]
+
+
+def test_a_network_of_shuffled_weights_is_no_outlier_among_shuffles_of_it():
+    rng = np.random.default_rng(0)
+    scores = []
+    for _ in range(8):
+        block = rng.exponential(size=(10, 10))
+        graph = np.block([[np.zeros((10, 10)), block], [block.T, np.zeros((10, 10))]])
+        own = normalised_cut(graph, 2)
+        found = weight_cuts({"own": own}, graph, np.repeat([0, 1], 10), k=2, seed=1)
+        scores.append(found.loc["own", "weight_cut_z"])
+    assert abs(np.mean(scores)) < 1.2
 
 
 def test_every_row_says_where_its_partition_comes_from(comparison):

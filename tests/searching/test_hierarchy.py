@@ -14,7 +14,7 @@ from infoflow.searching.null import shuffled_units
 from infoflow.searching.tree import hierarchy
 
 
-def nested(weak=0.25, seed=0):
+def nested(weak=0.1, seed=0):
     """Four tracks of 4 units in each of two layers; tracks 0 and 1, 2 and 3 are weakly linked."""
     generator = torch.Generator().manual_seed(seed)
     track = torch.arange(16) // 4

@@ -10,9 +10,14 @@ import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
 from infoflow.searching.flow_cut import FlowCut
 from infoflow.searching.interface import (
+    Scales,
     effective_rank,
     interface,
+    jacobian_bits,
+    jacobian_dimension,
     mean_hessian,
+    output_hessians,
+    output_interface,
     unit_jacobians,
 )
 from infoflow.searching.proxy import ncut, proxies
@@ -66,6 +71,82 @@ def test_effective_rank_counts_equal_singular_values():
         assert effective_rank(block) == pytest.approx(rank)
 
 
+def test_jacobian_bits_are_the_log_determinants_pair_by_pair(rec):
+    jacobians, scales = unit_jacobians(rec, samples=4), Scales.of(rec)
+    spread = rec.matrix().std(0) / 10
+    assert scales.floor == pytest.approx(spread)
+    labels = np.array([0, 1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0])
+    bits, dimensions = 0.0, 0.0
+    for a, b in ((0, 1), (1, 0)):
+        own, other = np.flatnonzero(labels == a), np.flatnonzero(labels == b)
+        covariance = np.cov(rec.matrix()[:, own].T)
+        for jacobian in jacobians[:, other[:, None], own]:
+            told = (jacobian @ covariance @ jacobian.T) / np.outer(spread[other], spread[other])
+            bits += 0.5 * np.log2(np.linalg.det(np.eye(len(other)) + told)) / 4
+            dimensions += (np.linalg.eigvalsh(told) > 1).sum() / 4
+    assert jacobian_bits(jacobians, scales, labels) == pytest.approx(bits)
+    assert jacobian_dimension(jacobians, scales, labels) == dimensions
+    assert (
+        jacobian_bits(jacobians, scales, TRACKS)
+        == jacobian_dimension(jacobians, scales, TRACKS)
+        == 0
+    )
+
+
+def test_faint_links_count_for_nothing_above_a_floor_and_as_much_as_any_for_a_rank(rec):
+    jacobians, scales = unit_jacobians(rec, samples=4), Scales.of(rec)
+    mixed = [0, 1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0]
+    faint = 1e-3 * jacobians
+    assert interface(faint, mixed) == pytest.approx(interface(jacobians, mixed))
+    assert jacobian_dimension(faint, scales, mixed) == 0
+    assert jacobian_bits(faint, scales, mixed) < 1e-2 < jacobian_bits(jacobians, scales, mixed)
+
+
+def test_output_hessians_are_those_of_the_outputs_by_autograd(rec):
+    scales = Scales.of(rec)
+    found = output_hessians(rec, scales, samples=120)
+    assert found.shape == (120, 3, 12, 12)
+    lower, upper, net = rec["1"], rec["3"], rec.model
+    k, o = 7, 1
+
+    def output(deltas):
+        h = net[2:4](lower[k] + deltas[:6]) + deltas[6:]
+        return net[4](h)[o] / scales.output_floor[o]
+
+    zero = torch.zeros(12, dtype=torch.float64)
+    expected = torch.autograd.functional.hessian(output, zero).numpy()
+    assert torch.allclose(net[2:4](lower[k]), upper[k])
+    assert found[k, o] == pytest.approx(expected, abs=1e-9)
+    assert np.abs(expected).max() > 1e-3
+
+
+def test_many_outputs_are_mixed_so_that_their_squares_stay_on_average(rec):
+    scales = Scales.of(rec)
+    each = (output_hessians(rec, scales, samples=120) ** 2).sum(1)
+    drawn = [
+        (output_hessians(rec, scales, samples=120, outputs=2, seed=s) ** 2).sum(1)
+        for s in range(30)
+    ]
+    assert np.mean(drawn) == pytest.approx(each.mean(), rel=0.2)
+
+
+def test_outputs_that_add_up_modules_have_no_interface_and_piecewise_linear_ones_no_hessian():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+    with torch.no_grad():
+        net[2].weight.mul_(torch.eye(4))
+    apart = ifl.record(net, ["1", "3"], torch.randn(40, 3))
+    scales = Scales.of(apart)
+    hessians = output_hessians(apart, scales)
+    assert hessians.any()
+    assert output_interface(hessians, scales, [0, 1, 2, 3, 0, 1, 2, 3]) == 0
+    relu = ifl.record(
+        nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), ["1"], torch.randn(40, 3)
+    )
+    _, missing = proxies(relu)
+    assert "piecewise linear" in missing["output_interface"]
+
+
 def test_isolated_tracks_have_no_jacobian_interface(rec):
     blocks = unit_jacobians(rec)
     assert interface(blocks, TRACKS) == 0.0
@@ -76,8 +157,12 @@ def test_every_proxy_prefers_the_isolated_tracks_to_a_random_division(rec):
     found, missing = proxies(rec)
     assert missing == {}
     assert {"unit_flow_cut", "q_weights", "weight_ncut", "hess_interface"} < set(found)
+    assert {"jacobian_bits", "jacobian_dimension", "output_interface"} < set(found)
     mixed = ifl.Partition([0, 1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0])
-    for name in ("unit_flow_cut", "q_weights", "weight_ncut", "jacobian_interface"):
+    for name in (
+        "unit_flow_cut", "q_weights", "weight_ncut", "jacobian_interface", "jacobian_bits",
+        "jacobian_dimension", "output_interface",
+    ):  # fmt: skip
         assert found[name](TRACKS) < found[name](mixed), name
 
 

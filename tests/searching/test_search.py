@@ -60,7 +60,7 @@ def test_isolated_tracks_are_found_and_called_isolated(method):
     assert best.score.bounded == 1.0
 
 
-def test_the_number_of_modules_is_chosen_by_the_score():
+def test_the_number_of_modules_is_found_where_it_is_not_given():
     net = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh())
     torch.manual_seed(2)
     track = torch.arange(6) // 2
@@ -71,7 +71,8 @@ def test_the_number_of_modules_is_chosen_by_the_score():
         ifl.record(net, ["1", "3"], torch.randn(200, 3)), n_modules=None, budget=300, samples=10
     )
     assert found.partition == ifl.Partition(track.repeat(2).numpy())
-    assert set(found.history["n_modules"]) == set(range(2, 9))
+    assert set(found.history["n_modules"]) == {3}
+    assert found.count.isolated == 3
 
 
 def test_units_that_send_and_receive_nothing_are_in_no_module():

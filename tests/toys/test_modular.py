@@ -115,3 +115,10 @@ def test_nested_coins_reach_their_pair_the_neighbour_and_the_other_module():
         # the coins are independent of all else: setting one is as good as seeing it
         found = exact_flow("nested_modules", (0,), (N // 2 + receiver,))
         assert found == pytest.approx(mutual_information(pairs), abs=1e-9)
+
+
+def test_redundant_tracks_exchange_nothing_and_one_by_one_copies_send_nothing():
+    planted = load_modules("redundant_tracks").planted[0]
+    assert exchange("redundant_tracks", planted) == 0
+    assert [exact_flow("redundant_tracks", (i,), (4,)) for i in (0, 1, 2)] == [0, 0, 0]
+    assert exact_flow("redundant_tracks", (0, 1), (4,)) == 1
