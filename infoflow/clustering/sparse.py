@@ -44,7 +44,7 @@ class SparseSimilarity:
             )
 
     def __len__(self) -> int:
-        return self.matrix.shape[0]
+        return len(self.strength)
 
 
 def is_sparse(S: Any) -> bool:
@@ -151,7 +151,7 @@ def _moved(
     order = rng.permutation(len(labels))
     at, to = A.indptr.astype(np.int64), A.indices.astype(np.int64)
     gain = kernels.move_units(at, to, A.data, k, labels, order, resolution)
-    return np.unique(labels, return_inverse=True)[1].ravel(), gain
+    return np.unique(labels, return_inverse=True)[1].ravel(), float(gain)
 
 
 def _q(A: sp.csr_array, k: np.ndarray, labels: np.ndarray, resolution: float) -> float:

@@ -90,13 +90,10 @@ class _Run:
     def found(self) -> dict[str, Found]:
         count = len(self.request.rec)
         zero = torch.zeros(self.request.n, self.request.n, dtype=torch.float64)
-        both = {
-            part: tuple(
-                zero if sums is None else sums / count
-                for sums in (halves[0], halves[0 if part in self.whole else 1])
-            )
-            for part, halves in self.sums.items()
-        }
+        both: dict[str, Found] = {}
+        for part, halves in self.sums.items():
+            one, two = (zero if half is None else half / count for half in halves)
+            both[part] = one, one if part in self.whole else two
         factor, curved = both.pop("factor"), both.pop("curved")
         both["hess"] = factor[0] + curved[0], factor[1] + curved[1]
         return {base: both[base] for base in both if base in self.request.bases}
