@@ -107,7 +107,8 @@ class _Run:
             self._add_i_sens(batch, index)
         if not batch.outputs.requires_grad or not request.bases & {"o_sens", "hess"}:
             return
-        self.way_out = way_out = find_way_out(batch, self.way_out)
+        first, way_out = self.way_out is None, find_way_out(batch, self.way_out)
+        self.way_out = way_out = way_out.checked() if first else way_out
         if "o_sens" in request.bases:
             size = (*way_out.shape, self.shares.of_outputs(way_out.dim))
             for half, draws in self._draws("o_sens", [size], index):
