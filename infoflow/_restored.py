@@ -3,9 +3,9 @@ when it is loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,6 @@ from infoflow._inputs import device_of
 from infoflow._safety import evaluating
 from infoflow._unchanged import fingerprint
 from infoflow.saving import Absent
-
-Made = TypeVar("Made")
 
 
 def about_network(
@@ -29,12 +27,12 @@ def about_network(
 
 
 def restored(
-    cls: type[Made],
+    cls: Callable[..., Any],
     values: Mapping[str, Any],
     about: Mapping[str, Any],
     model: nn.Module | None,
     loss: Any,
-) -> Made:
+) -> Any:
     """The recording that was saved, with its network if that is given.
 
     Raises:

@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -248,7 +248,6 @@ class _Reader:
         made = getattr(importlib.import_module(_MODULES[kind]), kind)
         if kind == "Partition":
             return made(self.value(tree["given"]))
-        assert is_dataclass(made)
         values = {key: self.value(item) for key, item in tree["fields"].items()}
         if "about" in tree:
             return made.restored(values, tree["about"], self.model, self.loss)
