@@ -1,5 +1,6 @@
 """infoflow: find modules in trained networks and measure what they send each other, in bits."""
 
+from infoflow._storage import Store
 from infoflow.agreements import agreement
 from infoflow.checking import Check, check
 from infoflow.clustering import Modules, find_modules, modularity
@@ -13,7 +14,14 @@ from infoflow.recording import Recording, record
 from infoflow.recurrent import unrolled
 from infoflow.reporting import report
 from infoflow.saving import load
-from infoflow.searching import ModuleCount, ModuleScore, SearchResult, how_many, search
+from infoflow.searching import (
+    Confidence,
+    ModuleCount,
+    ModuleScore,
+    SearchResult,
+    how_many,
+    search,
+)
 from infoflow.unit_similarity import similarities, similarities_by_layer, similarity
 from infoflow.units import Site, UnitSpace
 
@@ -22,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Check",
     "Comparison",
+    "Confidence",
     "Exchange",
     "Flow",
     "ModuleCount",
@@ -31,6 +40,7 @@ __all__ = [
     "Recording",
     "SearchResult",
     "Site",
+    "Store",
     "UnitSpace",
     "agreement",
     "check",

@@ -279,10 +279,10 @@ def _flow(
 
 
 def _flags(rec: Recording, measured: Sequence[Measured]) -> tuple[str, ...]:
-    """What holds for all blocks; of "saturated code", for one."""
+    """What holds for all blocks, or, of what makes a number doubtful, for one."""
     each = [_flags_of(rec, m) for m in measured]
     names = dict.fromkeys(name for found in each for name in found)
-    some = ("saturated code",)
+    some = ("saturated code", "too many codes", "few changes")
     return tuple(n for n in names if n in some or all(n in found for found in each))
 
 

@@ -162,10 +162,13 @@ def _searched(
 ) -> SearchResult:
     """One search on the meter's draws; of no modules, where the flows show none."""
     check_downstream(meter)
-    count = how_many(meter.rec, seed=plan.seed, meter=meter) if n_modules is None else None
-    if count is not None and count.n_modules < 2:
-        return undivided(count, meter, plan.method, plan.weighting)
-    space = _space(n_modules if count is None else count.n_modules, meter)
+    count = None
+    if n_modules is None:
+        count = how_many(meter.rec, seed=plan.seed, meter=meter)
+        if count.n_modules < 2:
+            return undivided(count, meter, plan.method, plan.weighting)
+        n_modules = count.n_modules
+    space = _space(n_modules, meter)
     if plan.method == "exhaustive":
         check_exhaustive(space)
         plan = replace(plan, budget=space.count)
