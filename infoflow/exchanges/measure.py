@@ -119,6 +119,7 @@ def module_flow(
 
     Examples:
         >>> import torch, infoflow as ifl
+        >>> _ = torch.manual_seed(0)
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
         >>> rec = ifl.record(net, ["0", "2"], torch.randn(50, 4))
         >>> ifl.module_flow(rec, [0, 0, 0, 1, 1]).shape
