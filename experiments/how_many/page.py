@@ -101,7 +101,7 @@ def trained(rows: Any) -> str:
         ]
         for width, part in rows.groupby(rows["kind"].str.split().str[1].astype(int))
     ]
-    return table(["units", "p of five networks", "modules counted"], lines)
+    return table(["units", "p of each network", "modules counted"], lines)
 
 
 def sureness(rows: Any) -> str:
