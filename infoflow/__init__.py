@@ -1,5 +1,6 @@
 """infoflow: find modules in trained networks and measure what they send each other, in bits."""
 
+from infoflow._storage import Store
 from infoflow.agreements import agreement
 from infoflow.checking import Check, check
 from infoflow.clustering import Modules, find_modules, modularity
@@ -39,6 +40,7 @@ __all__ = [
     "Recording",
     "SearchResult",
     "Site",
+    "Store",
     "UnitSpace",
     "agreement",
     "check",

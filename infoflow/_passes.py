@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,10 +17,14 @@ from torch.utils._pytree import tree_leaves
 from infoflow._hooks import CallFunction, call_hooks, layer_at, removed_after
 from infoflow._outputs import Output
 from infoflow._padding import Padding
+from infoflow._safety import evaluating
+from infoflow._storage import FEW_OUTPUTS, Kept, Recomputed
 from infoflow.basis import BasisLike, make_basis
 from infoflow.rounding import constant_units
 from infoflow.site import Site
 from infoflow.units import UnitSpace, unknown_name
+
+_PART = 2**19  # numbers that are looked at together
 
 
 def batches_of(count: int, size: int) -> list[slice]:
@@ -117,23 +123,51 @@ def run_all(
     batches: Sequence[slice],
     output: Output,
     progress: bool,
+    kept: Kept | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Every site's activations, and the outputs, on the CPU; `run` makes a pass over some rows."""
-    sites = tuple(sites)
-    kept: dict[str, list[Tensor]] = {site.name: [] for site in sites}
+    """Every site's activations, and the outputs, on the CPU; `run` makes a pass over some rows,
+    and `kept` says where activations go."""
+    sites, count, there = tuple(sites), batches[-1].stop, 0
+    kept = kept or Kept(count)
     seen: dict[str, list[Tensor]] = {}
-    outputs = []
-    with call_hooks(model, keepers(sites, seen)) as check:
+    first: dict[str, Tensor] = {}
+    outputs: list[Tensor] = []
+    again: Recomputed | None = None
+    with call_hooks(model, keepers(sites, seen)) as check, closing(kept):
         for rows in show_progress(batches, progress, "record"):
+            if rows.stop <= there:
+                continue
             value = run(rows)
             check()
-            for site in sites:
-                calls = seen.pop(site.name)
-                _check_rows(site, {len(call) for call in calls}, rows.stop - rows.start)
-                kept[site.name].append(joined_calls(calls))
-                _check_same_length(site, kept[site.name])
-            outputs.append(_with_rows(output(value)).detach().cpu().clone())
-    return {name: torch.cat(parts) for name, parts in kept.items()}, torch.cat(outputs)
+            parts = _parts(sites, seen, rows, first)
+            found = _with_rows(output(value)).detach().cpu()
+            if not first:
+                first, there = parts, kept.begin(parts)
+                if there or found[0].numel() * count > FEW_OUTPUTS:
+                    again = Recomputed(partial(_outputs, model, run, output), found, count, batches)
+            if rows.start >= there:
+                kept.put(rows, parts)
+            if again is None:
+                outputs.append(found.clone())
+        # it stands for a tensor of which rows are taken
+        return kept.finished(), torch.cat(outputs) if again is None else cast("Tensor", again)
+
+
+def _parts(
+    sites: Sequence[Site], seen: dict[str, list[Tensor]], rows: slice, first: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    parts = {}
+    for site in sites:
+        calls = seen.pop(site.name)
+        _check_rows(site, {len(call) for call in calls}, rows.stop - rows.start)
+        parts[site.name] = joined_calls(calls)
+        _check_same_length(site, first.get(site.name, parts[site.name]), parts[site.name])
+    return parts
+
+
+def _outputs(model: nn.Module, run: Callable[[slice], Any], output: Output, rows: slice) -> Tensor:
+    with evaluating(model), torch.no_grad():
+        return output(run(rows)).detach().cpu()
 
 
 def _with_rows(output: Tensor) -> Tensor:
@@ -157,18 +191,26 @@ def units_of(
     found, unused = [], []
     for site in sites:
         values = kept[site.name]
-        only = None if padding is None else padding.real(site.name, values[0, 0].numel())
-        real = values if padding is None else padding.filled(site.name, values)
-        _check_finite(site.name, real)
+        for part in _real(site, values, padding):
+            _check_finite(site.name, part)
+        real: Iterable[Tensor] = _real(site, values, padding)
         if site.name in bases:
+            only = None if padding is None else padding.real(site.name, values[0, 0].numel())
             samples = values if only is None else values.movedim(1, -1)[only]
             made = make_basis(bases[site.name], samples)
-            kept[site.name], real = made.coordinates(values), made.coordinates(real)
+            whole = values if padding is None else padding.filled(site.name, values)
+            kept[site.name], real = made.coordinates(values), [made.coordinates(whole)]
             site = replace(site, basis=made)
         found.append(site)
         unused.append(constant_units(real, rotated=site.basis is not None, step=steps[site.name]))
     sizes = tuple(kept[site.name].shape[1] for site in found)
     return UnitSpace(tuple(found), sizes, np.concatenate(unused))
+
+
+def _real(site: Site, values: Tensor, padding: Padding | None) -> Iterator[Tensor]:
+    """Some rows after others, padded positions filled: never all of a recording at once."""
+    for rows in batches_of(len(values), max(_PART // max(values[0].numel(), 1), 1)):
+        yield values[rows] if padding is None else padding.filled(site.name, values[rows], rows)
 
 
 def joined_calls(calls: Sequence[Tensor]) -> Tensor:
@@ -190,8 +232,8 @@ def _check_rows(site: Site, got: set[int], expected: int) -> None:
         )
 
 
-def _check_same_length(site: Site, parts: list[Tensor]) -> None:
-    first, last = (tuple(part.shape[1:]) for part in (parts[0], parts[-1]))
+def _check_same_length(site: Site, one: Tensor, other: Tensor) -> None:
+    first, last = (tuple(part.shape[1:]) for part in (one, other))
     if first != last:
         raise ValueError(
             f"layer {site.path!r} gave {first} (units, positions) in one batch and {last} in "

@@ -167,7 +167,7 @@ def _bare(rec: Recording, few: np.ndarray) -> Iterator[Trial]:
     for name, values in seen.items():
         yield _trial(rec, "bare model", name, values, rec[name][order], rec[name])
     if rec.outputs.is_floating_point():
-        found, kept = (y.reshape(len(y), -1) for y in (outputs, rec.outputs))
+        found, kept = (y[:].reshape(len(y), -1) for y in (outputs, rec.outputs))
         yield _trial(rec, "bare model", "its outputs", found, kept[order], kept)
 
 
@@ -203,6 +203,7 @@ def _only(rec: Recording, few: np.ndarray) -> Recording:
     held = {f.name: getattr(rec, f.name) for f in fields(rec) if f.name not in ("model", "units")}
     index = torch.from_numpy(few)
     cut = tree_map_only(Tensor, lambda t: t[index], held)
+    cut |= {"outputs": rec.outputs[index], "stored": None}
     return replace(rec, **{**cut, "versions": {}, "cache": {}})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -32,6 +33,7 @@ from infoflow._refusals import (
 from infoflow._restored import about_network, restored
 from infoflow._safety import Snapshot, evaluating
 from infoflow._shapes import Float, shaped
+from infoflow._storage import Store, Stored, room_for
 from infoflow._unchanged import Unchanged, fingerprint, state
 from infoflow.basis import BasisLike
 from infoflow.discovery import aliases_of, named_sites, with_known_axes
@@ -61,7 +63,7 @@ class Recording(Saved):
         keywords: The name under which each of them is passed; None: by its place.
         targets: `(K, ...)` or None.
         loss: `loss(outputs, targets)`, or None.
-        outputs: The model's output `(K, ...)` on the CPU.
+        outputs: The model's output `(K, ...)` on the CPU; above 2^24 numbers run again.
         output: Which tensor of what the model returns that is: `rec.output(rec.call(args))`.
         batch_size: Rows per forward pass.
         device: Where forward passes run.
@@ -71,6 +73,7 @@ class Recording(Saved):
         steps: By site, the machine epsilon of the coarsest type on the way to it: values there may
             differ by some of these without meaning anything.
         cache: What later stages keep with it: one object of each type (see `kept`).
+        stored: The files that the activations are read from; None: they are in memory.
     """
 
     model: nn.Module
@@ -88,12 +91,15 @@ class Recording(Saved):
     versions: Mapping[tuple[Any, ...], Any] = field(default_factory=dict)
     steps: Mapping[str, float] = field(default_factory=dict)
     cache: dict[type, object] = field(default_factory=dict)
+    stored: Stored | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # a copy has tensors and layers of its own: what is known by identity does not hold there
         return {**vars(self), "versions": {}, "cache": {}}
 
     def __getitem__(self, layer: str) -> Tensor:
+        if self.stored is not None:
+            self.stored.check()
         return self.activations[self.units.site(layer).name]
 
     def __len__(self) -> int:
@@ -109,8 +115,8 @@ class Recording(Saved):
         names = [names] if isinstance(names, str) else list(names)
         blocks = []
         for name in names:
-            block = self.filled(name).double()
-            blocks.append(block if block.ndim == 2 else block.mean(2))
+            parts = (self.filled(name, rows=rows).double() for rows in self.batches())
+            blocks.append(torch.cat([h if h.ndim == 2 else h.mean(2) for h in parts]))
         return torch.cat(blocks, 1).numpy()
 
     def filled(self, layer: str, values: Tensor | None = None, rows: Any = slice(None)) -> Tensor:
@@ -119,7 +125,8 @@ class Recording(Saved):
         layer = self.units.site(layer).name
         if self.padding is None or layer not in self.padding.of_sites:
             return self[layer][rows] if values is None else values
-        if values is not None:
+        if values is not None or self.stored is not None:  # of files no filled copy is kept
+            values = self[layer][rows] if values is None else values
             return self.padding.filled(layer, values, rows)
         kept = self.kept(_Filled)
         if layer not in kept:
@@ -224,6 +231,7 @@ def record(
     batch_size: int = 512,
     device: torch.device | str | None = None,
     basis: BasisLike | Mapping[str, BasisLike] | None = None,
+    store: Store | str | Path | None = None,
     progress: bool = False,
 ) -> Recording:
     """Run `model` over `inputs` once, in evaluation mode, and keep what the units of `layers` did.
@@ -262,6 +270,7 @@ def record(
             random rotation), a matrix `(directions, units)`, or a function from `(samples, units)`
             activations to such a matrix; for all layers, or `{layer: basis}`. An intervention on
             a direction replaces that coordinate and leaves the rest of the space alone.
+        store: A folder for activations of more than 1 GB, or `Store(folder, memory)`.
         progress: Show a progress bar.
 
     Returns:
@@ -275,7 +284,8 @@ def record(
         RuntimeError: A layer is never reached, or called several times.
         ValueError: Fewer than two samples, lengths that differ, integer inputs to a model without
             an embedding, NaN or infinite activations, a unit dimension that cannot be known, layers
-            that are quantised, or that take samples for time steps; one output for a whole batch.
+            that are quantised, or that take samples for time steps; one output for a whole batch;
+            a store that is too small for a batch, with a basis, or of another recording.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -302,9 +312,10 @@ def record(
             with explained_types(model, given):
                 looked, chosen = _settled(model, sites, run, output)
             found = looked.sites
-            kept, outputs = run_all(model, found, run, batches, chosen, progress)
+            room = room_for(store, model, found, given.tensors, bool(bases))
+            kept, outputs = run_all(model, found, run, batches, chosen, progress, room)
             first = batches[0]
-            say_where_fast_path_differs(model, lambda: chosen(run(first)), outputs[first])
+            say_where_fast_path_differs(model, lambda: chosen(run(first)), lambda: outputs[first])
             after = state(model)
             names = argument_names(model, given.keywords)
             fewer = partial(outputs_for_fewer, model, given, where, chosen)
@@ -323,6 +334,7 @@ def record(
         batch_size=batch_size,
         device=where,
         padding=padding,
+        stored=room.stored,
         steps=looked.steps,
         versions={k: v for k, v in fingerprint(model, given.tensors).items() if k not in moving},
     )

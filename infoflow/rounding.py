@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,12 +35,17 @@ def rounding_error(
 
 
 def constant_units(
-    values: Tensor, *, rotated: bool = False, step: float | None = None
+    parts: Iterable[Tensor], *, rotated: bool = False, step: float | None = None
 ) -> np.ndarray:
-    """`(units,)` bool: the unit never changes by more than rounding (see `rounding_error`)."""
-    flat = values.transpose(0, 1).flatten(1)
-    spread = (flat.amax(1).double() - flat.amin(1).double()).numpy()
-    return spread <= rounding_error(values, rotated=rotated, step=step)
+    """`(units,)` bool: the unit never changes by more than rounding (see `rounding_error`); from
+    its values on some rows after others."""
+    ranges = []
+    for values in parts:
+        flat = values.transpose(0, 1).flatten(1)
+        ends = flat.amin(1).double().numpy(), flat.amax(1).double().numpy()
+        ranges.append((*ends, rounding_error(values, rotated=rotated, step=step)))
+    low, high, error = (np.stack(each) for each in zip(*ranges, strict=True))
+    return high.max(0) - low.min(0) <= error.max(0)
 
 
 def levels(column: np.ndarray, error: float) -> tuple[np.ndarray, np.ndarray]:

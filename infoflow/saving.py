@@ -31,8 +31,8 @@ _CLASSES = {
     "infoflow.basis": ("Basis",),
     "infoflow.partition": ("Partition",),
     "infoflow.module_tree": ("ModuleTree", "Division"),
-    "infoflow.forcing": ("Forcing",),
     "infoflow.measured": ("Null", "Draws", "Binning", "Objective"),
+    "infoflow.forcing": ("Forcing",),
     "infoflow._outputs": ("Output",),
     "infoflow._padding": ("Padding",),
     "infoflow.recording": ("Recording",),
@@ -51,7 +51,7 @@ _CLASSES = {
 _MODULES = {name: module for module, names in _CLASSES.items() for name in names}
 # What a recording runs with cannot be written; `load` is given it again. Nor are caches.
 _LEFT_OUT = {
-    "Recording": ("model", "loss", "versions", "cache", "device"),
+    "Recording": ("model", "loss", "versions", "cache", "device", "stored"),
     "Basis": ("_kept",),
 }
 
@@ -210,6 +210,8 @@ class _Writer:
 
     def _object(self, value: Any, name: str) -> dict[str, Any]:
         kind = type(value).__name__
+        if kind == "Recomputed":  # outputs that a recording does not hold
+            return self._array(value[:], name)
         if type(value).__module__ != _MODULES.get(kind):
             raise TypeError(f"cannot save {value!r}, a {kind}, at {name.lstrip('.') or 'the top'}")
         if kind == "Partition":

@@ -27,7 +27,7 @@ STAGES = (
         "_refusals",
         "_restored",
     ),
-    ("discovery", "_passes", "_padding"),
+    ("discovery", "_storage", "_passes", "_padding"),
     ("train", "recording", "checkpoint"),
     ("_replay",),
     ("interventions", "unit_similarity", "clustering", "agreements"),
@@ -114,7 +114,17 @@ def test_every_public_name_exists_and_is_documented():
 
 
 def test_importing_the_package_leaves_heavy_libraries_alone():
-    heavy = ("pandas", "pgmpy", "matplotlib", "sklearn", "numba", "clusim", "tyro", "highspy")
+    heavy = (
+        "pandas",
+        "scipy",
+        "pgmpy",
+        "matplotlib",
+        "sklearn",
+        "numba",
+        "clusim",
+        "tyro",
+        "highspy",
+    )
     code = (
         "import sys, torch; before = set(sys.modules); import infoflow; "
         f"print(sorted(set({heavy!r}) & (set(sys.modules) - before)))"

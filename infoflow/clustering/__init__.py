@@ -10,6 +10,7 @@ from infoflow.clustering.nested import nested_modules
 from infoflow.clustering.q import modularity
 from infoflow.clustering.refinement import refine
 from infoflow.clustering.significances import significance
+from infoflow.clustering.sparse import SparseSimilarity
 from infoflow.clustering.spectral import greedy_spectral
 from infoflow.module_tree import ModuleTree
 
@@ -18,6 +19,7 @@ __all__ = [
     "ModularityMatrix",
     "ModuleTree",
     "Modules",
+    "SparseSimilarity",
     "Trace",
     "certify",
     "cheap_bound",

@@ -12,6 +12,7 @@ from infoflow.clustering.matrix import ModularityMatrix, NullModel, modularity_m
 from infoflow.clustering.metropolis import monte_carlo
 from infoflow.clustering.modules import Modules, Trace
 from infoflow.clustering.refinement import refine
+from infoflow.clustering.sparse import is_sparse, sparse_modules
 from infoflow.clustering.spectral import greedy_spectral
 from infoflow.partition import PartitionLike, as_partition
 from infoflow.units import UnknownName, unknown_name
@@ -37,7 +38,8 @@ def find_modules(
 
     Args:
         S: `(n, n)` symmetric similarities: array, DataFrame or CPU tensor. The diagonal is
-            ignored; units with all-zero rows become unused (-1).
+            ignored; units with all-zero rows become unused (-1). A SciPy sparse matrix, or
+            `SparseSimilarity`, is searched without a matrix of all pairs (`sparse_modules`).
         method: `"default"`: iterated local search (`refine`) from the paper's answer and from
             single units; never worse than the paper's with the same seed and steps.
             `"lange2022"`: the paper's, spectral splitting then Monte Carlo (algorithm 1).
@@ -72,6 +74,14 @@ def find_modules(
         raise UnknownName(unknown_name("method", method, get_args(Method)))
     if n_modules is not None and method != "default":
         raise ValueError(f"n_modules: only method='default' keeps a number, got method={method!r}")
+    if is_sparse(S):
+        if method != "default" or initial is not None or n_modules is not None or null != "degree":
+            raise ValueError(
+                "of a sparse graph expected method='default' and null='degree', without initial "
+                "and n_modules: give S.toarray() for these, up to some thousand units"
+            )
+        effort = {"restarts": restarts, "perturbations": perturbations}
+        return sparse_modules(S, seed=seed, resolution=resolution, **effort)
     B = modularity_matrix(S, resolution=resolution, null=null)
     start = None if initial is None else _initial_labels(initial, B)
     rng = np.random.default_rng(seed)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from infoflow.clustering.matrix import NullModel, modularity_matrix
+from infoflow.clustering.sparse import is_sparse, sparse_q
 from infoflow.partition import PartitionLike, as_partition
 
 
@@ -41,7 +42,9 @@ def modularity(
         >>> modularity(S, np.full((4, 2), 0.5))
         0.0
     """
-    n = len(S)
+    n = S.shape[0] if hasattr(S, "shape") else len(S)
+    if is_sparse(S) and isinstance(null, str) and null == "degree" and np.ndim(partition) != 2:  # type: ignore[arg-type]
+        return sparse_q(S, as_partition(partition, n).labels, resolution)
     if np.ndim(partition) == 2:  # type: ignore[arg-type]
         return _soft(S, np.asarray(partition), resolution, null)
     labels = as_partition(partition, n).labels

@@ -92,7 +92,8 @@ def search(
         weighting: Selects on this weighted exchange; "none" nearly always picks one quiet unit.
         given_context: Select on the exchange given the context, or on the plain one (see
             `exchange`).
-        objective: How the flow into a module is measured (see `exchange`).
+        objective: How the flow into a module is measured (see `exchange`): of those that take it
+            as a whole, "gaussian" is the one to search with.
         budget: Partitions to measure in the search, beside those for the mean.
         samples: Random partitions for the mean, for each number of modules.
         tolerance: Draw more of them until the relative standard error of the mean is this small.

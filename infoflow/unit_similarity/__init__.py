@@ -1,5 +1,6 @@
 """Similarity of hidden units: the eight measures of Lange et al. (2022)."""
 
+from infoflow.unit_similarity.nearest import strongest_similarities
 from infoflow.unit_similarity.request import (
     DOWNSTREAM,
     MEASURES,
@@ -30,4 +31,5 @@ __all__ = [
     "similarities_by_layer",
     "similarities_with_errors",
     "similarity",
+    "strongest_similarities",
 ]

@@ -51,14 +51,29 @@ def probed(request: Request, probes: int, seed: int, *, progress: bool) -> dict[
         seed: Of the directions.
         progress: Show a progress bar.
     """
+    run = _over_batches(request, probes, seed, progress)
+    return run.found()
+
+
+def probed_rows(request: Request, probes: int, seed: int, *, progress: bool) -> Tensor:
+    """X `(n, ...)`, of which X Xᵀ is the estimate of the one measure asked for, `i_sens` or
+    `o_sens`: where not even that matrix fits."""
+    run = _over_batches(request, probes, seed, progress, rows=True)
+    return torch.cat(run.rows or [torch.zeros(request.n, 1)], 1)
+
+
+def _over_batches(
+    request: Request, probes: int, seed: int, progress: bool, *, rows: bool = False
+) -> _Run:
     count = len(request.rec)
     few = run_perturbed(request, slice(0, count, -(-count // _FEW)))
-    rows = max(min(_NUMBERS // few.largest(), request.rec.batch_size), 1)
+    size = max(min(_NUMBERS // few.largest(), request.rec.batch_size), 1)
     run = _Run(request, probes, seed, _shares(few, request.bases))
+    run.rows = [] if rows else None
     del few
-    for start in show_progress(range(0, count, rows), progress, "similarity"):
-        run.add(slice(start, min(start + rows, count)))
-    return run.found()
+    for start in show_progress(range(0, count, size), progress, "similarity"):
+        run.add(slice(start, min(start + size, count)))
+    return run
 
 
 class _Run:
@@ -66,18 +81,19 @@ class _Run:
 
     def __init__(self, request: Request, probes: int, seed: int, shares: _Shares) -> None:
         self.request, self.probes, self.seed, self.shares = request, probes, seed, shares
-        zero = torch.zeros(request.n, request.n, dtype=torch.float64)
         parts = ("i_sens", "o_sens", "factor", "curved")
-        self.sums = {part: [zero.clone(), zero.clone()] for part in parts}
+        self.sums: dict[str, list[Tensor | None]] = {part: [None, None] for part in parts}
+        self.rows: list[Tensor] | None = None  # in place of sums: what is multiplied with itself
         self.whole: set[str] = set()  # parts of which every direction is taken
         self.way_out: WayOut | None = None
 
     def found(self) -> dict[str, Found]:
         count = len(self.request.rec)
-        both = {
-            part: (halves[0] / count, halves[0 if part in self.whole else 1] / count)
-            for part, halves in self.sums.items()
-        }
+        zero = torch.zeros(self.request.n, self.request.n, dtype=torch.float64)
+        both: dict[str, Found] = {}
+        for part, halves in self.sums.items():
+            one, two = (zero if half is None else half / count for half in halves)
+            both[part] = one, one if part in self.whole else two
         factor, curved = both.pop("factor"), both.pop("curved")
         both["hess"] = factor[0] + curved[0], factor[1] + curved[1]
         return {base: both[base] for base in both if base in self.request.bases}
@@ -91,7 +107,8 @@ class _Run:
             self._add_i_sens(batch, index)
         if not batch.outputs.requires_grad or not request.bases & {"o_sens", "hess"}:
             return
-        self.way_out = way_out = find_way_out(batch, self.way_out)
+        first, way_out = self.way_out is None, find_way_out(batch, self.way_out)
+        self.way_out = way_out = way_out.checked() if first else way_out
         if "o_sens" in request.bases:
             size = (*way_out.shape, self.shares.of_outputs(way_out.dim))
             for half, draws in self._draws("o_sens", [size], index):
@@ -124,8 +141,13 @@ class _Run:
     ) -> None:
         """The mean over probes of aᵀb `(n, n)`, of `(batch, n * positions)` each."""
         left, right = (wide(torch.stack([g.T for g in rows], 2)) for rows in (a, b))
+        if self.rows is not None:
+            count = len(self.request.rec) * len(a) * (1 if part in self.whole else 2)
+            self.rows.append(left.flatten(1).cpu() / count**0.5)
+            return
         total = exact.by_site(batch, left, right, self.request.across) / len(a)
-        self.sums[part][half] += total.to("cpu", torch.float64)
+        before, total = self.sums[part][half], total.to("cpu", torch.float64)
+        self.sums[part][half] = total if before is None else before.add_(total)
 
     def _add_i_sens(self, batch: PerturbedBatch, index: slice) -> None:
         dims = [_features_of(x) for x in batch.inputs]

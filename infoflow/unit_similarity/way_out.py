@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch.autograd.graph import GradientEdge
 from infoflow.unit_similarity.directions import laid_out, placed
 from infoflow.unit_similarity.graph import VIEWS, dependent_inputs, depending, kind, shape_of
 from infoflow.unit_similarity.perturbed import PerturbedBatch
+
+_CLOSE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +59,29 @@ class WayOut:
             return _pulled(self.batch, y, placed(v, place, y, dim))
         return self._from_edge(v.to(self.matrix) @ self.matrix.T, place)
 
+    def checked(self) -> WayOut:
+        """This way, if it pulls a random direction back as the whole graph does; else the way from
+        the outputs, which is said."""
+        whole = replace(self, edge=None, matrix=None, root=None)
+        if self.edge is None:
+            return self
+        y = self.batch.outputs
+        generator = torch.Generator().manual_seed(0)
+        v = torch.randn(len(y), y.shape[-1], generator=generator, dtype=torch.float64).to(y)
+        place = torch.arange(len(y)) % self.shape[1]
+        found, right = (way.pulled(v, place, self.dim) for way in (self, whole))
+        if float((found - right).abs().max()) <= _CLOSE.get(y.dtype, 0.1) * float(
+            right.abs().max()
+        ):
+            return self
+        warnings.warn(
+            "what is pulled back from before the last linear map is not what is pulled back from "
+            "the outputs: probes start at the outputs",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return whole
+
     def _from_edge(self, v: Tensor, place: Tensor) -> Tensor:
         count, places = len(self.batch.outputs), self.shape[1]
         weights = v.new_zeros(count, places, v.shape[1])
@@ -80,6 +106,8 @@ def find_way_out(batch: PerturbedBatch, known: WayOut | None) -> WayOut:
     act on the outputs through nothing else. `known`: of another batch."""
     y = batch.outputs
     dim = 1 if y.ndim > 3 else y.ndim - 1
+    if known is not None and known.edge is None:
+        return replace(known, batch=batch)
     node: Any = y.grad_fn
     while kind(node) in VIEWS and shape_of(node)[-1:] == tuple(y.shape[-1:]):
         node = node.next_functions[0][0]

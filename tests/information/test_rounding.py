@@ -120,7 +120,7 @@ def test_a_quiet_unit_beside_a_loud_one_keeps_its_bits():
     values = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
     values[:, 0] *= 1e-6
     values[:, 1] *= 1e4
-    assert not constant_units(values).any()
+    assert not constant_units([values]).any()
     assert len(np.unique(fit_unit_bins(values.numpy(), 10).encode(values.numpy())[:, 0])) == 10
 
 

@@ -1,6 +1,7 @@
 """Random probes beside the exact measures, which the other tests hold to their naive oracle."""
 
 import warnings
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
@@ -10,9 +11,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import infoflow as ifl
+from infoflow._safety import evaluating
 from infoflow.unit_similarity import similarities_by_layer, similarities_with_errors, sums
 from infoflow.unit_similarity.curvature import find_root
 from infoflow.unit_similarity.directions import Directions, laid_out, placed
+from infoflow.unit_similarity.perturbed import run_perturbed
+from infoflow.unit_similarity.request import make_request
+from infoflow.unit_similarity.way_out import find_way_out
 from tests.nets import normal
 from tests.unit_similarity.networks import mlp
 
@@ -310,6 +315,18 @@ def test_auto_is_exact_unless_that_is_too_much_and_says_so():
         found, errors = similarities_with_errors(recorded(conv(), ["0"], x), BASES)
     assert errors["i_sens"] > 0
     assert relative(found["i_sens"], exact["i_sens"]) < 4 * errors["i_sens"]
+
+
+def test_a_last_linear_map_that_is_not_what_it_seems_is_left_alone():
+    net, ids = Tokens().double(), torch.arange(K * 3).reshape(K, 3) % 7
+    rec = ifl.record(net, "mix", ids, ids, loss=next_word)
+    request = make_request(rec, ["mix"], frozenset({"o_sens"}), across=True)
+    with evaluating(rec.model):
+        way = find_way_out(run_perturbed(request, slice(0, K)), None)
+        assert way.matrix is not None and way.checked() is way
+        with pytest.warns(RuntimeWarning, match="probes start at the outputs"):
+            plain = replace(way, matrix=way.matrix * 1.01).checked()
+        assert plain.edge is None and find_way_out(way.batch, plain).edge is None
 
 
 def test_bad_ways_are_refused():
