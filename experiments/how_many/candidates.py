@@ -135,20 +135,26 @@ def study(seed: int, k: int, cross: float) -> list[Row]:
     return [named | {"rule": r, "found": n, "right": int(n == k)} for r, n in found.items()]
 
 
-def main(first: int = 0, networks: int = 2, name: str = "candidates.csv") -> None:
+def main(
+    first: int = 0,
+    networks: int = 2,
+    cross: tuple[float, ...] = LINKS,
+    name: str = "candidates.csv",
+) -> None:
     """Ask every rule about so many networks for each number of tracks and strength of links.
 
     Args:
         first: Seed of the first network.
         networks: How many.
+        cross: Strengths of links; one track has none.
         name: File in results/.
     """
     torch.set_num_threads(1)
     cells = [
-        (seed, k, cross)
+        (seed, k, links)
         for seed in range(first, first + networks)
         for k in range(1, 9)
-        for cross in (LINKS if k > 1 else (0.0,))
+        for links in (cross if k > 1 else (0.0,))
     ]
     grown(RESULTS / name, FIELDS, FIELDS[:3], cells, study, rows_each=7)
 

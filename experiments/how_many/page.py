@@ -101,7 +101,7 @@ def trained(rows: Any) -> str:
         ]
         for width, part in rows.groupby(rows["kind"].str.split().str[1].astype(int))
     ]
-    return table(["units", "p of five networks", "modules counted"], lines)
+    return table(["units", "p of each network", "modules counted"], lines)
 
 
 def sureness(rows: Any) -> str:
@@ -136,6 +136,7 @@ def rules(rows: Any) -> str:
         ("5 to 8 tracks", (rows["k"] > 4) & (rows["cross"] <= 0.1)),
         ("links 0.25", rows["cross"] > 0.1),
     ]
+    kinds = [(name, kind) for name, kind in kinds if kind.any()]
     lines = [
         [str(rule), *(f"{part.loc[kind, 'right'].mean():.2f}" for _, kind in kinds)]
         for rule, part in rows.groupby("rule", sort=False)

@@ -15,7 +15,7 @@ from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.saving import Saved
 from infoflow.searching.flow_graph import FlowGraph, shares
-from infoflow.searching.space import divided_units
+from infoflow.searching.space import check_downstream, divided_units
 from infoflow.searching.starts import completed, normalised_cut
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ def how_many(
         meter: Whose traffic and units to take; by default a new one's.
 
     Raises:
-        ValueError: alpha outside (0, 1), or below what n_null shuffles can tell.
+        ValueError: alpha outside (0, 1), or below what n_null shuffles can tell; no recorded unit
+            downstream of another.
 
     Examples:
         >>> from infoflow import toys
@@ -119,6 +120,7 @@ def how_many(
     check_level(alpha, n_null)
     if meter is None:
         meter = ExchangeMeter(rec, replace(SEARCH, seed=seed), Objective())
+    check_downstream(meter)
     used = divided_units(meter, 2)
     traffic = meter.traffic
     if not meter.given_context:  # plain flows of single units lie mostly below their noise

@@ -158,6 +158,12 @@ def test_a_false_division_is_not_followed_by_others():
     assert ifl.how_many(rec, alpha=0.1, n_null=99).n_modules <= 8
 
 
+def test_a_single_layer_cannot_be_asked():
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU())
+    with pytest.raises(ValueError, match="downstream of others, got none"):
+        ifl.how_many(ifl.record(net, ["1"], torch.randn(60, 4)))
+
+
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 0.001])
 def test_a_level_that_no_shuffles_can_tell_is_refused(alpha):
     rec, _ = tracks((4, 4))
