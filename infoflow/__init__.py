@@ -14,7 +14,14 @@ from infoflow.recording import Recording, record
 from infoflow.recurrent import unrolled
 from infoflow.reporting import report
 from infoflow.saving import load
-from infoflow.searching import ModuleCount, ModuleScore, SearchResult, how_many, search
+from infoflow.searching import (
+    Confidence,
+    ModuleCount,
+    ModuleScore,
+    SearchResult,
+    how_many,
+    search,
+)
 from infoflow.unit_similarity import similarities, similarities_by_layer, similarity
 from infoflow.units import Site, UnitSpace
 
@@ -23,6 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Check",
     "Comparison",
+    "Confidence",
     "Exchange",
     "Flow",
     "ModuleCount",

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from infoflow._unchanged import Attributes, edits_of, note_writing, set_mode, writes_itself
+from infoflow._unchanged import Attributes, edits_of, self_writing, set_mode
 
 # One pass at a time in the process: random state, modes and the compiler's stance are shared by
 # all threads, and two threads that save and restore them in turn would restore the wrong ones.
@@ -49,7 +49,7 @@ class Snapshot:
         self.attributes = Attributes(model) if known is None else known
         own, kept = self.attributes.parameters, self.attributes.buffers
         self.gpus = sorted({p.device.index or 0 for p in own if p.is_cuda})
-        kept = [*kept, *own] if everything or writes_itself(model) else kept
+        kept = [*kept, *own] if everything or model in self_writing else kept
         self._tensors = [(tensor, tensor.detach().clone(), edits_of(tensor)) for tensor in kept]
 
     def take(self) -> None:
@@ -63,7 +63,7 @@ class Snapshot:
         for tensor, values, edits in self._tensors:
             differs = not torch.equal(tensor.detach(), values)
             if isinstance(tensor, nn.Parameter) and (differs or edits_of(tensor) != edits):
-                note_writing(self._model)
+                self_writing.add(self._model)
             if differs:
                 tensor.data.copy_(values)  # no count of edits goes up: it is as it was
 

@@ -12,7 +12,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-_self_writing: WeakSet[nn.Module] = WeakSet()
+self_writing: WeakSet[nn.Module] = WeakSet()  # seen to change their own parameters in a pass
 
 
 class Attributes:
@@ -69,16 +69,6 @@ def _held_by(module: nn.Module) -> tuple[dict[str, Any], ...]:
     return own, own["_parameters"], own["_buffers"], own["_modules"]
 
 
-def note_writing(model: nn.Module) -> None:
-    """The model was seen to change its own parameters in a forward pass."""
-    _self_writing.add(model)
-
-
-def writes_itself(model: nn.Module) -> bool:
-    """Whether that was noted."""
-    return model in _self_writing
-
-
 def every_layer(model: nn.Module) -> list[nn.Module]:
     """The model and all submodules, each once: `modules()` in another order, five times as fast,
     since it is needed before every run."""
@@ -112,7 +102,7 @@ def fingerprint(model: nn.Module, data: Sequence[Tensor]) -> dict[tuple[Any, ...
     they have more than 2^16: writes through `.data` are not counted.
     """
     layers = [m for m in model.modules() if not isinstance(m, torch.jit.ScriptModule)]
-    counted = [*data] if writes_itself(model) else [*data, *model.parameters()]
+    counted = [*data] if model in self_writing else [*data, *model.parameters()]
     found: dict[tuple[Any, ...], Any] = {("layers",): [id(m) for m in layers]}
     for number, layer in enumerate(layers):
         for name, value in vars(layer).items():

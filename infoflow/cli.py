@@ -1,11 +1,11 @@
-"""The command line: infoflow demo | analyze | sites | toys."""
+"""The command line: infoflow demo | analyze | sites | check | toys."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from tyro.conf import Positional
 
 from infoflow._files import write_atomically
 from infoflow._inputs import Inputs, check_data, collect
+from infoflow.checking import check
 from infoflow.comparing import Comparison, compare
 from infoflow.discovery import sites
 from infoflow.measured import Weighting
@@ -131,16 +132,9 @@ class Analyze:
     def run(self) -> Path:
         """Call the factory, record, compare, write the run folder; returns the report's path."""
         self.effort.check()
-        model, inputs, targets, loss = _made(self.factory)
+        made = _made(self.factory)
         folder = prepare_folder(self.out, overwrite=self.overwrite)
-        rec = record(
-            model,
-            [parse_site(name) for name in self.layers],
-            *_first_rows(model, inputs, targets, self.effort.max_rows),
-            loss=loss,
-            batch_size=self.batch_size,
-            progress=True,
-        )
+        rec = _recorded(made, self.layers, self.effort.max_rows, self.batch_size)
         title = f"Modules of {self.factory}"
         return _analysed(rec, self.effort, folder, _settings("analyze", self), title, {})
 
@@ -162,6 +156,28 @@ class Sites:
             _say(json.dumps(table.to_dict("records")))
         else:
             _say(table.to_string(index=False))
+
+
+@dataclass(frozen=True)
+class Check:
+    """Try what answers about your own network rest on: replay, short cuts, the bare model."""
+
+    factory: Positional[str]
+    """module:function, as for analyze."""
+    layers: tuple[str, ...]
+    """Dotted names of the layers to record; NAME@D for units along dimension D."""
+    max_rows: int = 500
+    """Rows of the data that are recorded at most (the first ones)."""
+    batch_size: int = 512
+    """Rows per forward pass."""
+
+    def run(self) -> None:
+        """Call the factory, record, print the table of `infoflow.check`; what differs is an
+        error."""
+        found = check(_recorded(_made(self.factory), self.layers, self.max_rows, self.batch_size))
+        _say(repr(found))
+        if not found.ok:
+            raise ValueError("two ways to the same numbers differ: see above")
 
 
 @dataclass(frozen=True)
@@ -189,6 +205,21 @@ class Toys:
         if wrong:
             raise ValueError(f"these toys' three answers disagree: {wrong}")
         return self.out
+
+
+def _recorded(
+    made: tuple[Any, ...], layers: Sequence[str], max_rows: int, batch_size: int
+) -> Recording:
+    """A recording of what a factory returned."""
+    model, inputs, targets, loss = made
+    return record(
+        model,
+        [parse_site(name) for name in layers],
+        *_first_rows(model, inputs, targets, max_rows),
+        loss=loss,
+        batch_size=batch_size,
+        progress=True,
+    )
 
 
 def _first_rows(
@@ -290,7 +321,7 @@ def main(arguments: list[str] | None = None) -> int:
     import tyro
 
     command: Any = tyro.extras.subcommand_cli_from_dict(
-        {"demo": Demo, "analyze": Analyze, "sites": Sites, "toys": Toys},
+        {"demo": Demo, "analyze": Analyze, "sites": Sites, "check": Check, "toys": Toys},
         prog="infoflow",
         description="Find modules in trained networks and measure what they send each other.",
         args=arguments,

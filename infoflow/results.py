@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,8 @@ def save_run(
     title: str,
     about: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write `config.json`, `tables/*.csv`, `figures/*.png` and `report.html`, and give the folder
-    its name.
+    """Write `config.json`, `tables/*.csv`, `figures/*.png`, `report.html` and `comparison`, which
+    `infoflow.load` reads, and give the folder its name.
 
     Args:
         comparison: What `compare` returned.
@@ -104,6 +105,10 @@ def save_run(
     for name, figure in drawn.items():
         figure.savefig(folder / "figures" / f"{name}.png", dpi=130)
     path = write_report(comparison, drawn, folder / "report.html", title=title, about=about)
+    try:
+        comparison.save(folder / "comparison")
+    except TypeError as error:  # something of the user's own: no reason to lose the rest
+        warnings.warn(f"the comparison itself is not kept: {error}", RuntimeWarning, stacklevel=2)
     _write_config(folder, config)
     finished = folder.with_name(folder.name.removesuffix(".unfinished"))
     _, replaced = _beside(finished)

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import infoflow as ifl
 from infoflow.cli import load_factory, main, parse_site
 from infoflow.results import prepare_folder
 from infoflow.units import Site
@@ -80,6 +81,11 @@ def test_sites_lists_what_can_be_recorded(factory, capsys):
     assert "expected a tuple" in capsys.readouterr().err
 
 
+def test_check_prints_what_answers_rest_on(factory, capsys):
+    assert main(["check", factory, "--layers", "0", "3"]) == 0
+    assert "bare model" in capsys.readouterr().out
+
+
 def test_analyze_records_as_many_rows_as_it_may(factory, tmp_path, capsys):
     out = tmp_path / "run"
     rows = ["--max-rows", "30", "--out", str(out)]
@@ -131,6 +137,7 @@ def test_analyze_takes_a_factory_and_layers(factory, tmp_path, capsys):
     arguments = ["analyze", factory, "--layers", "0", "3", "--out", str(out), *EFFORT]
     assert main(arguments) == 0, capsys.readouterr().err
     assert (out / "tables" / "partitions.csv").exists()
+    assert len(ifl.load(out / "comparison").partitions) > 10
 
 
 def test_a_misspelt_layer_is_one_line_on_stderr(factory, tmp_path, capsys):

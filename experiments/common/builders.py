@@ -56,8 +56,8 @@ def tracks(
     return ifl.record(net, names, x), ifl.Partition(np.tile(planted, depth))
 
 
-def digits_network(width: int, seed: int) -> ifl.Recording:
-    """A 64-width-width-10 ReLU perceptron trained on scikit-learn's digits."""
+def digits_network(width: int, seed: int, steps: int = 300) -> ifl.Recording:
+    """A 64-width-width-10 ReLU perceptron trained on scikit-learn's digits; 0 steps: untrained."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -72,7 +72,7 @@ def digits_network(width: int, seed: int) -> ifl.Recording:
             nn.Linear(width, 10),
         )
     optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
-    for _ in range(300):
+    for _ in range(steps):
         optimiser.zero_grad()
         cross_entropy(net(x), y).backward()
         optimiser.step()

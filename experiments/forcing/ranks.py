@@ -125,9 +125,9 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Per network kind and distribution: correlations and regret, means over networks."""
     found: dict[tuple[str, str], list[list[float]]] = {}
     for kind in ("tracks", "digits"):
-        own = rows[rows["network"] == kind]
+        own = rows.loc[rows["network"] == kind]
         for seed in sorted(set(own["seed"])):
-            values_of = own[own["seed"] == seed].groupby("do")["value"]
+            values_of = own.loc[own["seed"] == seed].groupby("do")["value"]
             by = {n: values_of.get_group(n).to_numpy() for n in ways(())}
             for name, values in by.items():
                 plain = name in ("plain", "plain again", "observed")

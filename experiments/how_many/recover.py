@@ -8,8 +8,6 @@ One row a network, written as it comes; networks whose rows are in the file are 
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,17 +15,17 @@ import tyro
 
 import infoflow as ifl
 from experiments.how_many.networks import LINKS, Case, planted
+from experiments.how_many.rows import RESULTS, Row, grown
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SEARCH, Objective
 
-RESULTS = Path(__file__).parent / "results"
 FIELDS = (
     "seed", "k", "cross", "sizes", "relu", "correlation", "units", "p_value", "counted",
     "ari_counted", "found", "ari", "ari_given", "ratio",
 )  # fmt: skip
 
 
-def study(case: Case, budget: int) -> dict[str, object]:
+def study(case: Case, budget: int) -> Row:
     """One network: counted, searched with the number open, and searched with it given."""
     rec, truth = case.build()
     meter = ExchangeMeter(rec, SEARCH, Objective())
@@ -80,24 +78,19 @@ def main(
         name: File in results/.
     """
     torch.set_num_threads(1)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / name
-    done: list[dict[str, str]] = []
-    if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            done = [row for row in csv.DictReader(file) if row["ratio"]]
-    known = {(int(r["seed"]), int(r["k"]), float(r["cross"])) for r in done}
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, FIELDS)
-        table.writeheader()
-        table.writerows(done)
-        for seed in range(first, first + networks):
-            for k in range(1, 9):
-                for links in cross if k > 1 else (0.0,):
-                    if (seed, k, links) not in known:
-                        table.writerow(study(planted(seed, k, links), budget))
-                        file.flush()
-            print(f"{seed - first + 1} of {networks} networks a cell", flush=True)
+    cells = [
+        (seed, k, links)
+        for seed in range(first, first + networks)
+        for k in range(1, 9)
+        for links in (cross if k > 1 else (0.0,))
+    ]
+    grown(
+        RESULTS / name,
+        FIELDS,
+        FIELDS[:3],
+        cells,
+        lambda seed, k, links: [study(planted(seed, k, links), budget)],
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from experiments.estimators.tables import case, trained
 from infoflow.data import load
 from infoflow.exchanges import ExchangeMeter
 from infoflow.information.donors import table_flow, two_way_se
-from infoflow.information.flows import FEW_CHANGES
+from infoflow.information.flows import FEW_CHANGES, FEW_DRAWS, TOO_MANY_CELLS
 from infoflow.measured import SEARCH, Objective, Weighting
 from infoflow.models import isolated_rng
 from infoflow.searching import module_score
@@ -64,22 +64,26 @@ def flow_rows(seed: int, repeats: int) -> pd.DataFrame:
                             "error_given": found.given_context[0] - one.given[t],
                             "se_given": given,
                             "below": found.bits[0] < -4 * plain,
+                            "crowded": found.cells_per_sample >= TOO_MANY_CELLS,
                         }
                     )  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def flows(first: int = 1, networks: int = 1, repeats: int = 30) -> None:
+def flows(first: int = 3, networks: int = 2, repeats: int = 30) -> None:
     """Coverage by number of draws, of flows that are flagged and of those that are not.
 
     Args:
-        first: Seed of the first network; the flag was settled on seed 0.
+        first: Seed of the first network; flags were settled on seeds 0 to 2.
         networks: How many.
         repeats: Draws for each case.
     """
     rows = pd.concat([flow_rows(seed, repeats) for seed in range(first, first + networks)])
-    rows["flagged"] = (rows["answering"] > 0) & (rows["answering"] < FEW_CHANGES)
+    few = rows[["donors", "contexts"]].min(axis=1) < FEW_DRAWS
+    few |= (rows["answering"] > 0) & (rows["answering"] < FEW_CHANGES)
+    rows["flagged"] = few | rows["crowded"]
     rows["nothing"] = rows["answering"] == 0
+    rows["flagged"] &= ~rows["nothing"]
     for suffix in ("", "_given"):
         held = rows[f"error{suffix}"].abs() <= 1.96 * rows[f"se{suffix}"] + 1e-9
         rows[f"held{suffix}"] = held

@@ -119,11 +119,31 @@ def ranking_lines() -> list[str]:
     ]
 
 
+def score_lines() -> list[str]:
+    return [
+        f"| {r['seed']} | {r['weighting']} | {r['divisor']} | {r['truth']:.3f} | {r['mean']:.3f} | "
+        f"{r['scatter']:.3f} | {r['se']:.3f} | {r['held']:.0%} |"
+        for r in pd.read_csv(RESULTS / "coverage_scores.csv").to_dict("records")
+    ]
+
+
+def flow_lines() -> list[str]:
+    rows = pd.read_csv(RESULTS / "coverage_flows.csv")
+    kind = np.where(rows["nothing"], "no change", np.where(rows["flagged"], "flagged", "sound"))
+    return [
+        f"| {r['donors']} × {r['contexts']} | {r['what']} | {r['n']} | {r['held']:.0%} | "
+        f"{r['held_given']:.0%} | {r['bias']:+.3f} | {r['worst']:.3f} | {r['below']:.1%} |"
+        for r in rows.assign(what=kind).to_dict("records")
+    ]
+
+
 LINES = {
     "truth": truth_lines,
     "recovery": recovery_lines,
     "picks": pick_lines,
     "rankings": ranking_lines,
+    "scores": score_lines,
+    "flows": flow_lines,
 }
 """The tables of the page, line by line."""
 

@@ -71,7 +71,7 @@ class Run:
     def _steps(self, plan: Replay | None) -> tuple[int, int]:
         """Rows of a chunk, and how many chunks are compared before they are handed out together.
 
-        As many as make the comparison, which runs through the whole model, cost no more than 15 %
+        As many as make the comparison, a pass from the start of the model, cost no more than 15 %
         of them; but no more than 64 MB of what is observed wait for it.
         """
         if plan is None:

@@ -109,7 +109,8 @@ def measure_traffic(
     floor = bits_of_one_code(len(donors) * len(contexts))
     least = _least_heard(flows, floor)
     if not draws.direct:
-        silent, sender = _strongest(flows) <= least, Sender(rec, draws)
+        # plain flows of pairs are noisy: only of units that moved no code at all are they news
+        silent, sender = _strongest(flows) <= (least if given else 0.0), Sender(rec, draws)
         flows = flows + joint_flows(sender, flows, silent, least, given_context=given)
     codes = normal_codes(rec, fit_target(rec, np.arange(len(flows)), draws))
     entropy = np.array([float(miller_madow_bits(np.bincount(c))) for c in codes.T])

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 # Distinct codes over samples above which no first-order correction can be trusted.
 TOO_MANY_CELLS = 0.5
-# With fewer contexts in which the code follows the donor at all, 95 % intervals are too narrow
-# (experiments/objectives).
-FEW_CHANGES = 7
+# With fewer donors or contexts, or fewer contexts in which the code follows the donor at all, 95 %
+# intervals are too narrow: 89 and 87 % at 20 x 20, 93 and 92 % at 30 x 30 (experiments/objectives).
+FEW_DRAWS, FEW_CHANGES = 30, 7
 # A sample of a shuffled pass tells as much about one unit as that many runs of donors x contexts:
 # 3,000 of them had the spread of 200 x 100 runs (experiments/estimators).
 RUNS_PER_SHUFFLED_SAMPLE = 6
@@ -42,6 +42,7 @@ RUNS_PER_SHUFFLED_SAMPLE = 6
 UNSATURATE = "raise bins=, see resolution_sweep, or use coding='units'"
 _WHAT_TO_DO = {
     "saturated code": f" ({UNSATURATE})",
+    "few draws": " (below 30 the interval is too narrow; more donors=, contexts=)",
     "few changes": " (in few contexts: the interval is too narrow; more contexts=)",
     "out of reach": " (the target does not come after the source)",
     "coarse code": f" (the target moves, but its code never changes: {UNSATURATE})",
@@ -72,10 +73,10 @@ class Flow(Saved):
         flags: What makes the number trivial or doubtful: "constant source" (all donors alike),
             "constant target" (one code only), "too many codes", "saturated code" (the bits are
             near log2 of the code, which is blunter than the target: the code is the limit),
-            "few changes" (the code follows the donor in fewer than seven of the contexts drawn: the
-            intervals are too narrow), "out of reach" (nothing the source does moves the target; see
-            `reachable`), "coarse code" (the source moves the target, and no code of it changes in
-            any run).
+            "few draws" (below 30 donors or contexts) and "few changes" (the code follows the donor
+            in fewer than seven of the contexts drawn): the intervals are too narrow; "out of
+            reach" (nothing the source does moves the target; see `reachable`), "coarse code" (the
+            source moves the target, and no code of it changes in any run).
         n_unused: Units of source and target that never change over the data.
         do: What the source was set to.
         direct: The flow with all other recorded units held at what they are on the context: what
@@ -278,10 +279,10 @@ def _flow(
 
 
 def _flags(rec: Recording, measured: Sequence[Measured]) -> tuple[str, ...]:
-    """What holds for all blocks; of "saturated code", for one."""
+    """What holds for all blocks, or, of what makes a number doubtful, for one."""
     each = [_flags_of(rec, m) for m in measured]
     names = dict.fromkeys(name for found in each for name in found)
-    some = ("saturated code",)
+    some = ("saturated code", "too many codes", "few changes")
     return tuple(n for n in names if n in some or all(n in found for found in each))
 
 
@@ -297,13 +298,15 @@ def _flags_of(rec: Recording, measured: Measured) -> tuple[str, ...]:
     unheard = not result.given_context.any()
     reached = not unheard or how.can_reach(rec, aim)
     answering = (table.codes != table.codes[:1]).any((0, 2)).reshape(measured.k, -1).any(1)
+    sampled = measured.k < len(rec)
     found = {
         "constant source": all(bool(s.all()) for s in still),
         "constant target": bool((table.codes == table.codes[:1, :1]).all())
         and bool((np.ptp(normal_codes(rec, aim), axis=0) == 0).all()),
         "too many codes": result.cells_per_sample >= TOO_MANY_CELLS,
         "saturated code": is_saturated(rec, aim, result),
-        "few changes": 0 < answering.sum() < FEW_CHANGES and measured.k < len(rec),
+        "few draws": not unheard and sampled and min(len(how.donors), measured.k) < FEW_DRAWS,
+        "few changes": 0 < answering.sum() < FEW_CHANGES and sampled,
         "out of reach": not reached,
         "coarse code": unheard and reached,
     }

@@ -86,13 +86,10 @@ _KEPT = 16
 
 def _edits(rec: Recording, source: Any, seed: int) -> tuple[dict[str, Edit], Pairs]:
     """What is done at each layer, and the donors of units that are only named."""
-    if isinstance(source, str):
-        source = rec.units.indices(source)
-    named: Mapping[Any, Any] = source if isinstance(source, Mapping) else {None: source}
-    asked: dict[Any, Any] = {
-        n: d for n, d in named.items() if isinstance(d, Intervention) or callable(d)
+    given: Mapping[Any, Any] = source if isinstance(source, Mapping) else {}
+    asked: dict[str, Any] = {
+        n: d for n, d in given.items() if isinstance(d, Intervention) or callable(d)
     }
-    plain = {n: as_array(d) for n, d in named.items() if n not in asked}
     edits: dict[str, Edit] = {}
     for layer, done in asked.items():
         name, n = rec.units.site(layer).name, len(rec.units.indices(layer))
@@ -100,13 +97,15 @@ def _edits(rec: Recording, source: Any, seed: int) -> tuple[dict[str, Edit], Pai
             done, name, n, rec.device, rec=rec, activations=rec.filled(name),
             contexts=np.arange(len(rec)),
         )  # fmt: skip
-    bound = rec.kept(_Bound)
-    make = partial(_shuffled, rec, seed)
+    bound, make = rec.kept(_Bound), partial(_shuffled, rec, seed)
     pairs = bound.once(seed, make) if isinstance(seed, int) else make()
+    plain: Any = {n: as_array(units) for n, units in given.items() if n not in asked}
     if plain or not asked:
-        key = tuple((n, d.dtype.str, d.shape, d.tobytes()) for n, d in plain.items())
-        units: Any = plain if isinstance(source, Mapping) else plain[None]
-        for name, inside in bound.once(key, partial(_bound, rec, units)).items():
+        if not isinstance(source, Mapping):
+            plain = rec.units.indices(source) if isinstance(source, str) else as_array(source)
+        arrays = plain if isinstance(plain, dict) else {None: plain}
+        key = tuple((n, a.dtype.str, a.shape, a.tobytes()) for n, a in arrays.items())
+        for name, inside in bound.once(key, partial(_bound, rec, plain)).items():
             edits[name] = donor_edit(rec, name, inside, pairs)
     return edits, pairs
 

@@ -92,7 +92,8 @@ def search(
         weighting: Selects on this weighted exchange; "none" nearly always picks one quiet unit.
         given_context: Select on the exchange given the context, or on the plain one (see
             `exchange`).
-        objective: How the flow into a module is measured (see `exchange`).
+        objective: How the flow into a module is measured (see `exchange`): of those that take it
+            as a whole, "gaussian" is the one to search with.
         budget: Partitions to measure in the search, beside those for the mean.
         samples: Random partitions for the mean, for each number of modules.
         tolerance: Draw more of them until the relative standard error of the mean is this small.
@@ -161,10 +162,13 @@ def _searched(
 ) -> SearchResult:
     """One search on the meter's draws; of no modules, where the flows show none."""
     check_downstream(meter)
-    count = how_many(meter.rec, seed=plan.seed, meter=meter) if n_modules is None else None
-    if count is not None and count.n_modules < 2:
-        return undivided(count, meter, plan.method, plan.weighting)
-    space = _space(n_modules if count is None else count.n_modules, meter)
+    count = None
+    if n_modules is None:
+        count = how_many(meter.rec, seed=plan.seed, meter=meter)
+        if count.n_modules < 2:
+            return undivided(count, meter, plan.method, plan.weighting)
+        n_modules = count.n_modules
+    space = _space(n_modules, meter)
     if plan.method == "exhaustive":
         check_exhaustive(space)
         plan = replace(plan, budget=space.count)

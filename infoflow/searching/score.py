@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
@@ -128,6 +129,14 @@ def judged(
         complete: They are all that there are, rather than a sample.
     """
     values, measured = meter.values(others, weighting), meter(best, weighting)
+    if measured.saturated and meter.objective.together:
+        warnings.warn(
+            f"objective={meter.objective.estimate!r} tells all donors apart between the modules "
+            "found, and is then least where everything goes one way, as between layers: use "
+            "objective='gaussian', or more donors=",
+            RuntimeWarning,
+            stacklevel=4,
+        )
     score = score_against(values, measured, meter.floor)
     score = replace(score, se=0.0) if complete else score
     mean, minimum = score.compared

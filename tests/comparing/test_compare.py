@@ -41,14 +41,15 @@ def rec():
 
 @pytest.fixture(scope="module")
 def comparison(rec):
-    planted = {"halves": [0, 1] * 7}
+    planted = {"halves": [0, 1] * 7, "whole": [0] * 14}
     return ifl.compare(rec, partitions=planted, **SMALL)
 
 
 def test_every_source_has_its_row(comparison):
     index = list(comparison.partitions.index)
     assert {f"Q* {m}" for m in comparison.similarities} <= set(index)
-    assert {CAUSAL, "halves", "random 1"} <= set(index)
+    assert {CAUSAL, "halves", "whole", "random 1"} <= set(index)
+    assert comparison.partitions.loc["whole", "n_modules"] == 1  # as a search may find
     assert len(comparison.similarities) == 8
 
 

@@ -118,6 +118,12 @@ def test_a_kernel_at_the_limit_of_the_donors_says_so(rec):
     assert "more donors" in repr(tight(LABELS))
 
 
+def test_a_score_at_the_limit_of_the_donors_warns(rec):
+    meter = ExchangeMeter(rec, Draws(4, 8, coding="units"), Objective("none", True, "cells", 1000))
+    with pytest.warns(RuntimeWarning, match="use objective='gaussian'"):
+        searching.module_score(rec, LABELS, meter=meter, weighting="none", samples=3)
+
+
 def test_module_score_and_compare_take_it(two_tracks):
     score = searching.module_score(two_tracks, [0, 0, 1, 1] * 2, objective="gaussian", samples=4)
     assert score.isolated

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from experiments.bases.page import table
+from experiments.bases.rotation import PATH, added_by_training
 from experiments.forcing.page import tables
 from infoflow.toys import load
 from infoflow.toys.variations import VARIATIONS
@@ -12,7 +15,12 @@ PAGE = (Path(__file__).parents[2] / "docs/what_b_does.md").read_text(encoding="u
 
 
 def test_the_page_s_tables_are_those_of_the_saved_rows():
-    assert all(table in PAGE for table in tables())
+    assert all(found in PAGE for found in (*tables(), table()))
+
+
+def test_what_training_adds_to_learned_directions_is_on_the_page():
+    found = str(added_by_training(pd.read_csv(PATH))).replace("0.", ".")
+    assert found in PAGE
 
 
 @pytest.mark.parametrize(

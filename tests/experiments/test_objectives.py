@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import infoflow as ifl
@@ -12,7 +13,7 @@ from experiments.objectives.networks import even_bipartitions, small_network
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("name", ["truth", "recovery"])
+@pytest.mark.parametrize("name", list(table.LINES))
 def test_the_page_s_tables_are_those_of_the_saved_rows(name):
     page = (ROOT / "docs/which_number.md").read_text(encoding="utf-8").splitlines()
     lines = table.LINES[name]()
@@ -70,3 +71,18 @@ def test_regret_and_rank_correlation_are_of_the_right_partitions():
     assert found["rho"] == pytest.approx(1 - 6 * 2 / 990, abs=1e-4)
     assert found["rho_best_fifth"] == -1
     assert found["bias"] == 3
+
+
+def test_intervals_of_scores_hold_the_truth():
+    rows = pd.read_csv(ROOT / "experiments/objectives/results/coverage_scores.csv")
+    assert len(rows) == 6
+    assert rows["held"].between(0.92, 0.98).all()
+
+
+def test_intervals_of_flows_that_are_not_flagged_hold_the_truth():
+    rows = pd.read_csv(ROOT / "experiments/objectives/results/coverage_flows.csv")
+    sound = rows[~rows["flagged"] & ~rows["nothing"]]
+    assert sound["donors"].tolist() == [30, 60, 100, 200]
+    assert sound["held"].between(0.92, 0.98).all()
+    assert sound["held_given"].between(0.92, 0.98).all()
+    assert (sound["below"] < 0.005).all()

@@ -289,7 +289,7 @@ def test_a_code_too_coarse_for_what_arrives_is_flagged():
     assert faint.bits_given_context == 0.0
     assert faint.flags == ("coarse code",) and faint.reachable
     assert "coding='units'" in repr(faint)
-    fine = ifl.flow(rec, {"0": [1]}, {"1": [0]}, bins="unique", donors=20, contexts=20)
+    fine = ifl.flow(rec, {"0": [1]}, {"1": [0]}, bins="unique", donors=30, contexts=30)
     assert fine.bits_given_context > 0.9 and fine.flags == ()
 
 
@@ -331,6 +331,9 @@ def test_a_code_that_hardly_ever_follows_the_donor_is_flagged_and_not_far_below_
     shy = [f for f in flows if "few changes" in f.flags]
     assert len(shy) > 10
     assert "more contexts=" in repr(shy[0])
-    assert "few changes" not in ifl.flow(rec, range(16), range(16, 32), **few).flags
+    busy = ifl.flow(rec, range(16), range(16, 32), **few)
+    assert "few changes" not in busy.flags
+    assert "few draws" in busy.flags
+    assert "few draws" not in ifl.flow(rec, [0, 1], [20], donors=30, contexts=30).flags
     everything = ifl.flow(rec, [0, 1], range(16, 32), donors=20, contexts="all")
     assert "few changes" not in everything.flags

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import infoflow as ifl
+from infoflow.interventions import Zero
 from tests.nets import Broken, Twice, mlp, normal, seeded, state_of
 
 
@@ -166,3 +167,11 @@ def test_a_copy_made_inside_is_free_of_the_intervention():
         copied = copy.deepcopy(net)
         assert not torch.equal(net(x), plain)
     torch.testing.assert_close(copied(x), plain)
+
+
+def test_layers_are_named_as_for_record():
+    net, x = mlp(), normal(5, 6)
+    with torch.no_grad(), ifl.do(net, {"?": Zero()}):
+        assert not net(x).any()
+    with pytest.raises(KeyError, match="no layer fits"), ifl.do(net, {"fc?": Zero()}):
+        pass

@@ -117,16 +117,6 @@ def test_a_network_without_modules_has_one_and_no_score_and_says_so():
     assert plot.module_flow(found.exchange, units=rec.units) is not None
 
 
-def test_a_comparison_takes_the_result_of_a_search_that_found_no_modules(tmp_path):
-    rec, _ = tracks((6,), seed=1)
-    one = ifl.search(rec, n_modules=None, budget=20, samples=5)
-    compared = ifl.compare(
-        rec, partitions={"one": one}, budget=15, samples=5, donors=15, contexts=15
-    )
-    assert compared.partitions.loc["one", "n_modules"] == 1
-    assert "one" in ifl.report(compared, tmp_path / "report.html").read_text(encoding="utf-8")
-
-
 def test_parts_without_any_flow_between_are_modules_whatever_the_test_says():
     rec, planted = tracks((2, 2, 2), cross=0.0)
     count = ifl.how_many(rec)
@@ -199,7 +189,7 @@ def test_confidence_is_the_share_of_searches_that_agree():
 def test_a_unit_that_changes_company_is_not_sure_and_one_that_has_none_is_nowhere():
     labels = [[0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 0], [0, 0, 0, 1, 1, 2], [0, 0, 0, 1, 1, 2]]
     first, *again = map(ifl.Partition, labels)
-    sure = ifl.searching.Confidence.of(first, again)
+    sure = ifl.Confidence.of(first, again)
     assert sure.unit.round(3).tolist() == [0.833, 0.833, 0.667, 0.5, 0.5, 0.0]
     assert np.flatnonzero(sure.nowhere).tolist() == [5]
     assert sure.core.n_modules == 0
