@@ -304,7 +304,9 @@ def _transposed(
     found = torch.autograd.grad(
         units, batch.inputs, a, retain_graph=True, allow_unused=True, materialize_grads=True
     )
-    there = sum((g.double() * r).flatten(1).sum(1) for g, r in zip(found, along, strict=True))
+    there = sum(
+        (g.double() * r).reshape(len(g), -1).sum(1) for g, r in zip(found, along, strict=True)
+    )
     here = pushed.double() * a
     most = _CLOSE.get(a.dtype, 0.1) * here.abs().sum(1) + 1e-9
     return bool(((here.sum(1) - there).abs() <= most).all())
