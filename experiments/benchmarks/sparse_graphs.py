@@ -41,7 +41,7 @@ def main(seeds: int = 3, results: Path = RESULTS) -> None:
                 labels = find(S, seed)
                 took = time.process_time() - start
                 row = {"graph": name, "method": method, "seed": seed, "seconds": round(took, 3)}
-                row |= {"units": S.shape[0], "edges": S.nnz // 2, "q": ifl.modularity(S, labels)}
+                row |= {"units": len(truth), "edges": S.nnz // 2, "q": ifl.modularity(S, labels)}
                 row["modules"] = int(labels.max()) + 1
                 row["as planted"] = bool(ifl.Partition(labels) == ifl.Partition(truth))
                 rows.append(row)
@@ -91,7 +91,7 @@ def methods() -> dict[str, Callable[[sp.csr_array, int], np.ndarray]]:
 def _graph(S: sp.csr_array) -> Any:
     igraph: Any = importlib.import_module("igraph")
     upper = sp.coo_array(sp.triu(S, 1))
-    graph = igraph.Graph(n=S.shape[0], edges=np.stack([upper.row, upper.col], 1))
+    graph = igraph.Graph(n=len(S.indptr) - 1, edges=np.stack([upper.row, upper.col], 1))
     graph.es["weight"] = upper.data
     return graph
 

@@ -156,7 +156,7 @@ def i_sens_form(batch: PerturbedBatch, v: Tensor) -> float:
     mixed = sum((h * part).sum() for h, part in parts if part.any())
     if not isinstance(mixed, Tensor) or not mixed.requires_grad:
         return 0.0
-    found = [g.flatten(1) for g in _gradients(mixed, batch.inputs)]
+    found = [g.reshape(len(g), -1) for g in _gradients(mixed, batch.inputs)]
     return sum(float((torch.linalg.vector_norm(g, dim=1).double() ** 2).sum()) for g in found)
 
 

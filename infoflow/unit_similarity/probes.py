@@ -173,7 +173,7 @@ class _Run:
         request, labels = self.request, self.request.labels(index)
         outputs, slope = exact.loss_slope(batch, request.loss, labels)
         root, dim = None, way_out.dim
-        for dim in dict.fromkeys((way_out.dim, min(1, outputs.ndim - 1))):
+        for dim in dict.fromkeys((way_out.dim, 1)):
             root = root or find_root(outputs, slope, dim, index.start)
             if root is not None:
                 break
@@ -248,7 +248,7 @@ def _share(values: Tensor, dim: int) -> Tensor:
 
 def _features_of(inputs: Tensor) -> int:
     """The dimension that has the features: the channels of images, the last of all others."""
-    return 1 if inputs.ndim in (2, 4, 5) else inputs.ndim - 1
+    return 1 if inputs.ndim in (1, 2, 4, 5) else inputs.ndim - 1
 
 
 def _pulled_twice(leaves: tuple[Tensor, ...], ends: Tensor) -> Callable[[Sequence[Tensor]], Tensor]:
@@ -304,7 +304,9 @@ def _transposed(
     found = torch.autograd.grad(
         units, batch.inputs, a, retain_graph=True, allow_unused=True, materialize_grads=True
     )
-    there = sum((g.double() * r).flatten(1).sum(1) for g, r in zip(found, along, strict=True))
+    there = sum(
+        (g.double() * r).reshape(len(g), -1).sum(1) for g, r in zip(found, along, strict=True)
+    )
     here = pushed.double() * a
     most = _CLOSE.get(a.dtype, 0.1) * here.abs().sum(1) + 1e-9
     return bool(((here.sum(1) - there).abs() <= most).all())

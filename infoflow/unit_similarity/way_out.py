@@ -105,7 +105,7 @@ def find_way_out(batch: PerturbedBatch, known: WayOut | None) -> WayOut:
     """By the nodes of the batch's graph: the last linear map, only reshaped after, if the units
     act on the outputs through nothing else. `known`: of another batch."""
     y = batch.outputs
-    dim = 1 if y.ndim > 3 else y.ndim - 1
+    dim = 2 if y.ndim == 3 else 1
     if known is not None and known.edge is None:
         return replace(known, batch=batch)
     node: Any = y.grad_fn

@@ -42,3 +42,13 @@ def test_estimated_errors_are_near_the_measured_ones():
     saved = pd.read_csv(RESULTS / "scale.csv").dropna(subset=["error of rows"])
     ratio = saved["estimated error"] / saved["error of rows"]
     assert ratio.between(0.6, 1.6).all() and len(ratio) == 12
+
+
+def test_the_sparse_graphs_are_the_saved_ones():
+    saved = pd.read_csv(RESULTS / "sparse_graphs.csv")
+    expected = []
+    for (graph, method), own in saved.groupby(["graph", "method"], sort=False):
+        found = "yes" if own["as planted"].all() else "no"
+        numbers = [f"{own['seconds'].mean():.2f}", f"{own['q'].max():.5f}", found]
+        expected.append([graph, method, *numbers])
+    assert table("graph") == expected and len(expected) >= 12

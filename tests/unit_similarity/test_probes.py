@@ -104,6 +104,26 @@ def test_where_there_are_no_more_directions_than_probes_all_are_taken():
     assert set(errors.values()) == {0.0}
 
 
+class OneNumber(nn.Module):
+    """A number in, a number out, and no dimension for either."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.mix, self.head = nn.Linear(1, 4), nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.mix(x[:, None]))).squeeze(1)
+
+
+def test_one_number_in_and_one_out_have_no_dimension_of_their_own():
+    x = normal(K).double()
+    rec = ifl.record(OneNumber().double(), "mix", x, x, loss=F.mse_loss)
+    found = ifl.similarities(rec, BASES, method="probes", probes=4)
+    for name, matrix in ifl.similarities(rec, BASES).items():
+        np.testing.assert_allclose(found[name], matrix, rtol=1e-9, atol=1e-12)
+
+
 def test_layers_by_themselves_are_the_diagonal_blocks():
     rec = recorded(conv(), ["0", "2"], normal(K, 2, 6, 6).double())
     together = ifl.similarities(rec, BASES, method="probes", probes=4)
