@@ -65,7 +65,7 @@ class CausalStudy:
 
 
 def measure_causal_networks(
-    seed: int,
+    first_seed: int,
     networks: Sequence[Mapping[str, Any]],
     *,
     dataset: str,
@@ -79,13 +79,15 @@ def measure_causal_networks(
     and source of partitions; both hidden layers together.
 
     Args:
-        seed, networks, dataset, data_dir, max_epochs: As for `task_networks`.
+        first_seed, networks, dataset, data_dir, max_epochs: As for `task_networks`.
         weightings: One search and one score under each.
         budget: Of a search; times `BUDGETS`.
         options: As for `measure_causal`.
     """
     rows: list[dict[str, Any]] = []
-    found = task_networks(seed, networks, dataset=dataset, data_dir=data_dir, max_epochs=max_epochs)
+    found = task_networks(
+        first_seed, networks, dataset=dataset, data_dir=data_dir, max_epochs=max_epochs
+    )
     for about, result, data in found:
         rec = record(result.model, list(LAYERS), data.test_x, data.test_y, loss=cross_entropy)
         facts = {**about, **classifier_facts(rec)}

@@ -23,11 +23,10 @@ from experiments.common.effects import (
 from experiments.common.strength_figures import against_strength
 from experiments.lange2022.claims import EDGE, FAMILIES
 from experiments.lange2022.figures import FAMILIES as DRAWN
-from experiments.lange2022.rows import NETWORK, clusterable, with_percent
+from experiments.lange2022.rows import NETWORK, clusterable, sweep_rows, with_percent
 from infoflow.agreements import element_similarity
 from infoflow.partition import Partition
 from infoflow.study import Estimate, Table, decode, estimate, load_table, save_table
-from infoflow.sweep import load_sweep
 from infoflow.unit_similarity import MEASURES
 
 CAUSAL_ROWS = "causal.csv.gz"
@@ -38,7 +37,7 @@ WEIGHTINGS = (*DEFAULT, *EARLIER)
 
 def save_causal(sweep_folder: Path, path: Path) -> Table:
     """The rows of a causal sweep as one table, in a fixed order."""
-    rows: Table = pd.DataFrame(load_sweep(sweep_folder)).drop(columns="networks")
+    rows = sweep_rows(sweep_folder)
     order = {"weighting": WEIGHTINGS, "source": (SEARCHED, *MEASURES)}
     for name, values in order.items():
         rows[name] = pd.Categorical(rows[name], values, ordered=True)

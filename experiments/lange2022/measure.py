@@ -18,7 +18,7 @@ EXAMPLES = {"seed": 0, "layer": "fc1", "measure": "cov_norm", "dropout": (0.05, 
 
 
 def measure_networks(
-    seed: int,
+    first_seed: int,
     networks: Sequence[Mapping[str, Any]],
     *,
     dataset: str,
@@ -30,10 +30,12 @@ def measure_networks(
     the columns.
 
     Args:
-        seed, networks, dataset, data_dir, max_epochs: As for `task_networks`.
+        first_seed, networks, dataset, data_dir, max_epochs: As for `task_networks`.
         n_steps: Monte Carlo steps of the paper's clustering.
     """
-    found = task_networks(seed, networks, dataset=dataset, data_dir=data_dir, max_epochs=max_epochs)
+    found = task_networks(
+        first_seed, networks, dataset=dataset, data_dir=data_dir, max_epochs=max_epochs
+    )
     return [row for network in found for row in _network_rows(*network, n_steps)]
 
 

@@ -18,7 +18,7 @@ LEAST_ACCURACY = 0.8  # "we discarded models that achieved less than 80 % test a
 
 
 def task_networks(
-    seed: int,
+    first_seed: int,
     networks: Sequence[Mapping[str, Any]],
     *,
     dataset: str,
@@ -28,7 +28,7 @@ def task_networks(
     """Settings, network and data of every network of a task, on one thread.
 
     Args:
-        seed: Of the networks; untrained ones count up from it.
+        first_seed: Of the networks; untrained ones count up from it.
         networks: Settings of each (`asdict(Setting)`); either all untrained or none.
         dataset: `"mnist"` or `"digits"`.
         data_dir: Folder with MNIST's files; None reads `INFOFLOW_DATA`.
@@ -37,9 +37,9 @@ def task_networks(
     torch.set_num_threads(1)
     data = _load(dataset, data_dir)
     if networks[0]["family"] == "untrained":
-        results = _untrained(seed, len(networks), data)
+        results = _untrained(first_seed, len(networks), data)
     else:
-        configs = [_config(n, seed, dataset, max_epochs) for n in networks]
+        configs = [_config(n, first_seed, dataset, max_epochs) for n in networks]
         results = train_stacked(configs, data, stack_size=len(configs))
     for settings, result in zip(networks, results, strict=True):
         about = {**settings, "trained": settings["family"] != "untrained"}

@@ -18,13 +18,20 @@ ROWS = "rows.csv.gz"
 NETWORK = ["family", "seed", "dropout", "l1", "l2"]
 
 
+def sweep_rows(sweep_folder: Path) -> Table:
+    """The rows of a sweep, without what only its tasks need."""
+    rows: Table = pd.DataFrame(load_sweep(sweep_folder)).drop(columns=["networks", "first_seed"])
+    rows.insert(0, "seed", rows.pop("seed"))
+    return rows
+
+
 def save_rows(sweep_folder: Path, path: Path) -> Table:
     """The rows of a sweep as one table, in a fixed order: networks, layers, measures.
 
     Of a sweep under way only seeds with all settings are taken, so that no seed weighs on one
     kind of regularisation alone.
     """
-    rows: Table = pd.DataFrame(load_sweep(sweep_folder)).drop(columns="networks")
+    rows = sweep_rows(sweep_folder)
     trained = rows[rows["trained"]].drop_duplicates(NETWORK)
     whole = trained["seed"].value_counts() == len(table_1())
     rows = rows[~rows["trained"] | rows["seed"].isin(whole.index[whole])]

@@ -50,7 +50,9 @@ def tasks(n_seeds: int, n_untrained: int, *, per_task: int = 50) -> list[dict[st
     found: list[dict[str, Any]] = []
     untrained = list(_untrained(n_untrained, per_task))
     for seed in range(n_seeds):
-        found += [{"seed": seed, "networks": [asdict(s) for s in stack]} for stack in _stacks()]
+        found += [
+            {"first_seed": seed, "networks": [asdict(s) for s in stack]} for stack in _stacks()
+        ]
         share = -(-len(untrained) // (n_seeds - seed))
         found += [untrained.pop(0) for _ in range(share)]
     return found + untrained
@@ -67,7 +69,7 @@ def _untrained(count: int, per_task: int) -> Iterator[dict[str, Any]]:
     nothing = asdict(Setting("untrained", 0.0, 0.0, 0.0))
     for start in range(0, count, per_task):
         size = min(per_task, count - start)
-        yield {"seed": UNTRAINED_SEED + start, "networks": [nothing] * size}
+        yield {"first_seed": UNTRAINED_SEED + start, "networks": [nothing] * size}
 
 
 def percent(family: Family, dropout: float, l1: float, l2: float) -> float:

@@ -23,7 +23,7 @@ from infoflow.unit_similarity import MEASURES
 TOP = Path(__file__).parents[2]
 RESULTS = TOP / "experiments" / "lange2022" / "results" / "mnist"
 TASK: dict[str, Any] = {
-    "seed": 3,
+    "first_seed": 3,
     "networks": [asdict(Setting("dropout", p, 0.0, 1e-5)) for p in (0.05, 0.99)],
     "dataset": "digits",
     "max_epochs": 15,

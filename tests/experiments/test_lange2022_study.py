@@ -69,9 +69,9 @@ def test_tasks_are_270_networks_seed_by_seed_and_500_untrained() -> None:
     found = tasks(9, 500, per_task=27)
     trained = [t for t in found if t["networks"][0]["family"] != "untrained"]
     assert sum(len(t["networks"]) for t in trained) == 270
-    assert [t["seed"] for t in trained] == sorted(t["seed"] for t in trained)
+    assert [t["first_seed"] for t in trained] == sorted(t["first_seed"] for t in trained)
     untrained = [t for t in found if t not in trained]
-    numbers = [t["seed"] + i for t in untrained for i in range(len(t["networks"]))]
+    numbers = [t["first_seed"] + i for t in untrained for i in range(len(t["networks"]))]
     assert len(set(numbers)) == 500 and min(numbers) > 9
     # fewer seeds are the first tasks of more, so that a study can be extended
     assert [t for t in tasks(2, 0) if t not in found] == []
