@@ -201,6 +201,8 @@ def _tensor(value: Any, name: str, dtype: torch.dtype | None, *, whole: bool) ->
         if len({part.shape for part in parts}) > 1:
             _refuse_ragged(name, [tuple(part.shape) for part in parts])
         return torch.stack(parts)
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name}: masked values; leave those samples out, or fill them")
     try:
         array = np.array(value)
     except ValueError:

@@ -14,6 +14,17 @@ Loss = Callable[[Any, Tensor], Tensor]
 _NAMED = ("logits", "last_hidden_state")
 
 
+def check_loss(loss: Any, loss_of: str) -> None:
+    """Raises:
+    TypeError: A loss that cannot be called.
+    ValueError: An unknown `loss_of`.
+    """
+    if loss is not None and not callable(loss):
+        raise TypeError(f"expected a function loss(outputs, targets), got {loss!r}")
+    if loss_of not in ("output", "raw"):
+        raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
+
+
 @dataclass(frozen=True)
 class Output:
     """Which tensor of what a model returns is its output.

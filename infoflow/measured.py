@@ -104,7 +104,8 @@ class Draws:
             the context.
 
     Raises:
-        ValueError: Fewer than two donors, contexts or bins, or an unknown option.
+        ValueError: Fewer than two donors, contexts or bins, a seed that is no integer of at least
+            0, or an unknown option.
 
     Examples:
         >>> Draws(donors=1)
@@ -129,6 +130,12 @@ class Draws:
             whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
             if count != "all" and not (whole and int(count) >= 2):
                 raise ValueError(f"expected at least 2 {what} or 'all', got {count!r}")
+        seed, bins = self.seed, self.bins
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"expected a seed, an integer of at least 0, got {seed!r}")
+        object.__setattr__(self, "seed", int(seed))
+        if isinstance(bins, np.integer):
+            object.__setattr__(self, "bins", int(bins))
         if self.coding not in get_args(Coding):
             raise UnknownName(unknown_name("coding", self.coding, get_args(Coding)))
         if self.pool not in get_args(Pool):

@@ -22,7 +22,7 @@ from infoflow._inputs import (
     device_of,
     explained_types,
 )
-from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
+from infoflow._outputs import Loss, Output, OutputLike, check_loss, chosen_output, name_of
 from infoflow._padding import MaskLike, Padding, find_padding, outputs_for_fewer
 from infoflow._passes import Looked, bases_by_site, batches_of, dry_run, run_all, units_of
 from infoflow._refusals import (
@@ -296,8 +296,7 @@ def record(
     """
     check_batch_size(batch_size)
     refuse_model(model)
-    if loss_of not in ("output", "raw"):
-        raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
+    check_loss(loss, loss_of)
     sites = named_sites(model, layers)
     aliases = aliases_of(model, layers, sites)
     bases = bases_by_site(basis, sites, aliases)

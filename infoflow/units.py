@@ -180,7 +180,7 @@ def unknown_name(what: str, name: str, known: Sequence[str]) -> str:
     """An error text for a name that is not among `known`, with its near misses."""
     import difflib
 
-    near = difflib.get_close_matches(name, [k for k in known if k], n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), [k for k in known if k], n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     listed = ", ".join(repr(k) for k in list(known)[:20] if k)
     return f"unknown {what} {name!r}{hint} Known: {listed}"

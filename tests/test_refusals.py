@@ -1,5 +1,6 @@
 """Models that no recording could be right of are refused, and say what to do."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,6 +8,8 @@ from torch import nn
 import infoflow as ifl
 from tests.any_models import Attends
 from tests.nets import normal, seeded
+
+MASKED = np.ma.masked_less(np.eye(4), 0.5)
 
 
 class Steps(nn.Module):
@@ -98,3 +101,28 @@ def test_sequences_of_different_lengths_go_through_but_are_no_site():
         ifl.record(net, ifl.Site("rnn", output=0, unit_dim=-1), inputs)
     with pytest.raises(TypeError, match="pad_packed_sequence"):
         ifl.record(ifl.unrolled(net), "embed", inputs)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda rec: ifl.flow(rec, [0], [7], seed=None), ValueError, "expected a seed"),
+        (lambda rec: ifl.flow(rec, [0], [7], seed=-1), ValueError, "expected a seed"),
+        (lambda rec: ifl.search(rec, seed=None), ValueError, "expected a seed"),
+        (lambda rec: ifl.search(rec, n_modules=2.5), ValueError, "whole number of modules"),
+        (lambda rec: ifl.exchange(rec, [0, 1] * 5, weighting=None), KeyError, "unknown weighting"),
+        (
+            lambda rec: ifl.record(rec.model, ["1"], rec.inputs, loss=5),
+            TypeError,
+            "a function loss",
+        ),
+        (lambda rec: ifl.record(rec.model, ["1"], MASKED), ValueError, "masked values"),
+        (lambda rec: ifl.find_modules(MASKED @ MASKED.T), ValueError, "masked similarities"),
+    ],
+)
+def test_nonsense_is_refused_at_the_door(call, error, says):
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4))
+    rec = ifl.record(net, ["1", "2"], torch.randn(12, 4))
+    with pytest.raises(error, match=says):
+        call(rec)
+    assert ifl.flow(rec, [0], [7], bins=np.int64(5)).bits == ifl.flow(rec, [0], [7], bins=5).bits

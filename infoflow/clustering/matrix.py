@@ -125,6 +125,8 @@ def _subtract_outer(A: np.ndarray, degree: np.ndarray, weight: float) -> None:
 
 def _symmetric(matrix: Any, name: str) -> np.ndarray:
     """A float64 copy of `matrix` with a zero diagonal, checked."""
+    if np.ma.is_masked(matrix):
+        raise ValueError(f"{name}: masked similarities; fill them, with 0 for none")
     raw = np.asarray(matrix)
     if raw.ndim != 2 or raw.shape[0] != raw.shape[1]:
         raise ValueError(f"{name}: expected a square matrix (n, n), got shape {raw.shape}")

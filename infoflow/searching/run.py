@@ -289,7 +289,9 @@ def _numbers(n_modules: int | range) -> tuple[int, int]:
         if n_modules.step != 1 or not len(n_modules):
             raise ValueError(f"expected a range of consecutive numbers of modules, got {n_modules}")
         return n_modules.start, n_modules.stop - 1
-    return n_modules, n_modules
+    if isinstance(n_modules, bool) or not isinstance(n_modules, (int, np.integer)):
+        raise ValueError(f"expected a whole number of modules, a range or None, got {n_modules!r}")
+    return int(n_modules), int(n_modules)
 
 
 def _checkpoint(
