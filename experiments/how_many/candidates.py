@@ -26,8 +26,9 @@ import tyro
 from sklearn.metrics import adjusted_rand_score
 
 import infoflow as ifl
+from experiments.common.cells import Row, measure_cells
 from experiments.how_many.networks import LINKS, planted
-from experiments.how_many.rows import RESULTS, Row, grown
+from experiments.how_many.rows import RESULTS
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SEARCH, Objective
 from infoflow.searching.count import divisions
@@ -156,7 +157,7 @@ def main(
         for k in range(1, 9)
         for links in (cross if k > 1 else (0.0,))
     ]
-    grown(RESULTS / name, FIELDS, FIELDS[:3], cells, study, rows_each=7)
+    measure_cells(RESULTS / name, FIELDS, FIELDS[:3], cells, study, rows_each=7)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ import tyro
 
 import infoflow as ifl
 from experiments.common.builders import digits_network
+from experiments.common.cells import Row, measure_cells
 from experiments.how_many.networks import Case, planted, untrained
-from experiments.how_many.rows import RESULTS, Row, grown
+from experiments.how_many.rows import RESULTS
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SEARCH, Objective
 from infoflow.searching.null import shuffled_units
@@ -90,7 +91,7 @@ def main(
         compared = kind in KINDS and seed < first + shuffled
         return [study(kind, seed, cross, 39 if compared else 0)]
 
-    grown(RESULTS / name, FIELDS, FIELDS[:3], cells, one)
+    measure_cells(RESULTS / name, FIELDS, FIELDS[:3], cells, one)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ import torch
 import tyro
 
 import infoflow as ifl
+from experiments.common.cells import Row, measure_cells
 from experiments.how_many.networks import LINKS, Case, planted
-from experiments.how_many.rows import RESULTS, Row, grown
+from experiments.how_many.rows import RESULTS
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SEARCH, Objective
 
@@ -84,7 +85,7 @@ def main(
         for k in range(1, 9)
         for links in (cross if k > 1 else (0.0,))
     ]
-    grown(
+    measure_cells(
         RESULTS / name,
         FIELDS,
         FIELDS[:3],

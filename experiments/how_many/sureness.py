@@ -14,9 +14,10 @@ import torch
 import tyro
 
 import infoflow as ifl
+from experiments.common.cells import Row, measure_cells
 from experiments.how_many.networks import planted
 from experiments.how_many.recover import rand
-from experiments.how_many.rows import RESULTS, Row, grown
+from experiments.how_many.rows import RESULTS
 from infoflow.clustering import find_modules
 from infoflow.searching.confidence import Confidence
 
@@ -95,7 +96,7 @@ def main(first: int = 0, networks: int = 4, repeats: int = 10, name: str = "sure
         for k in range(2, 6)
         for cross in LINKS
     ]
-    grown(RESULTS / name, FIELDS, FIELDS[:3], cells, one)
+    measure_cells(RESULTS / name, FIELDS, FIELDS[:3], cells, one)
 
 
 if __name__ == "__main__":

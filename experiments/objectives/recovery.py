@@ -8,7 +8,6 @@ objective. One row per network and objective; those in the file already are not 
 
 from __future__ import annotations
 
-import csv
 import time
 from dataclasses import replace
 from itertools import product
@@ -21,6 +20,7 @@ import tyro
 
 import infoflow as ifl
 from experiments.common.builders import tracks
+from experiments.common.cells import measure_cells
 from experiments.weightings.recovery import CROSS, QUIET, SIZES
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SCORE, Estimate, Objective
@@ -74,23 +74,14 @@ def main(
         name: File in results/.
     """
     torch.set_num_threads(1)
-    path = HERE / "results" / name
-    path.parent.mkdir(exist_ok=True)
-    done: set[tuple[str, ...]] = set()
-    if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            done = {tuple(list(row.values())[:4]) for row in csv.DictReader(file)}
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, FIELDS)
-        if not done:
-            table.writeheader()
-        cells = product(range(first, first + networks), SIZES, map(float, CROSS), objectives)
-        for seed, sizes, cross, objective in cells:
-            if (str(cross), sizes, str(seed), objective) not in done:
-                row = study(sizes, cross, seed, objective, budget)
-                table.writerow(row)
-                file.flush()
-                print(*row.values(), flush=True)
+    cells = product(range(first, first + networks), SIZES, map(float, CROSS), objectives)
+    measure_cells(
+        HERE / "results" / name,
+        FIELDS,
+        FIELDS[:4],
+        ((cross, sizes, seed, objective) for seed, sizes, cross, objective in cells),
+        lambda cross, sizes, seed, objective: [study(sizes, cross, seed, objective, budget)],
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the file already are not measured again.
 
 from __future__ import annotations
 
-import csv
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -23,6 +22,7 @@ import tyro
 from scipy.stats import rankdata
 
 import infoflow as ifl
+from experiments.common.cells import measure_cells
 from experiments.objectives.networks import (
     ACTIVATIONS,
     KINDS,
@@ -47,6 +47,7 @@ CANDIDATES = (
     "units", "units_3", "cells", "cells_limit", "kmeans", "kernel", "kernel_10", "grid", "gaussian",
     "gaussian_10", "decoder",
 )  # fmt: skip
+ROWS = 2 * len(CANDIDATES) - 1  # the decoder is plain only
 Pair = tuple[float, float]
 Rows = tuple[np.ndarray, np.ndarray]
 Known = dict[tuple[bytes, bytes], tuple[Pair, dict[str, Pair]]]
@@ -249,30 +250,15 @@ def main(first: int = 0, seeds: int = 2, name: str = "truth.csv") -> None:
         name: File in results/.
     """
     torch.set_num_threads(1)
-    path = HERE / "results" / name
-    path.parent.mkdir(exist_ok=True)
-    done: set[tuple[str, ...]] = set()
-    if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            done = {tuple(list(row.values())[:4]) for row in csv.DictReader(file)}
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, FIELDS)
-        if not done:
-            table.writeheader()
-        cells = product(range(first, first + seeds), KINDS, SHAPES, ACTIVATIONS)
-        for seed, kind, shape, activation in cells:
-            if (kind, shape, activation, str(seed)) not in done:
-                start = time.perf_counter()
-                table.writerows(study(kind, shape, activation, seed))
-                file.flush()
-                print(
-                    kind,
-                    shape,
-                    activation,
-                    seed,
-                    f"{time.perf_counter() - start:.0f} s",
-                    flush=True,
-                )
+    cells = product(range(first, first + seeds), KINDS, SHAPES, ACTIVATIONS)
+    measure_cells(
+        HERE / "results" / name,
+        FIELDS,
+        FIELDS[:4],
+        ((kind, shape, activation, seed) for seed, kind, shape, activation in cells),
+        study,
+        rows_each=ROWS,
+    )
 
 
 if __name__ == "__main__":

@@ -15,10 +15,9 @@ again.
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,6 +27,7 @@ import tyro
 
 import infoflow as ifl
 from experiments.common.builders import tracks
+from experiments.common.cells import measure_cells
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SCORE, Objective, Weighting
 
@@ -83,20 +83,6 @@ def study(
     return rows
 
 
-def measured(path: Path, weightings: Sequence[Weighting]) -> list[dict[str, Any]]:
-    """Rows of an earlier run; cells that it left off in the middle of are dropped."""
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    cells = Counter(cell(row) for row in rows)
-    return [row for row in rows if cells[cell(row)] == len(weightings)]
-
-
-def cell(row: dict[str, Any]) -> tuple[float, str, int]:
-    return float(row["cross"]), row["sizes"], int(row["seed"])
-
-
 def main(
     first: int = 0,
     networks: int = 50,
@@ -118,24 +104,21 @@ def main(
         plain: Plain bits, not given the context.
     """
     torch.set_num_threads(1)
-    path = HERE / "results" / name
-    path.parent.mkdir(exist_ok=True)
-    done = measured(path, weightings)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, FIELDS, restval="")
-        table.writeheader()
-        table.writerows(done)
-        known = set(map(cell, done))
-        for seed in range(first, first + networks):  # all cells of a network at once
-            for sizes, between in [(s, float(c)) for s in SIZES for c in cross]:
-                if (between, sizes, seed) not in known:
-                    rows = study(
-                        sizes, between, seed, weightings=weightings,
-                        given_context=not plain, budget=budget,
-                    )  # fmt: skip
-                    table.writerows(rows)
-                    file.flush()
-            print(f"{seed - first + 1} of {networks} networks a cell", flush=True)
+    cells = product(range(first, first + networks), SIZES, map(float, cross))
+
+    def one(between: float, sizes: str, seed: int) -> list[dict[str, Any]]:
+        return study(
+            sizes, between, seed, weightings=weightings, given_context=not plain, budget=budget
+        )
+
+    measure_cells(
+        HERE / "results" / name,
+        FIELDS,
+        FIELDS[:3],
+        ((between, sizes, seed) for seed, sizes, between in cells),
+        one,
+        rows_each=len(weightings),
+    )
 
 
 if __name__ == "__main__":
