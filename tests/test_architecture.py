@@ -31,7 +31,7 @@ STAGES = (
     ("train", "recording", "checkpoint"),
     ("_replay",),
     ("interventions", "unit_similarity", "clustering", "agreements"),
-    ("information", "checking"),
+    ("information", "checking", "lesioning"),
     ("exchanges",),
     ("searching", "oracle"),
     ("toys",),
