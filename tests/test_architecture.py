@@ -18,6 +18,7 @@ STAGES = (
     ("site", "units", "module_tree", "forcing", "measured", "_unchanged"),
     (
         "data",
+        "penalties",
         "models",
         "recurrent",
         "_hooks",
