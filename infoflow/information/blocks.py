@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infoflow.information.targets import fit_target, normal_codes
-from infoflow.interventions.donors import labels_of
+from infoflow.interventions.bind import labels_of
 from infoflow.measured import Budget, Draws
 from infoflow.recording import Recording
 

@@ -11,12 +11,13 @@ from infoflow._shapes import Float, Integer, shaped
 from infoflow.information.binning import check_codes, code_dtype
 from infoflow.information.entropy import (
     ENTROPIES,
+    FEW_CELLS,
     LN2,
     entropy_bits,
     log2_counts,
     panzeri_treves_bits,
+    quadratic_limit,
 )
-from infoflow.information.mutual import FEW_CELLS, quadratic_limit
 from infoflow.measured import Correction, Estimator, check_correction
 
 _MOST_CELLS = 200_000_000
