@@ -10,27 +10,40 @@ from experiments.recovery.known import KnownNetwork
 FAMILIES: tuple[ModuleType, ...] = (planted, trained, nothing)
 NOTHING = ("dense", "shuffled")
 """Families in which one module is right."""
+BESIDE = ("variables", "superposition")
+"""Families that are reported and enter no mean."""
 
 
 def family_of(name: str) -> str:
-    """The family that a network's name begins with.
+    """The family that a network's name begins with; of compiled ones, whether programs are joined.
 
     Examples:
-        >>> family_of("tracks-k2-links0.3-0")
-        'tracks'
+        >>> family_of("tracks-k2-links0.3-0"), family_of("tracr-hist+sort-own")
+        ('tracks', 'programs')
     """
-    return name.split("-")[0]
+    first = name.split("-")[0]
+    return ("programs" if "+" in name else "variables") if first == "tracr" else first
+
+
+def _number(name: str, place: int) -> int:
+    tail = name.rsplit("-", 1)[-1]
+    return int(tail) if tail.isdigit() else place
+
+
+_NUMBERS = {
+    name: _number(name, place) for module in FAMILIES for place, name in enumerate(module.NAMES)
+}
 
 
 def number_of(name: str) -> int:
-    """The number that a network's name ends in: odd ones are held out."""
-    return int(name.rsplit("-", 1)[1])
+    """The number that a network's name ends in, or else its place in its file: odd ones are held
+    out."""
+    return _NUMBERS[name]
 
 
 def names() -> list[str]:
     """All networks, number by number, so that any beginning of the list is balanced."""
-    every = [name for module in FAMILIES for name in module.NAMES]
-    return sorted(every, key=number_of)
+    return sorted(_NUMBERS, key=number_of)
 
 
 def build(name: str) -> KnownNetwork:

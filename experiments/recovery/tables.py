@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments.recovery.families import NOTHING
+from experiments.recovery.families import BESIDE, NOTHING, family_of
 from experiments.recovery.methods import METHODS
 
 Question = Literal["given", "free"]
@@ -64,7 +64,13 @@ class Scores:
 
 
 def scores(
-    rows: Any, question: Question, held_out: bool, score: str = "ari", among: Sequence[str] = ()
+    rows: Any,
+    question: Question,
+    held_out: bool,
+    score: str = "ari",
+    *,
+    among: Sequence[str] = (),
+    beside: bool = False,
 ) -> Scores:
     """The scores of one question on one side of the split, of networks that all methods have seen.
 
@@ -77,7 +83,9 @@ def scores(
         held_out: Odd numbers, or even ones.
         score: "ari" or "element".
         among: These methods only, whatever they have seen.
+        beside: Of the families that enter no mean, instead of the others.
     """
+    rows = rows[rows["family"].isin(BESIDE) == beside]
     rows = rows[(rows["number"] % 2 == 1) == held_out]
     if question == "given":
         rows = rows[~rows["family"].isin(NOTHING)]
@@ -86,7 +94,7 @@ def scores(
     networks = seen.index[seen[chosen].all(axis=1)]
     table = rows.pivot(index="network", columns="method", values=f"{score}_{question}")
     table = table.loc[networks, chosen].dropna(axis=1, how="all")
-    family = np.array([name.split("-")[0] for name in table.index])
+    family = np.array([family_of(name) for name in table.index])
     one = np.where(np.isin(family, NOTHING), 1.0, 0.0)[:, None]
     return Scores(np.where(table.isna(), one, table), family, [*table.columns])
 
