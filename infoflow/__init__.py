@@ -9,6 +9,7 @@ from infoflow.discovery import sites
 from infoflow.exchanges import Exchange, exchange, module_flow
 from infoflow.information import Flow, flow, unit_flow
 from infoflow.interventions import counterfactual, do
+from infoflow.lesioning import Lesions, lesions
 from infoflow.partition import Partition
 from infoflow.recording import Recording, record
 from infoflow.recurrent import unrolled
@@ -33,6 +34,7 @@ __all__ = [
     "Confidence",
     "Exchange",
     "Flow",
+    "Lesions",
     "ModuleCount",
     "ModuleScore",
     "Modules",
@@ -51,6 +53,7 @@ __all__ = [
     "find_modules",
     "flow",
     "how_many",
+    "lesions",
     "load",
     "modularity",
     "module_flow",
