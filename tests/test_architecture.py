@@ -39,7 +39,7 @@ STAGES = (
     ("plot", "reporting"),
     ("results",),
     ("study",),
-    ("cli",),
+    ("commands", "cli"),
     ("__main__", "__init__"),
 )
 
