@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -126,7 +127,7 @@ def deep(seed: int) -> ifl.Recording:
     sizes = [64, 24, 24, 24, 24]
     with isolated_rng(seed):
         parts: list[nn.Module] = []
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in pairwise(sizes):
             parts += [nn.Linear(before, after), nn.LayerNorm(after), nn.SiLU()]
         net = nn.Sequential(*parts, nn.Linear(24, 10))
     return _of_digits(net, ["2", "5", "8", "11"], seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -145,6 +145,25 @@ def bits_of_one_code(runs: int) -> float:
         0.0045
     """
     return float(np.log2(runs) / runs)
+
+
+def of_same_sizes(
+    partition: Partition, seed: int, samples: int = 20
+) -> tuple[Partition, Iterator[Partition]]:
+    """One partition into modules of these sizes, the same for all such, and random ones."""
+    sizes = np.sort(partition.sizes)
+    labels = partition.labels.copy()
+    labels[labels >= 0] = np.repeat(np.arange(len(sizes)), sizes)
+    first = Partition(labels)
+    rng = np.random.default_rng([seed, *sizes.tolist()])
+
+    def drawn() -> Iterator[Partition]:
+        last = first
+        for _ in range(samples):
+            last = last.shuffled(rng)
+            yield last
+
+    return first, drawn()
 
 
 def weigh(

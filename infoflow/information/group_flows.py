@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from infoflow.information.binning import check_numbers
+from infoflow.information.forced import SATURATED, Contributions, ForcedFlow
 from infoflow.information.reach import Reach, by_layers
 from infoflow.information.spreads import SPREADS, GroupFlow
 from infoflow.information.targets import normal_values, pooled, rounding
@@ -119,6 +120,21 @@ class GroupSender:
             for i, units, ranks in self._run(names, sources, new, progress):
                 self._keep(sources[i].tobytes(), units, ranks)
                 yield i, self._flows(units, ranks, targets[i])
+
+    def forced(
+        self, source: np.ndarray, targets: Sequence[np.ndarray], progress: bool = False
+    ) -> list[ForcedFlow]:
+        """What one source sends each target; saturated where the number of donors is about all the
+        limit there is."""
+        most = SATURATED * np.log2(self.shape[0])
+        bounded, found = self.objective.estimate != "gaussian", []
+        for _, sent in self([source], [targets], progress):
+            for f in sent:
+                plain, known = ((part,) for part in (f.pointwise, f.pointwise_given_context))
+                full = bounded and f.given_context >= most
+                terms = Contributions(plain), Contributions(known)
+                found.append(ForcedFlow(f.bits, f.given_context, *terms, full))
+        return found
 
     def _flows(
         self, units: np.ndarray, ranks: np.ndarray, targets: Sequence[np.ndarray]

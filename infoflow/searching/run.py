@@ -13,6 +13,7 @@ import numpy as np
 
 from infoflow.exchanges import ExchangeMeter, PartitionLike, Values
 from infoflow.forcing import ForcingLike
+from infoflow.information.workers import spread
 from infoflow.measured import (
     SEARCH,
     Bins,
@@ -69,6 +70,7 @@ def search(
     callback: Callback | None = None,
     progress: bool = False,
     confidence: int = 0,
+    scheduler: str | None = None,
 ) -> SearchResult:
     """Find the partition whose modules exchange least, and score it.
 
@@ -114,6 +116,8 @@ def search(
         confidence: Search so many times more, each on other draws and with another seed, to tell
             how sure each unit's module is (`SearchResult.confidence`). Each costs as much as the
             search itself.
+        scheduler: Address of a Dask scheduler (`tcp://...`) whose workers run the interventions;
+            the answer is the same to the bit. Modules taken as wholes (`objective`) run here.
 
     Returns:
         A `SearchResult`.
@@ -123,6 +127,7 @@ def search(
             restarts or confidence too small, unknown method, weighting or seed, too many
             partitions to enumerate, no recorded unit downstream of another, a checkpoint that is
             damaged or of another network or configuration.
+        ConnectionError: The scheduler cannot be reached, has no workers or was lost.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -141,13 +146,14 @@ def search(
     else:
         refuse_ignored(meter, draws, wanted)
     given = [meter.checked(p) for p in starts]
-    found = _searched(meter, n_modules, plan, given, checkpoint, callback, progress)
+    with spread(meter.rec, scheduler):
+        found = _searched(meter, n_modules, plan, given, checkpoint, callback, progress)
+        again = []
+        for number in range(1, confidence + 1):
+            other, anew = _redrawn(meter, number), replace(plan, seed=seed + number)
+            again.append(_searched(other, n_modules, anew, given, None, None, progress).partition)
     if not confidence:
         return found
-    again = []
-    for number in range(1, confidence + 1):
-        other, anew = _redrawn(meter, number), replace(plan, seed=seed + number)
-        again.append(_searched(other, n_modules, anew, given, None, None, progress).partition)
     return replace(found, confidence=Confidence.of(found.partition, again))
 
 
