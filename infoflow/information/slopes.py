@@ -4,6 +4,7 @@ one if the network were linear around each context."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from infoflow._hooks import CallFunction, call_hooks
 from infoflow._safety import evaluating
+from infoflow.information.binning import UnitBins
+from infoflow.information.targets import fit_target, normal_values
+from infoflow.measured import Draws
 from infoflow.recording import Recording
 from infoflow.site import Site
 from infoflow.unit_similarity.graph import batched_vjp
@@ -21,6 +25,86 @@ _NUMBERS = 2**24  # slopes held at once
 
 Slopes = dict[str, Tensor]
 """By layer, `(targets, contexts, units, positions)` slopes of some targets."""
+
+
+def slope_flows(rec: Recording, draws: Draws) -> np.ndarray:
+    """Unit flows given the context of the network's linearisations: on every context the network is
+    replaced by its first-order expansion there, a unit is set to what it was on every donor (at all
+    its positions), and what that does to the others is coded and counted as it would be measured.
+
+    One backward pass a target and no intervention. Differs from the measured flow where units
+    answer otherwise than on a straight line over what the donors do: in what a ReLU that is off
+    would do were it on, say. Of units with positions the mean over them is coded.
+
+    Args:
+        rec: A recording.
+        draws: Donors (which cost little here), contexts, bins and seed; `pool="mean"`.
+
+    Returns:
+        `(n, n)` bits; `[i, j]` is what i sends j.
+
+    Raises:
+        ValueError: Other draws than `linear` says, or a layer whose calls are positions.
+    """
+    from infoflow.information._histograms import entropies_of_lines
+
+    if not linear(draws):
+        raise ValueError(
+            "slopes give the flow of bins unit by unit, positions averaged, under donors as they "
+            "come: measure the flows for pool='max' or 'positions', do=, direct=True, bins='unique'"
+        )
+    donors, contexts = draws.rows(len(rec))
+    bins = fit_target(rec, np.arange(len(rec.units)), replace(draws, coding="units")).coder
+    assert isinstance(bins, UnitBins)
+    edges = bins.prepared(np.dtype(np.float32))[0]
+    counts = np.arange(len(donors) + 1)
+    weights = counts * np.log2(np.maximum(counts, 1))
+    flows = np.zeros((len(rec.units),) * 2)
+    sources = {name: _Source.of(rec, name, donors, contexts) for name in rec.units.layers}
+    start = normal_values(rec, np.arange(len(rec.units)), "mean")[contexts].astype(np.float32)
+    for targets, parts in slopes(rec, contexts):
+        for name, g in parts.items():
+            units = rec.units.indices(name)
+            for number, target in enumerate(targets):
+                moved, here = sources[name].moved(g[number])
+                sent = np.zeros(len(units))
+                own, zero = edges[:, target], float(bins.zero[target])
+                at = start[:, target] - here
+                entropies_of_lines(moved, at, own, zero, weights, sent)
+                flows[units, target] = sent
+    flows[rec.units.unused] = 0.0
+    return flows
+
+
+def linear(draws: Draws) -> bool:
+    """Whether slopes can stand for unit flows with these draws."""
+    plain = draws.forcing.plain and not draws.direct
+    return plain and draws.pool == "mean" and draws.bins != "unique"
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """What the units of a layer do.
+
+    Attributes:
+        donors: `(units, positions, D)` on the donors.
+        contexts: `(units, K, positions)` on the contexts.
+    """
+
+    donors: Tensor
+    contexts: Tensor
+
+    @classmethod
+    def of(cls, rec: Recording, name: str, donors: np.ndarray, contexts: np.ndarray) -> _Source:
+        put_in, there = (rec.filled(name, rows=rows).float() for rows in (donors, contexts))
+        put_in, there = (h if h.ndim == 3 else h[:, :, None] for h in (put_in, there))
+        return cls(put_in.permute(1, 2, 0).contiguous(), there.transpose(0, 1).contiguous())
+
+    def moved(self, g: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Of slopes `(K, units, positions)`: what each donor's values come to `(units, K, D)`, and
+        the context's own `(units, K)`."""
+        g = g.float().cpu().transpose(0, 1)
+        return torch.bmm(g, self.donors).numpy(), (g * self.contexts).sum(-1).numpy()
 
 
 def slopes(rec: Recording, contexts: np.ndarray) -> Iterator[tuple[np.ndarray, Slopes]]:

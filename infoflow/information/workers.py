@@ -13,6 +13,7 @@ from infoflow._pools import connect
 from infoflow.recording import Recording
 
 Answer = TypeVar("Answer")
+Source = TypeVar("Source")
 
 _one_task = Lock()  # a model is run by one task at a time, however many threads a worker has
 
@@ -82,6 +83,12 @@ class _Sent:
 def _answer(function: Callable[..., Answer], sent: _Sent, task: tuple[Any, ...]) -> Answer:
     with _one_task:
         return function(sent.open(), *task)
+
+
+def few(sources: list[Source], size: int = 8) -> list[list[Source]]:
+    """What a task has of them: so few that all workers have some, so many that sending them costs
+    little beside running them."""
+    return [sources[i : i + size] for i in range(0, len(sources), size)]
 
 
 @contextmanager
