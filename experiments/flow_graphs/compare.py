@@ -25,7 +25,7 @@ from infoflow.exchanges.weighting import Traffic, measure_traffic
 from infoflow.information.unit_flows import single_flows
 from infoflow.measured import SEARCH, TRAFFIC, Objective
 from infoflow.searching.flow_cut import FlowCut
-from infoflow.searching.sampling import random_partition
+from infoflow.searching.space import random_partition
 from infoflow.searching.starts import normalised_cut
 
 RESULTS = Path(__file__).parent / "results"

@@ -21,14 +21,13 @@ from infoflow.exchanges.weighting import MOST_MEASURED, Traffic
 from infoflow.measured import Budget
 from infoflow.partition import Partition
 from infoflow.searching.checkpoint import Checkpoint
+from infoflow.searching.dispatch import run_method
 from infoflow.searching.flow_cut import FlowCut
 from infoflow.searching.log import Callback, EvaluationLog, Step
-from infoflow.searching.methods import run_method
 from infoflow.searching.plan import SearchPlan
 from infoflow.searching.result import SearchResult
-from infoflow.searching.sampling import random_partitions
 from infoflow.searching.score import judged
-from infoflow.searching.space import Space
+from infoflow.searching.space import Space, random_partitions
 from infoflow.searching.starts import (
     completed,
     normalised_cut,

@@ -30,16 +30,15 @@ from infoflow.recording import Recording
 from infoflow.searching.checkpoint import Checkpoint, fingerprint
 from infoflow.searching.confidence import Confidence
 from infoflow.searching.count import how_many
+from infoflow.searching.dispatch import run_method
 from infoflow.searching.levels import Groups, search_in_levels
 from infoflow.searching.log import Callback, EvaluationLog
-from infoflow.searching.methods import run_method
+from infoflow.searching.methods import MOST_UNITS, check_exhaustive
 from infoflow.searching.plan import Method, SearchPlan, refuse_ignored
 from infoflow.searching.result import SearchResult, undivided
-from infoflow.searching.sampling import random_partitions
 from infoflow.searching.score import chance, judged
-from infoflow.searching.space import Space, check_downstream, divided_units
+from infoflow.searching.space import Space, check_downstream, divided_units, random_partitions
 from infoflow.searching.starts import starts_by_name
-from infoflow.searching.unguided import MOST_UNITS, check_exhaustive
 
 
 def search(
