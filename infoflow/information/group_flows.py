@@ -281,13 +281,13 @@ class GroupSender:
         self, source: np.ndarray, targets: Sequence[np.ndarray], progress: bool = False
     ) -> list[ForcedFlow]:
         """What one source sends each target; saturated where donors are about all the limit."""
-        most = SATURATED * np.log2(self.shape[0])
-        bounded, found = self.objective.estimate != "gaussian", []
+        most, found = SATURATED * np.log2(self.shape[0]), list[ForcedFlow]()
+        bounded = self.objective.estimate != "gaussian"
         for _, sent in self([source], [targets], progress):
             for f in sent:
                 terms = (Contributions((p,)) for p in (f.pointwise, f.pointwise_given_context))
                 full = bounded and f.given_context >= most
-                found.append(ForcedFlow(f.bits, f.given_context, *terms, full))
+                found.append(ForcedFlow(f.bits, f.given_context, *terms, saturated=full))
         return found
 
     def _flows(
