@@ -145,10 +145,8 @@ def decisions(rows: Any) -> str:
 
 def beside_table(rows: Any) -> str:
     """The families that enter no mean: every method on all their networks, k given."""
-    sides = [scores(rows, "given", side, beside=True) for side in (False, True)]
-    names = [m for m in sides[0].methods if m in sides[1].methods]
-    values = np.concatenate([s.values[:, [s.methods.index(m) for m in names]] for s in sides])
-    found = Scores(values, np.concatenate([s.family for s in sides]), names)
+    found = scores(rows, "given", None, beside=True)
+    names = found.methods
     families = [f for f in BESIDE if f in found.family]
     means = [found.only(f).means() for f in families]
     order = sorted(names, key=lambda m: -sum(mean[m] for mean in means))
