@@ -15,9 +15,10 @@ PACKAGE = Path(infoflow.__file__).parent
 STAGES = (
     ("_compiled", "_files", "_provenance", "_pools", "sweep", "saving"),
     ("_shapes", "attention", "basis", "partition", "rounding"),
-    ("site", "units", "module_tree", "forcing", "measured", "_unchanged"),
+    ("site", "units", "module_tree", "forcing", "measured", "_unchanged", "graphs"),
     (
         "data",
+        "penalties",
         "models",
         "recurrent",
         "_hooks",
@@ -26,6 +27,7 @@ STAGES = (
         "_safety",
         "_refusals",
         "_restored",
+        "_notebook",
     ),
     ("discovery", "_storage", "_passes", "_padding"),
     ("train", "recording", "checkpoint"),
@@ -38,8 +40,8 @@ STAGES = (
     ("comparing",),
     ("plot", "reporting"),
     ("results",),
-    ("study",),
-    ("cli",),
+    ("study", "estimator"),
+    ("commands", "cli"),
     ("__main__", "__init__"),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -166,7 +166,8 @@ class Lesions(Saved):
 
     def __repr__(self) -> str:
         parts = []
-        for measure, rows in self.table[self.table["task"] == ALL].groupby("measure", sort=False):
+        found: Any = self.table[self.table["task"] == ALL].groupby("measure", sort=False)
+        for measure, rows in found:
             worst = rows.loc[rows["damage"].idxmax()]
             start, end = (float(worst[name]) for name in ("normal", "lesioned"))
             parts.append(f"{measure} {start:.3g} to {end:.3g} without module {worst['module']}")

@@ -220,7 +220,7 @@ def two_way_se(values: np.ndarray, donors: np.ndarray) -> float:
 
     Args:
         values: `(M, K)`, context k with its m-th donor.
-        donors: `(M, K)` the donor's number.
+        donors: `(M, K)` the donor's number, at least 0.
 
     Source: Cameron, Gelbach and Miller 2011, equation 2.3.
 
@@ -229,8 +229,7 @@ def two_way_se(values: np.ndarray, donors: np.ndarray) -> float:
         0.5
     """
     deviations = values - values.mean()
-    _, place = np.unique(donors, return_inverse=True)
-    by_donor = (np.bincount(place.ravel(), deviations.ravel()) ** 2).sum()
+    by_donor = (np.bincount(donors.ravel(), deviations.ravel()) ** 2).sum()
     by_context = (deviations.sum(0) ** 2).sum()
     total = by_context + by_donor - (deviations**2).sum()
     return float(np.sqrt(max(total, by_context, by_donor)) / values.size)
