@@ -230,13 +230,14 @@ JOINED: tuple[tuple[str, ...], ...] = (
     ("hist", "count"), ("count_less_freq", "reverse"), ("sort", "frac_prevs"),
     ("more_ones", "detect"), ("most_freq", "length"), ("hist", "detect", "frac_prevs"),
 )  # fmt: skip
-# Fewer than ten units: variables of one unit each are not found by anyone, so tests alone run them.
-SMALL = ("shift", "frac_prevs", "pair_balance")
-SINGLE: tuple[str, ...] = tuple(name for name in manifest() if name not in SMALL)
+# One variable, or fewer than ten units, are nothing to find: these are run by tests and as parts.
+PARTS_ONLY = ("length", "hist", "count", "shift", "frac_prevs", "pair_balance")
+SINGLE: tuple[str, ...] = tuple(name for name in manifest() if name not in PARTS_ONLY)
 NAMES: tuple[str, ...] = (
     *(f"tracr-{name}" for name in SINGLE),
-    *(f"tracr-{'+'.join(names)}-{how}" for names in JOINED for how in ("shared", "own")),
-    "tracr-hist+dyck1-own", "tracr-shuffle_dyck2+sort-own",
+    *(f"tracr-{'+'.join(names)}-shared" for names in JOINED),
+    *(f"tracr-{'+'.join(names)}-own" for names in (*JOINED, ("hist", "dyck1"))),
+    "tracr-shuffle_dyck2+sort-own",
 )  # fmt: skip
 
 
