@@ -2,8 +2,8 @@
 
 Weights and manifest are in tracr/, written once by tracr/export.py. Two levels are known: which
 *variable* of its program a unit computes (`"tracr-sort"`), and, where several programs lie side by
-side in one network, which *program* (`"tracr-sort+hist-shared"`, on the same tokens;
-`"tracr-sort+hist-own"`, each on tokens of its own).
+side in one network, which *program* (`"tracr-sort+frac_prevs-shared"`, on the same tokens;
+`"tracr-sort+frac_prevs-own"`, each on tokens of its own).
 """
 
 from __future__ import annotations
@@ -266,8 +266,9 @@ def build(name: str, samples: int = SAMPLES, seed: int = 0) -> KnownNetwork:
     labels = np.unique(level, return_inverse=True)[1]
     constant = ifl.record(model, list(sites), inputs).units.table["unused"].to_numpy()
     labels[constant | (np.array(flat) == "")] = -1
+    family = "programs" if len(programs) > 1 else "variables"
     return KnownNetwork(
-        name, "compiled", model, inputs, sites, ifl.Partition(labels).labels,
+        name, family, model, inputs, sites, ifl.Partition(labels).labels,
         reason=(
             "Programs lie side by side: no weight leads from one to another."
             if len(programs) > 1
