@@ -11,6 +11,7 @@ from infoflow.discovery import sites
 from infoflow.exchanges import Exchange, exchange, module_flow
 from infoflow.information import Flow, flow, unit_flow
 from infoflow.interventions import counterfactual, do
+from infoflow.lesioning import Lesions, lesions
 from infoflow.partition import Partition
 from infoflow.recording import Recording, record
 from infoflow.recurrent import unrolled
@@ -38,6 +39,7 @@ __all__ = [
     "Confidence",
     "Exchange",
     "Flow",
+    "Lesions",
     "ModuleCount",
     "ModuleFinder",
     "ModuleScore",
@@ -57,6 +59,7 @@ __all__ = [
     "find_modules",
     "flow",
     "how_many",
+    "lesions",
     "load",
     "modularity",
     "module_flow",

@@ -18,6 +18,7 @@ STAGES = (
     ("site", "units", "module_tree", "forcing", "measured", "_unchanged", "graphs"),
     (
         "data",
+        "penalties",
         "models",
         "recurrent",
         "_hooks",
@@ -32,7 +33,7 @@ STAGES = (
     ("train", "recording", "checkpoint"),
     ("_replay",),
     ("interventions", "unit_similarity", "clustering", "agreements"),
-    ("information", "checking"),
+    ("information", "checking", "lesioning"),
     ("exchanges",),
     ("searching", "oracle"),
     ("toys",),

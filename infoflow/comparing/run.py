@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from infoflow.agreements import agreement_matrix
-from infoflow.comparing.clusterability import weight_cuts
+from infoflow.comparing.columns import module_cka, weight_cuts
 from infoflow.comparing.comparison import Comparison
-from infoflow.comparing.dependence import module_cka
 from infoflow.comparing.sources import (
     CAUSAL,
     Candidate,
@@ -36,11 +35,10 @@ from infoflow.measured import SEARCH, Bins, Budget, Coding, Estimate, Objective,
 from infoflow.partition import Partition, as_partition
 from infoflow.recording import Recording
 from infoflow.searching import SearchResult, search
+from infoflow.searching.flow_cut import Proxy
 from infoflow.searching.plan import Method
 from infoflow.searching.proxy import proxies as all_proxies
-from infoflow.searching.sampling import random_partitions
-from infoflow.searching.space import divided_units
-from infoflow.searching.surrogate import Proxy
+from infoflow.searching.space import divided_units, random_partitions
 
 
 def compare(
