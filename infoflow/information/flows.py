@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from infoflow._notebook import card
 from infoflow.forcing import Forcing, ForcingLike
 from infoflow.information.blocks import blocks
 from infoflow.information.forced import ForcedFlow, Measured, is_saturated, measured, null_of
@@ -117,6 +118,10 @@ class Flow(Saved):
         """False when no unit of the target comes after the source, or none moved with it."""
         return "out of reach" not in self.flags
 
+    @property
+    def _advice(self) -> list[str]:
+        return [f"{flag}{_WHAT_TO_DO.get(flag, '')}" for flag in self.flags]
+
     def to_frame(self) -> pd.DataFrame:
         """One row with every attribute; of the direct flow its bits and their standard errors."""
         import pandas as pd
@@ -127,13 +132,29 @@ class Flow(Saved):
             row[f"direct_{what}"] = getattr(self.direct, what, None)
         return pd.DataFrame([row])
 
+    def _repr_html_(self) -> str:
+        facts = {
+            "sent": f"{self.bits:.4f} ± {self.se:.2g} bits",
+            "sent given the context": f"{self.bits_given_context:.4f} ± "
+            f"{self.se_given_context:.2g} bits",
+            "shared in the normal run (no evidence of sending)": f"{self.observational_bits:.4f} "
+            "bits",
+            "p where nothing flows": self.p_value,
+            "detection floor, bits": self.floor,
+            "donors x contexts": f"{self.n_donors} x {self.n_contexts}",
+            "set to": self.do,
+            "target read": "by one code" if self.coding == "joint" else "summed over its units",
+            "note": "; ".join(self._advice),
+        }
+        return card("Flow", facts)
+
     def __repr__(self) -> str:
         p = "" if self.p_value is None else f", p={self.p_value:.3g}"
         p += f", {self.n_unused} unused" if self.n_unused else ""
         p += f", do={self.do}" if self.do != str(Forcing()) else ""
         if self.direct is not None:
             p += f", direct {self.direct.bits:.4f} ({self.direct.bits_given_context:.4f})"
-        flags = "".join(f"; {flag}{_WHAT_TO_DO.get(flag, '')}" for flag in self.flags)
+        flags = "".join(f"; {said}" for said in self._advice)
         return (
             f"Flow({self.bits:.4f} ± {self.se:.4f} bits, given context "
             f"{self.bits_given_context:.4f}, observational {self.observational_bits:.4f}{p}{flags})"
