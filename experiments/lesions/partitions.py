@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from infoflow.clustering.matrix import modularity_matrix
+from infoflow.clustering.q import modularity_matrix
 from infoflow.partition import Partition
 
 

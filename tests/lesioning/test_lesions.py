@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 import infoflow as ifl
-from infoflow.interventions.donors import donors_for
+from infoflow.interventions.bind import donors_for
 from infoflow.interventions.kinds import Shuffle
 from infoflow.lesioning import Lesions
 from infoflow.lesioning.result import _dependence
