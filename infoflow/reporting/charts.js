@@ -95,10 +95,10 @@ function arrow(svg, modules, given, plain, a, b, at, widest, k) {
 }
 
 // Exchange over the mean of random divisions, one row a division.
-function drawDots(box, dots, causal) {
+function drawDots(box, dots, references, causal) {
   const short = ([name, origin, measure]) => (origin === "Q*" ? `Q of ${measure}` : origin === "n-cut" ? `cut of ${measure}` : name);
-  const rows = dots.rows.filter((row) => row[3] !== null).slice(0, 24), line = 19, left = 150, width = fitting(box), height = 44 + line * (rows.length + 2);
-  const values = [...rows.map((row) => row[3]), ...dots.random.filter((v) => v !== null), 1];
+  const rows = dots.rows.filter((row) => row[3] !== null).slice(0, 24), line = 19, left = 150, width = fitting(box), height = 44 + line * (rows.length + 2 + Object.keys(references).length);
+  const values = [...rows.map((row) => row[3]), ...dots.random.filter((v) => v !== null), ...Object.values(references).flat().filter((v) => v !== null), 1];
   const low = Math.min(...values), high = Math.max(...values), pad = (high - low) * 0.06 || 0.05;
   const x = (v) => left + ((v - low + pad) / (high - low + 2 * pad)) * (width - left - 46);
   const svg = picture(box, width, height, "Exchange of divisions over that of random ones");
@@ -116,6 +116,13 @@ function drawDots(box, dots, causal) {
   const y = 24 + line * rows.length;
   add(svg, "text", { x: left - 8, y: y + 4, "text-anchor": "end", "font-size": 12, class: "soft" }, `${dots.random.length} random divisions`);
   dots.random.forEach((v, i) => v !== null && add(svg, "circle", { cx: x(v), cy: y - 6 + ((i * 7) % 13), r: 2.4, fill: "var(--chance)", opacity: 0.6 }));
+  Object.entries(references).forEach(([name, found], i) => {
+    const level = y + line * (i + 1), tip = `${name}, searched in the same way\nexchange ÷ random: ${found.map((v) => (v === null ? "–" : v.toFixed(3))).join(", ")}`;
+    const group = add(svg, "g", { "data-tip": tip });
+    add(group, "rect", { x: 0, y: level - 10, width, height: line, fill: "transparent" });
+    add(group, "text", { x: left - 8, y: level + 4, "text-anchor": "end", "font-size": 12, class: "soft" }, cut(name.replace("networks with ", ""), 22));
+    for (const v of found) if (v !== null) add(group, "path", { d: `M${x(v)} ${level - 5}l5 5l-5 5l-5 -5Z`, fill: "none", stroke: "var(--ink)", "stroke-width": 1.5 });
+  });
   for (const t of ticks(low, high, 4)) {
     add(svg, "text", { x: x(t), y: height - 18, "text-anchor": "middle", "font-size": 11, class: "soft" }, String(t));
     add(svg, "line", { x1: x(t), x2: x(t), y1: height - 34, y2: height - 30, stroke: "var(--soft)" });

@@ -10,7 +10,7 @@ import numpy as np
 
 from infoflow.comparing import CAUSAL, Comparison
 from infoflow.partition import Partition
-from infoflow.reporting.sentences import shortened
+from infoflow.reporting.sentences import References, shortened
 from infoflow.reporting.subject import Subject
 from infoflow.searching import SearchResult
 from infoflow.unit_similarity import UPSTREAM
@@ -28,7 +28,7 @@ MOST_MODULES = 12
 """Modules in a picture; the smallest ones beyond are drawn as one."""
 
 
-def contents(subject: Subject) -> str:
+def contents(subject: Subject, references: References | None = None) -> str:
     """JSON for a script element: nothing in it can end the element or begin a tag."""
     search, comparison, rec = subject.search, subject.comparison, subject.rec
     units = rec.units if rec is not None else None
@@ -52,6 +52,10 @@ def contents(subject: Subject) -> str:
         "parts": None if subject.sent is None else subject.sent.to_numpy().tolist(),
         "sequence": [] if subject.sent is None else _sequence(layers, subject.sent),
         "dots": _dots(search, comparison),
+        "references": {
+            name: [1 / score if score else None for score in scores]
+            for name, scores in (references or {}).items()
+        },
         "history": _history(search),
         "matrices": [] if comparison is None else _matrices(comparison),
         "scatter": None if comparison is None else _scatter(comparison),

@@ -76,7 +76,7 @@ function draw() {
   chips();
   cards();
   drawDiscs($("discs"), drawn.list, drawn.given, drawn.plain);
-  drawDots($("dots"), data.dots, data.causal);
+  drawDots($("dots"), data.dots, data.references, data.causal);
   unitOrder = drawUnits($("units"), data.layers, data.sizes, data.short, causal, data.mostSquares);
   if ($("layers")) {
     const back = drawLayers($("layers"), data.parts, data.layers, data.sequence, data.short, drawn, { farther: $("farther").checked, between: $("between").checked });

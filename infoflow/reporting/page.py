@@ -15,6 +15,7 @@ from infoflow.recording import Recording
 from infoflow.reporting.contents import contents
 from infoflow.reporting.sentences import (
     References,
+    known_references,
     listed,
     more_about_q,
     score_verdict,
@@ -51,8 +52,9 @@ def report(
         rec: The recording of a search, for layers' names and what is measured; a comparison has
             its own.
         references: Module scores that networks without learnt modules reach in the same search, by
-            what they are, such as `{"untrained networks": [1.08, 1.11]}`. The search's score is
-            judged against them; without any, against random divisions of this network.
+            what they are, such as `{"untrained networks": [1.08, 1.11]}`, beside those that the
+            comparison has (`infoflow.comparing.with_references`). The search's score is judged
+            against them; without any, against random divisions of this network.
         settings: How the result was made, to list.
         measure: Also run the network: what breaks when each module is resampled (`lesions`), and
             what the modules' parts in single layers send each other. A comparison that was loaded
@@ -85,7 +87,8 @@ def report(
     environment = Environment(
         loader=PackageLoader("infoflow.reporting", "."), autoescape=True, trim_blocks=True
     )
-    about_page = _about(subject(comparison, rec, measure=measure), references or {})
+    known = known_references(comparison, references)
+    about_page = _about(subject(comparison, rec, measure=measure), known)
     page = environment.get_template("page.html.j2").render(
         title=title,
         facts={**about_page.pop("facts"), **(about or {})},
@@ -116,7 +119,7 @@ def _about(about: Subject, references: References) -> dict[str, Any]:
     if about.hurt is not None:
         tables["lesions"] = about.hurt.to_frame().set_index(["module", "measure", "task"])
     return {
-        "data": contents(about),
+        "data": contents(about, references),
         "sentences": three_sentences(result, references, units),
         "more": [] if comparison is None else more_about_q(comparison),
         "compared": comparison is not None,

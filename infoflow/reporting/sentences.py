@@ -21,23 +21,32 @@ References = Mapping[str, Sequence[float]]
 """Module scores of networks to compare with, by what they are ("untrained networks")."""
 
 
-def finding(comparison: Comparison, references: References | None = None) -> str:
+def finding(comparison: Comparison | SearchResult, references: References | None = None) -> str:
     """In three sentences: which modules, what they send each other, would Q have told.
 
     Every number in it is in the tables. All scores are those of `Comparison.partitions`, measured
     beside the same random partitions on draws that the search did not see.
 
     Args:
-        comparison: What `compare` returned.
-        references: Module scores of untrained or shuffled networks, searched in the same way.
+        comparison: What `compare` returned; of a search by itself there is no third sentence.
+        references: Module scores of untrained or shuffled networks, searched in the same way,
+            beside those that the comparison has.
     """
-    return " ".join(three_sentences(comparison, references or {}))
+    return " ".join(three_sentences(comparison, known_references(comparison, references)))
+
+
+def known_references(
+    result: Comparison | SearchResult, given: References | None
+) -> dict[str, Sequence[float]]:
+    """The comparison's own references and those given."""
+    own = result.references if isinstance(result, Comparison) else {}
+    return {**own, **(given or {})}
 
 
 def three_sentences(
     result: Comparison | SearchResult, references: References, units: UnitSpace | None = None
 ) -> list[str]:
-    """The sentences of `finding`; of a search by itself there are two."""
+    """The sentences of `finding`."""
     if isinstance(result, SearchResult):
         score = result.score
         facts = {
@@ -133,7 +142,7 @@ def score_verdict(row: Mapping[str, Any], references: References | None = None) 
 
 
 def _against(score: float, name: str, known: Iterable[float]) -> str:
-    values = sorted(float(v) for v in known)
+    values = sorted(float(v) if v == v else 1.0 for v in known)  # nan: no modules were found
     spread = f"({values[0]:.2f} to {values[-1]:.2f})"
     if score > values[-1]:
         return f"more modular than all {len(values)} {name} {spread}"
