@@ -10,7 +10,8 @@ import numpy as np
 
 from infoflow.comparing import CAUSAL, Comparison
 from infoflow.partition import Partition
-from infoflow.reporting.sentences import References, shortened
+from infoflow.plot.ink import shortened
+from infoflow.reporting.sentences import References
 from infoflow.reporting.subject import Subject
 from infoflow.searching import SearchResult
 from infoflow.unit_similarity import UPSTREAM

@@ -11,6 +11,7 @@ from infoflow._files import write_atomically
 from infoflow._provenance import versions
 from infoflow.comparing import CAUSAL, Comparison
 from infoflow.lesioning import Lesions
+from infoflow.plot.ink import shortened
 from infoflow.recording import Recording
 from infoflow.reporting.contents import contents
 from infoflow.reporting.sentences import (
@@ -19,7 +20,6 @@ from infoflow.reporting.sentences import (
     listed,
     more_about_q,
     score_verdict,
-    shortened,
     three_sentences,
 )
 from infoflow.reporting.subject import Subject, subject

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from infoflow.comparing import CAUSAL, Comparison
+from infoflow.plot.ink import shortened
 from infoflow.searching import SearchResult
 
 if TYPE_CHECKING:
@@ -170,27 +171,6 @@ def composition(units: UnitSpace | None, module: np.ndarray) -> str:
         return f"{len(module)} units{across}"
     short = dict(zip(units.layers, shortened(units.layers), strict=True))
     return ", ".join(f"{len(inside)} of {short[layer]}" for layer, inside in parts.items())
-
-
-def shortened(names: Sequence[str], most: int = 24) -> list[str]:
-    """Names without the dotted beginning that all share, and with a gap where they are still long;
-    all different.
-
-    Examples:
-        >>> shortened(["transformer.h.0.mlp.act", "transformer.h.1.mlp.act"])
-        ['h.0.mlp.act', 'h.1.mlp.act']
-    """
-    split = [name.split(".") for name in names]
-    shared = 0
-    while len(names) > 1 and len({tuple(parts[: shared + 1]) for parts in split}) == 1:
-        shared += 1
-    left = [parts[max(0, min(shared, len(parts) - 1)) :] for parts in split]
-    keep = 1 if all(parts[0].isdigit() for parts in left) and shared else 0
-    texts = [".".join([*s[shared - keep : shared], *p]) for s, p in zip(split, left, strict=True)]
-    cut = [
-        t if len(t) <= most else f"{t[: most // 3]}…{t[-(most - most // 3 - 1) :]}" for t in texts
-    ]
-    return cut if len(set(cut)) == len(names) else list(names)
 
 
 def listed(parts: Sequence[str]) -> str:
