@@ -69,20 +69,23 @@ def literal(name: str) -> str:
 
 
 def shortened(names: Sequence[str], most: int = 24) -> list[str]:
-    """Names without the dotted beginning that all share, and with a gap where they are still long;
-    all different.
+    """Names without the dotted beginning that all share; where they are still long, without the
+    end that all share, and else with a gap. All different.
 
     Examples:
         >>> shortened(["transformer.h.0.mlp.act", "transformer.h.1.mlp.act"])
         ['h.0.mlp.act', 'h.1.mlp.act']
+        >>> shortened(["encoder.0.attention.projection", "encoder.1.attention.projection"])
+        ['encoder.0', 'encoder.1']
     """
     split = [name.split(".") for name in names]
-    shared = 0
-    while len(names) > 1 and len({tuple(parts[: shared + 1]) for parts in split}) == 1:
-        shared += 1
-    left = [parts[max(0, min(shared, len(parts) - 1)) :] for parts in split]
-    keep = 1 if all(parts[0].isdigit() for parts in left) and shared else 0
-    texts = [".".join([*s[shared - keep : shared], *p]) for s, p in zip(split, left, strict=True)]
+    fewest = min((len(parts) for parts in split), default=1)
+    first = next((i for i in range(fewest) if len({p[i] for p in split}) > 1), 0)
+    first -= bool(first and all(parts[first].isdigit() for parts in split))
+    texts = [".".join(parts[first:]) for parts in split]
+    if max(map(len, texts), default=0) > most and len(names) > 1:
+        last = next((i for i in range(1, fewest - first) if len({p[-i] for p in split}) > 1), 1)
+        texts = [".".join(parts[first : len(parts) - last + 1]) for parts in split]
     cut = [
         t if len(t) <= most else f"{t[: most // 3]}…{t[-(most - most // 3 - 1) :]}" for t in texts
     ]

@@ -23,6 +23,8 @@ MOST_ROWS = 160
 """Rows of a matrix that are drawn; those of larger ones are means over units of one module."""
 MOST_SQUARES = 4000
 """Units that are drawn one by one."""
+MOST_PARTS = 4000
+"""Flows between modules' parts in layers that are drawn: the largest."""
 MOST_LABELS = 400_000
 """Units times partitions; above, only the searched partition's units are listed."""
 MOST_MODULES = 12
@@ -50,7 +52,7 @@ def contents(subject: Subject, references: References | None = None) -> str:
             "plain": _rounded(search.exchange.flow),
             "se": _rounded(search.exchange.flow_se),
         },
-        "parts": None if subject.sent is None else subject.sent.to_numpy().tolist(),
+        "parts": None if subject.sent is None else _parts(layers, subject.sent),
         "sequence": [] if subject.sent is None else _sequence(layers, subject.sent),
         "dots": _dots(search, comparison),
         "references": {
@@ -85,6 +87,14 @@ def _finite(value: Any) -> Any:
 
 def _rounded(values: Any) -> list[Any]:
     return np.asarray(values, dtype=float).tolist()
+
+
+def _parts(layers: list[str], sent: pd.DataFrame) -> list[list[Any]]:
+    """[from, module, to, module, bits given the context, plain], layers by their number."""
+    largest = sent.nlargest(MOST_PARTS, "bits_given_context", keep="first")
+    place = {name: number for number, name in enumerate(layers)}
+    rows = largest.to_numpy().tolist()
+    return [[place[a], m, place[b], n, *values] for a, m, b, n, *values in rows]
 
 
 def _sequence(layers: list[str], sent: pd.DataFrame) -> list[int]:

@@ -29,6 +29,7 @@ from infoflow.searching import SearchResult
 
 MOST_MODULE_CARDS = 40
 _MOST_TASKS = 40
+_MOST_PARTS = 300
 
 
 def report(
@@ -115,7 +116,8 @@ def _about(about: Subject, references: References) -> dict[str, Any]:
     tables = {} if comparison is None else report_tables(comparison, references)
     tables.setdefault("flow", search.exchange.to_frame().set_index(["source", "target"]))
     if about.sent is not None:
-        tables["parts"] = about.sent.set_index(["from", "from_module", "to", "to_module"])
+        largest = about.sent.nlargest(_MOST_PARTS, "bits_given_context", keep="first")
+        tables["parts"] = largest.set_index(["from", "from_module", "to", "to_module"])
     if about.hurt is not None:
         tables["lesions"] = about.hurt.to_frame().set_index(["module", "measure", "task"])
     return {
@@ -130,6 +132,7 @@ def _about(about: Subject, references: References) -> dict[str, Any]:
         "facts": _facts(about),
         "warnings": _warnings(about),
         "versions": versions(),
+        "parts_left": 0 if about.sent is None else max(0, len(about.sent) - _MOST_PARTS),
         "skipped": {} if comparison is None else comparison.skipped,
     }
 
