@@ -31,6 +31,7 @@ from infoflow.comparing.table import (
 )
 from infoflow.comparing.tracking import common_partitions, common_set, correlations
 from infoflow.exchanges import ExchangeMeter, PartitionLike
+from infoflow.forcing import ForcingLike
 from infoflow.measured import SEARCH, Bins, Budget, Coding, Estimate, Objective, Weighting
 from infoflow.partition import Partition, as_partition
 from infoflow.recording import Recording
@@ -58,6 +59,7 @@ def compare(
     contexts: Budget = SEARCH.contexts,
     bins: Bins = 10,
     coding: Coding = "units",
+    do: ForcingLike = "empirical",
     q_method: QMethod = "default",
     seed: int = 0,
     progress: bool = False,
@@ -88,7 +90,7 @@ def compare(
             p-value cannot be smaller than 1 / (1 + same_size).
         proxies: Also correlate the cut of the unit flows, the normalised cut of the weights and
             the ranks of Hessian and Jacobian interfaces.
-        donors, contexts, bins, coding: As for `exchange`; the same draws serve all partitions.
+        donors, contexts, bins, coding, do: As for `exchange`; the same draws serve all partitions.
         q_method: Method of `find_modules`.
         seed: Seed of everything.
         progress: Show progress bars.
@@ -108,7 +110,8 @@ def compare(
         >>> "causal search" in cmp.partitions.index, "hess" in cmp.skipped
         (True, True)
     """
-    draws = replace(SEARCH, donors=donors, contexts=contexts, bins=bins, coding=coding, seed=seed)
+    how: Any = {"bins": bins, "coding": coding, "do": do, "seed": seed}
+    draws = replace(SEARCH, donors=donors, contexts=contexts, **how)
     meter = ExchangeMeter(rec, draws, Objective(weighting, given_context, objective))
     check_names(partitions or {}, n_modules)
     mine = {name: _given(meter, given) for name, given in (partitions or {}).items()}
