@@ -2,8 +2,9 @@
 
     python -m experiments.benchmarks.large_search
 
-The GPT-2 shape of `experiments.benchmarks.scale`. Rows go to results/large_search.csv as they come: processor and
-wall seconds of the flows that weightings need and of the search, the largest memory of the process.
+The GPT-2 shape of `experiments.benchmarks.scale`. Rows go to results/large_search.csv as they come:
+processor and wall seconds of the flows that weightings need and of the search, and the largest
+memory of the process.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import torch
 import tyro
 
 import infoflow as ifl
-from experiments.benchmarks.scale import CASES, Name
+from experiments.benchmarks.scale import CASES, Case, Name
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SEARCH, Objective
+from infoflow.searching import SearchResult
 
 RESULTS = Path(__file__).parent / "results" / "large_search.csv"
 
@@ -35,14 +37,16 @@ def main(networks: tuple[Name, ...] = ("gpt2",), threads: int = 1) -> None:
     """
     torch.set_num_threads(threads)
     for name in networks:
-        case = CASES[name]()
-        keep(name, threads, "bare pass", case.pass_over)
-        meter = ExchangeMeter(case.rec, SEARCH, Objective())
-        keep(name, threads, "flows", lambda meter=meter: meter.traffic)
-        found = keep(name, threads, "search", lambda: ifl.search(case.rec, meter=meter))
-        about = {"score": found.score.ratio, "score se": found.score.ratio_se}
-        about |= {"evaluations": len(found.trail), "sizes": found.partition.sizes.tolist()}
-        print(found, about, flush=True)
+        searched(name, CASES[name](), threads)
+
+
+def searched(name: str, case: Case, threads: int) -> None:
+    """One network."""
+    keep(name, threads, "bare pass", case.pass_over)
+    meter = ExchangeMeter(case.rec, SEARCH, Objective())
+    keep(name, threads, "flows", lambda: meter.traffic)
+    found = keep(name, threads, "search", lambda: ifl.search(case.rec, meter=meter))
+    print(found, found.score, found.partition.sizes.tolist(), flush=True)
 
 
 def keep(name: str, threads: int, what: str, call: Any) -> Any:
@@ -52,7 +56,7 @@ def keep(name: str, threads: int, what: str, call: Any) -> Any:
     row: dict[str, Any] = {"network": name, "threads": threads, "what": what}
     row["cpu s"], row["wall s"] = time.process_time() - busy, time.monotonic() - wall
     row["peak GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    if isinstance(result, ifl.searching.SearchResult):
+    if isinstance(result, SearchResult):
         row |= {"evaluations": len(result.trail), "score": result.score.ratio}
     old = pd.read_csv(RESULTS) if RESULTS.exists() else pd.DataFrame()
     if len(old):
