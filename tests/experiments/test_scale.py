@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.flow_graphs import page
+
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "experiments" / "benchmarks" / "results"
 
@@ -52,3 +54,18 @@ def test_the_sparse_graphs_are_the_saved_ones():
         numbers = [f"{own['seconds'].mean():.2f}", f"{own['q'].max():.5f}", found]
         expected.append([graph, method, *numbers])
     assert table("graph") == expected and len(expected) >= 12
+
+
+def test_the_flows_from_slopes_are_the_saved_ones():
+    saved = pd.read_csv(page.SHOWN)
+    expected = [[c.strip() for c in line.strip("|").split("|")] for line in page.lines(saved)]
+    assert table("trained network") == expected and len(expected) == 10
+
+
+def test_slopes_pass_the_rule_that_was_written_before():
+    rows = pd.read_csv(page.SHOWN).query("graph in ('codes map', 'measured')")
+    mean = rows.pivot_table(index="kind", columns="graph", values=["partitions", "flows"])
+    slopes, measured = (mean.xs(graph, axis=1, level=1) for graph in ("codes map", "measured"))
+    near = slopes["partitions"] >= measured["partitions"] - 0.01
+    assert ((slopes["partitions"] >= 0.98) | near).all()
+    assert slopes["flows"].mean() >= measured["flows"].mean() - 0.02
