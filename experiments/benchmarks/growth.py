@@ -45,17 +45,17 @@ def main() -> None:
 
 def measured() -> Iterator[dict[str, Any]]:
     """Rows: what was done, the axis, its size, seconds."""
-    for samples in (100, 200, 400, 800):
+    for samples in (200, 400, 800):
         make = shape(64, samples)
         yield row("record", "samples", samples, make)
     rec = shape(64, 200)()
     for side in (10, 20, 40):
         draws = replace(SEARCH, donors=side, contexts=side)
         yield row("exchange", "donors × contexts", side * side, exchanged(rec, draws, 2))
-    for modules in (2, 4, 8, 16):
+    for modules in (2, 4, 8):
         draws = replace(SEARCH, donors=20, contexts=20)
         yield row("exchange", "modules", modules, exchanged(rec, draws, modules))
-    for neurons in (64, 128, 256, 512):
+    for neurons in (64, 128, 256):
         rec = shape(neurons, 200)()
         n = len(rec.units)
         yield row(
