@@ -113,9 +113,10 @@ def before_and_after(table: Table) -> Table:
             wide = own.pivot_table(index="seed", columns="epoch", values=column, dropna=False)
             start, best, end = (_mean_of(wide[e]) for e in (0, 10, course.EPOCHS[-1]))
             rise = estimate(wide[course.EPOCHS[-1]] - wide[0])
-            change = text(rise) if np.isfinite(rise.mean) else "no damage before training"
-            found.append((setting, name, start, best, end, change))
-    names = ["training", "measure", "before", "10 epochs", "100 epochs", "rise"]
+            change = str(rise) if np.isfinite(rise.mean) else "no damage before training"
+            said = "raises" if rise.positive else "lowers" if rise.negative else ""
+            found.append((setting, name, start, best, end, change, said))
+    names = ["setting", "measure", "before", "10 epochs", "100 epochs", "rise", "training"]
     return pd.DataFrame(found, columns=names)
 
 
