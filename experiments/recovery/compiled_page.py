@@ -1,0 +1,98 @@
+"""The tables of docs/compiled.md, from the saved rows.
+
+python -m experiments.recovery.compiled_page        # prints them
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.clusterability.page import table as cuts
+
+RESULTS = Path(__file__).parent / "results"
+LEVELS = {
+    "variables": "variables",
+    "shared": "programs, same tokens",
+    "own": "programs, own tokens",
+    "basis": "toys, by directions",
+    "neurons": "toys, by neurons",
+}
+
+
+def rows() -> pd.DataFrame:
+    """All rows; a method that refused a network counts as one module there, ARI 0."""
+    found = pd.read_csv(RESULTS / "compiled.csv")
+    return found.fillna({"ari": 0.0, "found": 1})
+
+
+def by_level() -> str:
+    """Mean ARI of each method at each level, k given (but for `count`)."""
+    found = rows()
+    means = found.pivot_table(index="method", columns="level", values="ari", sort=False)
+    counts = found.groupby("level")["network"].nunique()
+    head = " | ".join(f"{title} ({counts[level]})" for level, title in LEVELS.items())
+    lines = [f"| method | {head} |", "|---|" + "---|" * len(LEVELS)]
+    for method, values in means.iterrows():
+        cells = " | ".join(_number(values[level]) for level in LEVELS)
+        lines.append(f"| {method} | {cells} |")
+    return "\n".join(lines)
+
+
+def by_network() -> str:
+    """Each compiled network: how many modules, how many are counted, and what is found of them."""
+    found = rows()
+    shown = ("Q cov_norm", "Q spearman", "n-cut flows", "search codes")
+    lines = [
+        f"| network | units | k | counted | {' | '.join(shown)} |",
+        "|---|" + "---|" * (3 + len(shown)),
+    ]
+    for name, group in found.groupby("network", sort=False):
+        if not str(name).startswith("tracr"):
+            continue
+        by = group.set_index("method")
+        first = by.iloc[0]
+        ari = " | ".join(_number(by["ari"].get(method, float("nan"))) for method in shown)
+        title = str(name).removeprefix("tracr-")
+        lines.append(
+            f"| {title} | {first['units']} | {first['k']} | {by.loc['count', 'found']:.0f} | {ari} |"
+        )
+    return "\n".join(lines)
+
+
+def toys() -> str:
+    """What the paper on toy models has numbers for."""
+    found = pd.read_csv(RESULTS / "superposition.csv")
+    found = found.sort_values(["features", "density"], ascending=[True, False])
+    lines = [
+        "| features | hidden | 1/density | dimensions a feature, m / &#124;W&#124;² | its own dimensionality: "
+        "median | within .05 of 1/2 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (features, hidden, density), group in found.groupby(
+        ["features", "hidden", "density"], sort=False
+    ):
+        mean = group.mean()
+        lines.append(
+            f"| {features} | {hidden} | {1 / density:.1f} | {_number(mean['per_feature'], 3)} | "
+            f"{_number(mean['median'], 3)} | {_number(mean['half'])} |"
+        )
+    return "\n".join(lines)
+
+
+def _number(value: float, digits: int = 2) -> str:
+    if pd.isna(value):
+        return "-"
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 and float(text) != 0 else text
+
+
+def tables() -> dict[str, str]:
+    """All tables, by name."""
+    return {"levels": by_level(), "networks": by_network(), "toys": toys(), "cuts": cuts()}
+
+
+if __name__ == "__main__":
+    for name, text in tables().items():
+        print(f"{name}\n\n{text}\n")
