@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-
+<<<<<<< HEAD
 from infoflow.clustering.matrix import modularity_matrix
+
+=======
+
+from infoflow.clustering.q import modularity_matrix
+>>>>>>> main
 from infoflow.partition import Partition
 
 

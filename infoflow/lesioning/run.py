@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infoflow._passes import show_progress
 from infoflow._safety import evaluating
-from infoflow.interventions.donors import donors_for
+from infoflow.interventions.bind import donors_for
 from infoflow.interventions.kinds import Done, Shuffle
 from infoflow.interventions.operator import do
 from infoflow.lesioning.result import ALL, Lesions
