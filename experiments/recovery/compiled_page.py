@@ -52,12 +52,10 @@ def by_network() -> str:
         if not str(name).startswith("tracr"):
             continue
         by = group.set_index("method")
-        first = by.iloc[0]
+        first, counted = by.iloc[0], by["found"].get("count", 1)
         ari = " | ".join(_number(by["ari"].get(method, float("nan"))) for method in shown)
         title = str(name).removeprefix("tracr-")
-        lines.append(
-            f"| {title} | {first['units']} | {first['k']} | {by.loc['count', 'found']:.0f} | {ari} |"
-        )
+        lines.append(f"| {title} | {first['units']} | {first['k']} | {counted:.0f} | {ari} |")
     return "\n".join(lines)
 
 
@@ -66,8 +64,8 @@ def toys() -> str:
     found = pd.read_csv(RESULTS / "superposition.csv")
     found = found.sort_values(["features", "density"], ascending=[True, False])
     lines = [
-        "| features | hidden | 1/density | dimensions a feature, m / &#124;W&#124;² | its own dimensionality: "
-        "median | within .05 of 1/2 |",
+        "| features | hidden | 1/density | hidden ÷ squared norm of W | median dimensionality | "
+        "within .05 of 1/2 |",
         "|---|---|---|---|---|---|",
     ]
     for (features, hidden, density), group in found.groupby(
