@@ -14,7 +14,7 @@ from infoflow.train import TrainConfig, TrainResult, train
 # One thread: faster on networks this small, and tests that run side by side do not compete.
 torch.set_num_threads(1)
 
-SMALL: dict[str, int] = {"budget": 30, "samples": 8, "donors": 12, "contexts": 12}
+SMALL: dict[str, int] = {"budget": 30, "samples": 8, "same_size": 9, "donors": 12, "contexts": 12}
 """What tests of `compare` spend."""
 
 

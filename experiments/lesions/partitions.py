@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-<<<<<<< HEAD
-from infoflow.clustering.matrix import modularity_matrix
-
-=======
 
 from infoflow.clustering.q import modularity_matrix
->>>>>>> main
 from infoflow.partition import Partition
 
 
