@@ -28,15 +28,21 @@ def rows() -> pd.DataFrame:
 
 
 def by_level() -> str:
-    """Mean ARI of each method at each level, k given (but for `count`)."""
+    """Mean ARI of each method at each level, k given (but for `count`); a dash where a method has
+    not seen all networks of a level."""
     found = rows()
-    means = found.pivot_table(index="method", columns="level", values="ari", sort=False)
-    counts = found.groupby("level")["network"].nunique()
-    head = " | ".join(f"{title} ({counts[level]})" for level, title in LEVELS.items())
-    lines = [f"| method | {head} |", "|---|" + "---|" * len(LEVELS)]
-    for method, values in means.iterrows():
-        cells = " | ".join(_number(values[level]) for level in LEVELS)
-        lines.append(f"| {method} | {cells} |")
+    grid = found.pivot_table(
+        index="method", columns="level", values="ari", aggfunc=["mean", "count"], sort=False
+    )
+    levels = [level for level in LEVELS if level in set(found["level"])]
+    sizes = found.groupby("level")["network"].nunique()
+    head = " | ".join(f"{LEVELS[level]} ({sizes[level]})" for level in levels)
+    lines = [f"| method | {head} |", "|---|" + "---|" * len(levels)]
+    for method, values in grid.iterrows():
+        whole = [values[("count", level)] == sizes[level] for level in levels]
+        means = [values[("mean", level)] for level in levels]
+        cells = [_number(m) if w else "-" for m, w in zip(means, whole, strict=True)]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
