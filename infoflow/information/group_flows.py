@@ -22,7 +22,6 @@ from infoflow.rounding import levels
 
 _MOST_PAIRS = 1 << 22
 
-
 Spread = Callable[[np.ndarray, float], np.ndarray]
 """`(S, P, n)` sets of P outcomes, and the width of a bin, to `(S, P)` bits, whose mean over a set
 is how much it is spread out."""
