@@ -71,10 +71,10 @@ def smallest_out(weight: Tensor, share: float) -> Tensor:
 def fit(
     model: nn.Sequential, x: Tensor, y: Tensor, epochs: int, prune: bool, epsilon: float = EPSILON
 ) -> None:
-    """Adam at Keras's defaults; when pruning, the smallest weights are set to zero at every tenth step
-    and stay there until the next, in every matrix for itself."""
+    """Adam at Keras's defaults; when pruning, the smallest weights of every matrix are set to zero
+    at every tenth step, and stay there until the next."""
     optimizer = torch.optim.Adam(model.parameters(), eps=epsilon, fused=True)
-    weights = [layer.weight for layer in model if isinstance(layer, nn.Linear)]
+    weights: list[Tensor] = [layer.weight for layer in model if isinstance(layer, nn.Linear)]
     steps = epochs * -(-len(x) // BATCH)
     step, masks = 0, [torch.ones_like(weight) for weight in weights]
     model.train()
@@ -93,7 +93,7 @@ def fit(
     model.eval()
 
 
-def _apply(masks: list[Tensor], weights: list[nn.Parameter], prune: bool) -> None:
+def _apply(masks: list[Tensor], weights: list[Tensor], prune: bool) -> None:
     if prune:
         with torch.no_grad():
             for mask, weight in zip(masks, weights, strict=True):

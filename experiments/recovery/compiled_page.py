@@ -38,10 +38,10 @@ def by_level() -> str:
     sizes = found.groupby("level")["network"].nunique()
     head = " | ".join(f"{LEVELS[level]} ({sizes[level]})" for level in levels)
     lines = [f"| method | {head} |", "|---|" + "---|" * len(levels)]
-    for method, values in grid.iterrows():
-        whole = [values[("count", level)] == sizes[level] for level in levels]
-        means = [values[("mean", level)] for level in levels]
-        cells = [_number(m) if w else "-" for m, w in zip(means, whole, strict=True)]
+    for method in grid.index:
+        seen = [float(grid.loc[method, ("count", level)]) == sizes[level] for level in levels]
+        means = [float(grid.loc[method, ("mean", level)]) for level in levels]
+        cells = [_number(m) if whole else "-" for m, whole in zip(means, seen, strict=True)]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -59,7 +59,7 @@ def by_network() -> str:
             continue
         by = group.set_index("method")
         first, counted = by.iloc[0], by["found"].get("count", 1)
-        ari = " | ".join(_number(by["ari"].get(method, float("nan"))) for method in shown)
+        ari = " | ".join(_number(_at(by, method)) for method in shown)
         title = str(name).removeprefix("tracr-")
         lines.append(f"| {title} | {first['units']} | {first['k']} | {counted:.0f} | {ari} |")
     return "\n".join(lines)
@@ -74,22 +74,23 @@ def toys() -> str:
         "within .05 of 1/2 |",
         "|---|---|---|---|---|---|",
     ]
-    for (features, hidden, density), group in found.groupby(
-        ["features", "hidden", "density"], sort=False
-    ):
-        mean = group.mean()
-        lines.append(
-            f"| {features} | {hidden} | {1 / density:.1f} | {_number(mean['per_feature'], 3)} | "
-            f"{_number(mean['median'], 3)} | {_number(mean['half'])} |"
-        )
+    for _, group in found.groupby(["features", "hidden", "density"], sort=False):
+        mean = {str(name): float(value) for name, value in group.mean().items()}
+        cells = [f"{mean['features']:.0f}", f"{mean['hidden']:.0f}", f"{1 / mean['density']:.1f}"]
+        cells += [_number(mean["per_feature"], 3), _number(mean["median"], 3)]
+        lines.append(f"| {' | '.join([*cells, _number(mean['half'])])} |")
     return "\n".join(lines)
+
+
+def _at(by: pd.DataFrame, method: str) -> float:
+    return float(by.loc[[method], "ari"].iloc[0]) if method in by.index else float("nan")
 
 
 def _number(value: float, digits: int = 2) -> str:
     if pd.isna(value):
         return "-"
     text = f"{value:.{digits}f}"
-    return text.replace("0.", ".", 1) if abs(value) < 1 and float(text) != 0 else text
+    return "0" if float(text) == 0 else text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
 def tables() -> dict[str, str]:
