@@ -21,7 +21,7 @@ from infoflow.commands.network import (
     parse_units,
     recorded,
 )
-from infoflow.comparing import Comparison, compare
+from infoflow.comparing import Comparison, compare, with_references
 from infoflow.discovery import sites
 from infoflow.information import flow
 from infoflow.partition import Partition
@@ -183,6 +183,8 @@ class Analyze(Command):
     """Folder for config, tables, figures and report.html."""
     overwrite: bool = False
     """Write over an earlier run in the same folder."""
+    shuffled: int = 3
+    """Copies with shuffled weights that are searched too, to judge the module score by; 0: none."""
 
     def run(self) -> Answer:
         """Call the factory, record, compare, write the run folder."""
@@ -191,7 +193,8 @@ class Analyze(Command):
         folder = prepare_folder(self.out, overwrite=self.overwrite)
         title = f"Modules of {self.network.factory}"
         config = settings_of("analyze", self)
-        return analysed(self.network.record(), self.effort, folder, config, title=title)
+        rec = self.network.record()
+        return analysed(rec, self.effort, folder, config, title=title, shuffled=self.shuffled)
 
 
 def analysed(
@@ -201,12 +204,19 @@ def analysed(
     config: Mapping[str, Any],
     *,
     title: str,
+    shuffled: int,
     about: Mapping[str, Any] | None = None,
 ) -> Answer:
-    """Compare, and write a run folder that `prepare_folder` made."""
+    """Compare, also with shuffled networks, and write a run folder that `prepare_folder` made."""
     from infoflow.reporting import finding
 
     found = compared(rec, effort)
+    if shuffled > 0:
+        say(f"searching {shuffled} networks with shuffled weights, to judge the score by ...")
+        try:
+            found = with_references(found, networks=shuffled, progress=watched(), **asdict(effort))
+        except (ValueError, RuntimeError) as error:  # the comparison itself is not to be lost
+            say(f"the score is judged without them: {error}")
     path = save_run(found, folder, config, title=title, about=about or {})
     said = f"{finding(found)}\nreport: {path.resolve().as_uri()}"
     return comparison_answer(found, {"out": path.parent, "report": path}, said)
