@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
+from platform import node
 from typing import Any
 
 
@@ -18,6 +20,25 @@ def digest(content: Mapping[str, Any], *more: bytes) -> str:
     return found.hexdigest()[:32]
 
 
+def is_running(process: int) -> bool:
+    """Whether this machine has a process of that number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+def remove_partials(folder: Path, name: str = "*") -> None:
+    """Take away what processes of this machine that were killed had begun to write."""
+    for left in folder.glob(f".{name}.{escape(node())}-*.partial"):
+        process = left.name.removesuffix(".partial").rpartition("-")[2]
+        if process.isdigit() and not is_running(int(process)):
+            left.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file in one step: whatever happens on the way, it is either whole or as it was.
 
@@ -26,7 +47,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     whole = content.encode("utf-8") if isinstance(content, str) else content
     # of this process alone: two may write the same file
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{node()}-{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
             file.write(whole)

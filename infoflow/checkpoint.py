@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from infoflow._arguments import door, instance
 from infoflow._files import digest, write_atomically
 from infoflow.models import mlp
 from infoflow.train import Epoch, TrainConfig, TrainResult
@@ -16,6 +17,7 @@ from infoflow.train import Epoch, TrainConfig, TrainResult
 _FORMAT = "infoflow.checkpoint.2"  # with a digest
 
 
+@door(result=instance(TrainResult, "a TrainResult, as train returns"))
 def save_checkpoint(result: TrainResult, path: str | Path) -> None:
     """Write weights, configuration and history into one safetensors file (no pickle).
 
@@ -42,6 +44,7 @@ def save_checkpoint(result: TrainResult, path: str | Path) -> None:
     write_atomically(path, content)
 
 
+@door()
 def load_checkpoint(path: str | Path) -> TrainResult:
     """The result that `save_checkpoint` wrote, its model on the CPU and in eval mode.
 

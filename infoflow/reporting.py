@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from infoflow import plot
+from infoflow._arguments import door, has, mapping, text
 from infoflow._files import write_atomically
 from infoflow.comparing import CAUSAL, KINDS, Comparison
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@door(
+    comparison=has("a Comparison, as compare returns", "partitions", "searches"),
+    title=text,
+    about=mapping,
+)
 def report(
     comparison: Comparison,
     path: str | Path,

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infoflow._arguments import door, flag, instance
+from infoflow._arguments import path as checked_path
 from infoflow._files import digest, write_atomically
 from infoflow._provenance import versions
 
@@ -78,7 +80,8 @@ class Saved:
                 a function.
             OSError: No room; an earlier result is then untouched.
         """
-        return _save(self, Path(path).expanduser(), overwrite)
+        where = checked_path("path", path)
+        return _save(self, Path(where).expanduser(), flag("overwrite", overwrite))
 
 
 class Absent(nn.Module):
@@ -90,6 +93,7 @@ class Absent(nn.Module):
         )
 
 
+@door(model=instance(nn.Module, "a torch.nn.Module", none=True))
 def load(path: str | Path, *, model: nn.Module | None = None, loss: Any = None) -> Any:
     """What `save` wrote: a `Recording`, `Modules`, `Flow`, `Exchange`, `SearchResult`, `Comparison`
     or another result, equal to the bit.

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from infoflow._arguments import told
 from infoflow.partition import Partition
 
 _BLOCK = 256  # rows at a time: at n = 4096 whole-matrix temporaries took most of the time
@@ -123,16 +124,29 @@ def _subtract_outer(A: np.ndarray, degree: np.ndarray, weight: float) -> None:
         A[i : i + _BLOCK] -= (weight * degree[i : i + _BLOCK])[:, None] * degree
 
 
-def _symmetric(matrix: Any, name: str) -> np.ndarray:
-    """A float64 copy of `matrix` with a zero diagonal, checked."""
+def square(name: str, matrix: Any) -> np.ndarray:
+    """`(n, n)` real numbers, of what can be made into an array."""
     if np.ma.is_masked(matrix):
         raise ValueError(f"{name}: masked similarities; fill them, with 0 for none")
-    raw = np.asarray(matrix)
+    try:
+        raw = np.asarray(matrix)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged, or a tensor with gradients
+        raise ValueError(
+            f"{name}: expected a square matrix (n, n), got {told(matrix)}: {error}"
+        ) from error
     if raw.ndim != 2 or raw.shape[0] != raw.shape[1]:
         raise ValueError(f"{name}: expected a square matrix (n, n), got shape {raw.shape}")
-    if not (np.issubdtype(raw.dtype, np.number) or raw.dtype == bool) or np.iscomplexobj(raw):
+    if raw.dtype.kind not in "biuf":
         raise ValueError(f"{name}: expected real numbers, got dtype {raw.dtype}")
-    values = np.array(raw, dtype=np.float64)
+    return raw
+
+
+def _symmetric(matrix: Any, name: str) -> np.ndarray:
+    """A float64 copy of `matrix` with a zero diagonal, checked."""
+    raw = square(name, matrix)
+    values = np.array(
+        raw, dtype=np.float64, order="C"
+    )  # of another order kernels are compiled anew
     np.fill_diagonal(values, 0.0)
     if values.size and not np.isfinite([values.min(), values.max()]).all():
         i, j = np.argwhere(~np.isfinite(values))[0]

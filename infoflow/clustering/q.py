@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from infoflow.clustering.matrix import NullModel, modularity_matrix
+from infoflow._arguments import door
+from infoflow.clustering.matrix import NullModel, modularity_matrix, square
 from infoflow.clustering.sparse import is_sparse, sparse_q
 from infoflow.partition import PartitionLike, as_partition
 
 
+@door(S=lambda name, S: S if is_sparse(S) else square(name, S))
 def modularity(
     S: Any,
     partition: PartitionLike | np.ndarray,
@@ -43,9 +45,14 @@ def modularity(
         0.0
     """
     n = S.shape[0] if hasattr(S, "shape") else len(S)
-    if is_sparse(S) and isinstance(null, str) and null == "degree" and np.ndim(partition) != 2:  # type: ignore[arg-type]
+    if (
+        is_sparse(S)
+        and isinstance(null, str)
+        and null == "degree"
+        and getattr(partition, "ndim", 1) != 2
+    ):
         return sparse_q(S, as_partition(partition, n).labels, resolution)
-    if np.ndim(partition) == 2:  # type: ignore[arg-type]
+    if getattr(partition, "ndim", 1) == 2:
         return _soft(S, np.asarray(partition), resolution, null)
     labels = as_partition(partition, n).labels
     kept = np.flatnonzero(labels >= 0)
@@ -57,14 +64,16 @@ def modularity(
 
 
 def _soft(S: Any, P: np.ndarray, resolution: float, null: NullModel | np.ndarray) -> float:
-    if P.shape[0] != len(S):
-        raise ValueError(f"expected a soft assignment of {len(S)} units, got shape {P.shape}")
+    if P.shape[0] != len(S) or P.dtype.kind not in "iuf":
+        raise ValueError(
+            f"partition: expected a soft assignment of {len(S)} units, got shape {P.shape}"
+        )
     off = np.abs(P.sum(axis=1) - 1)
     if not np.isfinite(P).all() or (P < 0).any() or (off > 1e-6).any():
         raise ValueError(
-            "expected a soft assignment with entries of at least 0 and rows that sum to 1, got "
-            f"row {int(np.argmax(off))} with sum {P[np.argmax(off)].sum():.6g}; divide each row "
-            "by its sum"
+            "partition: expected a soft assignment, entries above 0 and rows that sum to 1; "
+            f"got row {int(np.argmax(off))} with sum {P[np.argmax(off)].sum():.6g}; divide each "
+            "row by its sum"
         )
     B = modularity_matrix(S, resolution=resolution, null=null)
     used = P[B.used].astype(np.float64)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoflow._arguments import door, text
 from infoflow._replay.edits import Edit, donor_edit
 from infoflow._replay.pairs import Pairs, make_pairs
 from infoflow._replay.run import Run
@@ -20,6 +21,7 @@ from infoflow.recording import Recording
 from infoflow.units import UnitsLike, as_array
 
 
+@door(observe=text)
 @shaped
 def counterfactual(
     rec: Recording,

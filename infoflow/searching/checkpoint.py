@@ -8,6 +8,7 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow._files import write_atomically
+from infoflow._files import remove_partials, write_atomically
 from infoflow.exchanges import Values
 from infoflow.partition import Partition
 from infoflow.recording import Recording
@@ -100,6 +101,7 @@ class Checkpoint:
         Raises:
             ValueError: A damaged file, or one of another network or configuration.
         """
+        remove_partials(self.path.parent, escape(self.path.name))
         if not self.path.exists():
             return None
         log, config = _read(self.path)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from infoflow._arguments import check_fields, one_of
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SEARCH, Draws, Objective, Weighting
-from infoflow.searching.score import check_sampling
 from infoflow.searching.starts import STARTS
 from infoflow.units import UnknownName, unknown_name
 
@@ -33,17 +33,11 @@ class SearchPlan:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise UnknownName(unknown_name("method", self.method, get_args(Method)))
-        if self.budget < 1:
-            raise ValueError(f"expected budget >= 1, got budget={self.budget}")
-        if self.restarts < 1:
-            raise ValueError(f"expected restarts >= 1, got restarts={self.restarts}")
-        check_sampling(self.samples, self.tolerance)
+        check_fields(self, method=one_of(get_args(Method)))
         for name in self.seeds:
             if not isinstance(name, str) or name not in STARTS:
-                known = unknown_name("seed", str(name), tuple(STARTS))
-                raise UnknownName(f"{known} (partitions to begin with go into starts=)")
+                known = unknown_name("name of a start", name, tuple(STARTS))
+                raise UnknownName(f"seeds: {known} (partitions to begin with go into starts=)")
 
 
 def refuse_ignored(meter: ExchangeMeter, draws: Draws, objective: Objective) -> None:
