@@ -1,5 +1,7 @@
 """infoflow: find modules in trained networks and measure what they send each other, in bits."""
 
+from typing import TYPE_CHECKING
+
 from infoflow._storage import Store
 from infoflow.agreements import agreement
 from infoflow.checking import Check, check
@@ -9,6 +11,7 @@ from infoflow.discovery import sites
 from infoflow.exchanges import Exchange, exchange, module_flow
 from infoflow.information import Flow, flow, unit_flow
 from infoflow.interventions import counterfactual, do
+from infoflow.lesioning import Lesions, lesions
 from infoflow.partition import Partition
 from infoflow.recording import Recording, record
 from infoflow.recurrent import unrolled
@@ -25,6 +28,9 @@ from infoflow.searching import (
 from infoflow.unit_similarity import similarities, similarities_by_layer, similarity
 from infoflow.units import Site, UnitSpace
 
+if TYPE_CHECKING:
+    from infoflow.estimator import ModuleFinder
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -33,7 +39,9 @@ __all__ = [
     "Confidence",
     "Exchange",
     "Flow",
+    "Lesions",
     "ModuleCount",
+    "ModuleFinder",
     "ModuleScore",
     "Modules",
     "Partition",
@@ -51,6 +59,7 @@ __all__ = [
     "find_modules",
     "flow",
     "how_many",
+    "lesions",
     "load",
     "modularity",
     "module_flow",
@@ -64,3 +73,12 @@ __all__ = [
     "unit_flow",
     "unrolled",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`ModuleFinder`, which imports scikit-learn, when it is first asked for."""
+    if name == "ModuleFinder":
+        from infoflow.estimator import ModuleFinder
+
+        return ModuleFinder
+    raise AttributeError(f"module 'infoflow' has no attribute {name!r}")

@@ -151,7 +151,7 @@ class Draws:
     def rows(self, n: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Rows of donors and of contexts in a data set of n samples, do="empirical"."""
         rng = np.random.default_rng(self.seed) if rng is None else rng
-        return _drawn(n, self.donors, rng), _drawn(n, self.contexts, rng)
+        return drawn(np.arange(n), self.donors, rng), drawn(np.arange(n), self.contexts, rng)
 
 
 def check_correction(correction: str) -> None:
@@ -160,8 +160,9 @@ def check_correction(correction: str) -> None:
         raise UnknownName(unknown_name("correction", correction, CORRECTIONS))
 
 
-def _drawn(n: int, count: Budget, rng: np.random.Generator) -> np.ndarray:
-    return np.arange(n) if count == "all" else rng.permutation(n)[: int(count)]
+def drawn(rows: np.ndarray, count: Budget, rng: np.random.Generator) -> np.ndarray:
+    """So many of the rows, without replacement; "all": all of them, in order."""
+    return rows if count == "all" else rows[rng.permutation(len(rows))[: int(count)]]
 
 
 # One flow, or the flows between the modules of one partition: run once, so drawn in full. "auto"

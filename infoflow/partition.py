@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from infoflow._arguments import door, integers, items, whole
 from infoflow.saving import Saved
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class HasPartition(Protocol):
@@ -160,6 +163,12 @@ class Partition(Saved):
     def without(self, unused: np.ndarray) -> Partition:
         """The same partition with the units where `unused` is True set to -1."""
         return Partition(np.where(unused, -1, self.given))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a unit: `unit` and its `module`, by the label it was given (-1: unused)."""
+        import pandas as pd
+
+        return pd.DataFrame({"unit": np.arange(len(self)), "module": self.given})
 
     def __len__(self) -> int:
         return len(self._labels)

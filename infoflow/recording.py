@@ -21,7 +21,8 @@ from infoflow._inputs import (
     collect,
     device_of,
 )
-from infoflow._outputs import Loss, Output, OutputLike, chosen_output, name_of
+from infoflow._notebook import recording_card, recording_text
+from infoflow._outputs import Loss, Output, OutputLike, chosen_output
 from infoflow._padding import MaskLike, Padding, find_padding, outputs_for_fewer
 from infoflow._passes import Looked, bases_by_site, batches_of, dry_run, run_all, units_of
 from infoflow._refusals import (
@@ -204,17 +205,7 @@ class Recording(Saved):
 
     restored = classmethod(restored)
 
-    def __repr__(self) -> str:
-        facts = [type(self.model).__name__, f"{len(self)} samples", repr(self.units)]
-        if self.output.key is not None:
-            facts.append(f"output {self.output!r}")
-        if self.loss is not None:
-            facts.append(f"loss {name_of(self.loss)}")
-        if self.padding is not None:
-            facts.append(repr(self.padding))
-        if self.device.type != "cpu":
-            facts.append(f"on {self.device}")
-        return f"Recording({', '.join(facts)})"
+    __repr__, _repr_html_ = recording_text, recording_card
 
 
 @door(layers=given, store=instance((Store, str, Path), "a folder or a Store", none=True))

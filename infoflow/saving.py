@@ -35,6 +35,7 @@ _CLASSES = {
     "infoflow.module_tree": ("ModuleTree", "Division"),
     "infoflow.measured": ("Null", "Draws", "Binning", "Objective"),
     "infoflow.forcing": ("Forcing",),
+    "infoflow.lesioning.result": ("Lesions",),
     "infoflow._outputs": ("Output",),
     "infoflow._padding": ("Padding",),
     "infoflow.recording": ("Recording",),

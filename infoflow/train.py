@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from infoflow._arguments import COUNT, DROPOUT, SIZES, check_fields, real, text, whole
 from infoflow.data import Dataset
 from infoflow.models import isolated_rng, mlp
+from infoflow.penalties import ModularPenalty, penalty, with_penalty
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,7 @@ class TrainConfig:
         early_stop_patience: Training ends after this many epochs without a lower validation loss.
         validation_fraction: Share of the training split held out to measure the validation loss.
         seed: Of the initial weights, the validation split, the batches and the dropout masks.
+        modular: A penalty on what equal modules of the hidden units share; None: there is none.
 
     Raises:
         ValueError: A value outside its range.
@@ -60,6 +62,7 @@ class TrainConfig:
     early_stop_patience: int = 6
     validation_fraction: float = 0.1
     seed: int = 0
+    modular: ModularPenalty | None = None
 
     def __post_init__(self) -> None:
         share = real(0, 1, above=True, below=True)
@@ -77,11 +80,15 @@ class TrainConfig:
             plateau_patience=whole(0),
             early_stop_patience=COUNT,
         )
+        if isinstance(self.modular, Mapping):  # as a checkpoint has it
+            object.__setattr__(self, "modular", ModularPenalty(**self.modular))
+        if self.modular is not None:
+            self.modular.partition(self.hidden)
 
 
 class Epoch(NamedTuple):
-    """What one epoch gave: losses are mean cross-entropies in nats, penalties left out of
-    `validation_loss` and included in `train_loss`; `lr` is the rate the epoch was trained with."""
+    """What one epoch gave: losses are mean cross-entropies in nats, with all penalties in
+    `train_loss` and the modular one alone in `validation_loss`; `lr` is the epoch's rate."""
 
     train_loss: float
     validation_loss: float
@@ -163,9 +170,9 @@ def train(
 
     Loss: mean cross-entropy + l1 Σ|W| + l2 ΣW² over weight matrices (biases are left out). Adam;
     the learning rate falls on a plateau of the validation loss; training stops early and the
-    weights of the epoch with the lowest validation loss are kept. The same configuration gives the
-    same weights on the same machine with the same number of threads; global random state is left
-    as it was.
+    weights of the epoch with the lowest validation loss are kept. A modular penalty is part of both
+    losses. The same configuration gives the same weights on the same machine with the same number
+    of threads; global random state is left as it was.
 
     Args:
         config: Its `dataset` names the data set given here.
@@ -255,7 +262,7 @@ def _fit(
     for number in tqdm(range(1, config.max_epochs + 1), desc="train", disable=not progress):
         lr = optimizer.param_groups[0]["lr"]
         train_loss = _train_epoch(model, optimizer, config, train_split, next(epochs))
-        held = _evaluate(model, *validation_split)
+        held = _evaluate(model, *validation_split, modular=config.modular)
         if not math.isfinite(train_loss + held.loss):
             raise FloatingPointError(
                 f"the loss became {train_loss:g} (validation {held.loss:g}) in epoch {number}; "
@@ -289,7 +296,8 @@ def _train_epoch(
     model.train()
     for rows in batches:
         rows = rows.to(x.device)
-        loss = cross_entropy(model(x[rows]), y[rows]) + penalty(matrices, config.l1, config.l2)
+        logits, shared = with_penalty(model, config.modular, x[rows])
+        loss = cross_entropy(logits, y[rows]) + penalty(matrices, config.l1, config.l2) + shared
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -297,33 +305,25 @@ def _train_epoch(
     return float(total) / len(x)
 
 
-def penalty(matrices: Sequence[Tensor], l1: float, l2: float) -> Tensor:
-    """l1 Σ|W| + l2 ΣW² over the weight matrices (Lange et al. 2022, table 1).
-
-    Examples:
-        >>> float(penalty([torch.tensor([[1.0, -2.0]])], l1=10.0, l2=1.0))
-        35.0
-    """
-    terms = [l2 * w.square().sum() for w in matrices] if l2 else []
-    terms += [l1 * w.abs().sum() for w in matrices] if l1 else []
-    return torch.stack(terms).sum() if terms else matrices[0].new_zeros(())
-
-
 class _Evaluation(NamedTuple):
     loss: float
     accuracy: float
 
 
-@torch.no_grad()
-def _evaluate(model: nn.Module, x: Tensor, y: Tensor) -> _Evaluation:
-    """Mean cross-entropy (nats) and accuracy, without dropout."""
+def _evaluate(
+    model: nn.Module, x: Tensor, y: Tensor, *, modular: ModularPenalty | None = None
+) -> _Evaluation:
+    """Mean cross-entropy (nats), a modular penalty added, and accuracy; without dropout."""
     model.eval()
     loss, correct = 0.0, 0
-    for some_x, some_y in zip(x.split(8192), y.split(8192), strict=True):
-        logits = model(some_x)
-        loss += float(cross_entropy(logits, some_y, reduction="sum"))
-        correct += int((logits.argmax(1) == some_y).sum())
-    return _Evaluation(loss / len(x), correct / len(x))
+    with torch.no_grad():
+        for some_x, some_y in zip(x.split(8192), y.split(8192), strict=True):
+            logits = model(some_x)
+            loss += float(cross_entropy(logits, some_y, reduction="sum"))
+            correct += int((logits.argmax(1) == some_y).sum())
+    directions = torch.Generator(x.device).manual_seed(0)  # the same at every epoch
+    shared = float(with_penalty(model, modular, x[:8192], directions)[1].detach())
+    return _Evaluation(loss / len(x) + shared, correct / len(x))
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

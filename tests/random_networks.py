@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from infoflow.oracle import causal_network
 from infoflow.oracle.exact import Mechanism
 from infoflow.toys.system import System, relu_layer, stack
 
@@ -59,7 +58,7 @@ def random_network(seed: int) -> System:
         inputs=torch.tensor(rows, dtype=torch.float32),
         source=_by_layer(source),
         target=_by_layer(target),
-        network=lambda: causal_network({"sample": len(rows)}, _mechanisms(rows, layers)),
+        causal=({"sample": len(rows)}, _mechanisms(rows, layers)),
         source_variables=[f"{layer}.{j}" for layer, j in source],
         target_variables=[f"{layer}.{j}" for layer, j in target],
         input_variables=("sample",),

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 import infoflow as ifl
-from infoflow.cli import load_factory, main, parse_site
+from infoflow.cli import main
+from infoflow.commands.network import load_factory, parse_site, parse_units
 from infoflow.results import prepare_folder
 from infoflow.units import Site
 
@@ -45,7 +46,8 @@ def test_demo_leaves_a_run_folder(tmp_path, capsys):
     assert config["effort"]["budget"] == 8
     assert (out / "report.html").stat().st_size > 50_000
     assert (out / "model.safetensors").exists()
-    assert "test accuracy" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "test accuracy" in said.err and "report: file:" in said.out
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_an_effort_that_cannot_be_made_is_refused_before_training(tmp_path, caps
     assert main(["demo", "--out", str(out), flag, value]) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith(f"infoflow: expected {flag}")
-    assert "training" not in captured.out
+    assert "training" not in captured.err
     assert not out.exists()
 
 
@@ -74,7 +76,7 @@ def test_sites_lists_what_can_be_recorded(factory, capsys):
     assert header.split()[:5] == ["layer", "kind", "shape", "units", "positions"]
     assert len(rows) == 4 and rows[0].split()[:2] == ["0", "Conv2d"]
     assert main(["sites", factory, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    found = json.loads(capsys.readouterr().out)["sites"]
     assert [row["units"] for row in found] == [4, 4, 144, 3]
     assert found[3]["pass_on"] == '"3"'
     assert main(["sites", "mine:nothing"]) == 1
@@ -90,7 +92,7 @@ def test_analyze_records_as_many_rows_as_it_may(factory, tmp_path, capsys):
     out = tmp_path / "run"
     rows = ["--max-rows", "30", "--out", str(out)]
     assert main(["analyze", factory, "--layers", "0", "3", *rows, *EFFORT]) == 0
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "the first 30 of 40 rows" in printed
     assert "30 samples" in printed
     assert main(["analyze", factory, "--layers", "0", "3", "--max-rows", "-5", "--out", "x"]) == 1
@@ -105,11 +107,13 @@ def test_an_interrupted_run_can_be_run_again(factory, tmp_path, monkeypatch, cap
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("infoflow.cli.compare", stop)
+        patch.setattr("infoflow.commands.measures.compare", stop)
         assert main(asked) == 130
     assert "run the same command again" in capsys.readouterr().err
     assert not out.exists()
     assert main(asked) == 0
+    assert (out / "tables" / "partitions.csv").exists()
+    assert len(ifl.load(out / "comparison").partitions) > 10
     assert main(asked) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert main([*asked, "--overwrite"]) == 0
@@ -129,15 +133,134 @@ def test_what_the_report_needs_is_asked_for_before_the_run(missing, tmp_path, mo
     assert main(["demo", "--out", str(out), "--max-rows", "120", *EFFORT]) == 1
     said = capsys.readouterr()
     assert said.err.startswith(f"infoflow: plots need {missing}: pip install")
-    assert "training" not in said.out and not out.exists()
+    assert "training" not in said.err and not out.exists()
 
 
-def test_analyze_takes_a_factory_and_layers(factory, tmp_path, capsys):
-    out = tmp_path / "run"
-    arguments = ["analyze", factory, "--layers", "0", "3", "--out", str(out), *EFFORT]
-    assert main(arguments) == 0, capsys.readouterr().err
-    assert (out / "tables" / "partitions.csv").exists()
-    assert len(ifl.load(out / "comparison").partitions) > 10
+def test_flow_measures_what_the_function_measures(factory, capsys):
+    asked = ["flow", factory, "--source", "0:0-1,3", "--target", "3", "--donors", "30"]
+    assert main([*asked, "--contexts", "30", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    model, x, y, loss = load_factory(factory)()
+    rec = ifl.record(model, ["0", "3"], x, y, loss=loss)
+    truth = ifl.flow(rec, {"0": [0, 1, 3]}, {"3": range(3)}, donors=30, contexts=30)
+    assert found["bits"] == pytest.approx(truth.bits) and found["flags"] == list(truth.flags)
+    assert main([*asked, "--contexts", "30"]) == 0
+    assert f"{truth.bits:.4f}" in capsys.readouterr().out
+
+
+SEARCH = ["--budget", "60", "--samples", "6", "--donors", "8", "--contexts", "8"]
+
+
+def test_an_interrupted_search_goes_on_to_the_same_end(factory, tmp_path, monkeypatch, capsys):
+    def asked(out):
+        return ["search", factory, "--layers", "0", "3", "--out", str(tmp_path / out), *SEARCH]
+
+    assert main(asked("whole")) == 0
+
+    def stopped(*args, **options):
+        def stop(step):
+            if step.evaluations > 30:
+                raise KeyboardInterrupt
+
+        return ifl.search(*args, callback=stop, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("infoflow.commands.measures.search", stopped)
+        assert main(asked("cut")) == 130
+    kept = tmp_path / "cut.unfinished.npz"
+    assert f"kept in {kept}: the same command goes on" in capsys.readouterr().err
+    assert kept.exists() and not (tmp_path / "cut").exists()
+    assert main(asked("cut")) == 0
+    assert f"going on from {kept}" in capsys.readouterr().err and not kept.exists()
+    whole, cut = ifl.load(tmp_path / "whole"), ifl.load(tmp_path / "cut")
+    assert cut.partition == whole.partition and (cut.trail == whole.trail).all()
+    assert main(asked("cut")) == 1  # refused before anything is recorded
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_a_saved_comparison_gives_its_report_again(factory, tmp_path, capsys):
+    out = tmp_path / "compared"
+    assert main(["compare", factory, "--layers", "0", "3", "--out", str(out), *EFFORT]) == 0
+    assert "causal search" in capsys.readouterr().out
+    assert main(["report", str(out), "--title", "Mine again"]) == 0
+    assert "Mine again" in (tmp_path / "compared.html").read_text()
+    found = ifl.find_modules([[0, 1, 0], [1, 0, 0], [0, 0, 0]]).save(tmp_path / "modules")
+    assert main(["report", str(found)]) == 1
+    assert "holds a Modules" in capsys.readouterr().err
+
+
+def test_bench_times_every_step(factory, capsys):
+    few = ["--max-rows", "20", "--partitions", "4"]
+    assert main(["bench", factory, "--layers", "0", "3", "--json", *few]) == 0
+    seconds = json.loads(capsys.readouterr().out)["seconds"]
+    assert min(seconds.values()) > 0
+    assert {"record 20 samples", "similarity hess", "search, 9 partitions"} <= set(seconds)
+    assert main(["bench", factory]) == 1
+    assert "--layers together" in capsys.readouterr().err
+
+
+def test_settings_come_from_a_file_and_flags_win(factory, tmp_path, capsys):
+    (tmp_path / "run.toml").write_text(
+        'factory = "mine:make"\nmax_rows = 30\nbudget = 5\n'
+        '[flow]\nsource = "0:0"\ntarget = ["3"]\ncontexts = 9\ndonors = 8\n'
+    )
+    assert main(["flow", "--config", "run.toml", "--donors", "11", "--json"]) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert (found["n_donors"], found["n_contexts"]) == (11, 9)
+    assert "the first 30 of 40 rows" in said.err
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("bugdet = 3", "did you mean 'budget'"),
+        ("[serch]\nbudget = 3", "did you mean 'search'"),
+        ("[search]\nsource = 'a'", "unknown setting 'source'"),
+        ("budget = 'many'", "budget: expected int"),
+        ("method = 'genetik'", "did you mean 'genetic'"),
+        ("layers = 3", "expected a list of texts"),
+        ("budget =", "cannot read the settings"),
+    ],
+)
+def test_settings_that_are_not_understood_are_told(tmp_path, capsys, written, said):
+    (tmp_path / "run.toml").write_text(written)
+    assert main(["search", "--config", str(tmp_path / "run.toml")]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_near_misses_of_commands_and_flags_are_named(capsys):
+    assert main(["serch"]) == 2
+    assert "did you mean 'search'" in capsys.readouterr().err
+    assert main(["search", "a:b", "--layer", "0"]) == 2
+    assert "did you mean '--layers'" in capsys.readouterr().err
+    assert main(["toys", "--json", "--loud"]) == 2
+    assert json.loads(capsys.readouterr().out)["status"] == 2
+
+
+def test_what_is_found_wrong_has_a_status_of_its_own(monkeypatch, factory, capsys):
+    monkeypatch.setattr("infoflow.checking.Check.ok", False)
+    assert main(["check", factory, "--layers", "0", "3", "--json"]) == 3
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is False and found["trials"][0]["what"] == "bare model"
+
+
+def test_tables_fit_the_terminal_and_say_what_they_left_out(factory, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["sites", factory]) == 0
+    *rows, last = capsys.readouterr().out.splitlines()
+    assert max(map(len, rows)) <= 40
+    assert last.startswith("(no room for: ") and "note" in last
+
+
+def test_units_are_named_by_layer_and_number():
+    assert parse_units(["fc1:0,3-5", "relu@1"]) == (
+        ["fc1", "relu@1"],
+        {"fc1": [0, 3, 4, 5], "relu": slice(None)},
+    )
+    for wrong, said in ((["fc1:0,"], "expected LAYER"), (["a:0", "a:1"], "named twice")):
+        with pytest.raises(ValueError, match=said):
+            parse_units(wrong)
 
 
 def test_a_misspelt_layer_is_one_line_on_stderr(factory, tmp_path, capsys):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import infoflow as ifl
 from infoflow.clustering import consensus
-from infoflow.clustering.nested import nested_modules
+from infoflow.clustering.significances import nested_modules
 
 SMALL = {"budget": 8, "samples": 4, "donors": 8, "contexts": 8}
 

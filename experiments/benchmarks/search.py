@@ -19,13 +19,10 @@ import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import SCORE
 from infoflow.models import isolated_rng
-from infoflow.searching.annealing import annealing, climbing
-from infoflow.searching.flow_cut import FlowCut
-from infoflow.searching.genetic import genetic
+from infoflow.searching.flow_cut import FlowCut, screened
 from infoflow.searching.log import EvaluationLog
+from infoflow.searching.methods import annealing, climbing, genetic, sampling
 from infoflow.searching.space import Space
-from infoflow.searching.surrogate import screened
-from infoflow.searching.unguided import sampling
 
 
 def perceptron(samples: int = 12_000) -> ifl.Recording:

@@ -16,9 +16,8 @@ from infoflow.measured import SEARCH, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.searching import ModuleScore, search
-from infoflow.searching.sampling import random_partitions
 from infoflow.searching.score import score_against
-from infoflow.searching.space import divided_units
+from infoflow.searching.space import divided_units, random_partitions
 from infoflow.study import encode
 from infoflow.unit_similarity import similarities
 

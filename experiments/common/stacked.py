@@ -77,6 +77,8 @@ def _check(configs: Sequence[TrainConfig], dataset: Dataset, stack_size: int) ->
             f"expected configurations of the data set given, {dataset.name!r}, got {names}; "
             f"set TrainConfig(dataset={dataset.name!r})"
         )
+    if any(c.modular for c in configs):
+        raise ValueError("modular penalties are not stacked: use infoflow.train.train")
     if stack_size < 1:
         raise ValueError(f"stack_size: expected at least 1, got {stack_size}")
 

@@ -19,7 +19,7 @@ import tyro
 from experiments.estimators.tables import Case, case, trained
 from infoflow.data import load
 from infoflow.information.donors import table_flow, two_way_se
-from infoflow.information.mutual import information_bits, joint_counts
+from infoflow.information.entropy import information_bits, joint_counts
 from infoflow.information.null import Null, sign_flip_null
 
 HERE = Path(__file__).parent

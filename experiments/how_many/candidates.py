@@ -34,8 +34,7 @@ from infoflow.measured import SEARCH, Objective
 from infoflow.searching.count import divisions
 from infoflow.searching.flow_graph import FlowGraph, spectrum
 from infoflow.searching.proxy import ncut
-from infoflow.searching.sampling import random_partition
-from infoflow.searching.space import divided_units
+from infoflow.searching.space import divided_units, random_partition
 
 NUMBERS = range(2, 11)
 FIELDS = ("seed", "k", "cross", "rule", "found", "right")

@@ -32,7 +32,13 @@ from experiments.objectives.networks import (
     small_network,
 )
 from infoflow.information.donors import table_flow
-from infoflow.information.spreads import GroupFlow, Spread, gaussian_spread, kernel_spread, pairwise
+from infoflow.information.group_flows import (
+    GroupFlow,
+    Spread,
+    gaussian_spread,
+    kernel_spread,
+    pairwise,
+)
 from infoflow.information.targets import encode, fit_target, normal_values
 from infoflow.interventions import resample
 from infoflow.measured import SEARCH, Draws

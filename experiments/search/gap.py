@@ -23,15 +23,11 @@ import infoflow as ifl
 from experiments.common.builders import digits_network, tracks
 from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import SCORE, Weighting
-from infoflow.searching.annealing import annealing, climbing
-from infoflow.searching.flow_cut import FlowCut
-from infoflow.searching.genetic import genetic
+from infoflow.searching.flow_cut import FlowCut, screened
 from infoflow.searching.log import EvaluationLog
-from infoflow.searching.sampling import random_partitions
-from infoflow.searching.space import Space, divided_units
+from infoflow.searching.methods import annealing, climbing, genetic, sampling
+from infoflow.searching.space import Space, divided_units, random_partitions
 from infoflow.searching.starts import starts_by_name
-from infoflow.searching.surrogate import screened
-from infoflow.searching.unguided import sampling
 
 HERE = Path(__file__).parent
 METHODS = (

@@ -13,10 +13,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from infoflow._passes import joined_calls, keepers
-from infoflow._replay.budget import free_bytes
 from infoflow._replay.calls import Call, finished_calls, moments, trace_calls
-from infoflow._replay.guard import alike
-from infoflow._replay.lazy import materialised
+from infoflow._replay.chunks import alike, free_bytes
 from infoflow._replay.replay import Replay
 from infoflow._replay.tables import (
     Answer,
@@ -25,6 +23,7 @@ from infoflow._replay.tables import (
     Noted,
     ReplayError,
     Table,
+    materialised,
     small_answer,
     watch,
 )

@@ -16,9 +16,8 @@ from torch.utils.hooks import RemovableHandle
 
 from infoflow._hooks import CallFunction, layer_at, removed_after
 from infoflow._replay.calls import Call, live_calls, moments
-from infoflow._replay.guard import Guard
-from infoflow._replay.lazy import LazyTensor, Thunk, materialised
-from infoflow._replay.tables import Answer, Key, ReplayError, Stop
+from infoflow._replay.chunks import Guard
+from infoflow._replay.tables import Answer, Key, LazyTensor, ReplayError, Stop, Thunk, materialised
 from infoflow.recording import Recording
 from infoflow.site import Site
 

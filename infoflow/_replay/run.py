@@ -13,13 +13,11 @@ from torch import Tensor
 
 from infoflow._hooks import CallFunction, call_hooks
 from infoflow._passes import joined_calls, show_progress
-from infoflow._replay.budget import chunk_rows
+from infoflow._replay.chunks import GUARDED_ROWS, alike, chunk_rows, limits
 from infoflow._replay.edits import Edit
-from infoflow._replay.guard import GUARDED_ROWS, alike, limits
-from infoflow._replay.lazy import looked_at
 from infoflow._replay.prepare import Replays, replay_for, with_upstream
 from infoflow._replay.replay import Replay
-from infoflow._replay.tables import ReplayError, Stop
+from infoflow._replay.tables import ReplayError, Stop, looked_at
 from infoflow._safety import evaluating
 from infoflow.recording import Recording
 from infoflow.site import Site

@@ -3,15 +3,11 @@
 from infoflow.clustering.certificate import certify, cheap_bound
 from infoflow.clustering.co_membership import Consensus, consensus
 from infoflow.clustering.find import find_modules
-from infoflow.clustering.matrix import ModularityMatrix, modularity_matrix
-from infoflow.clustering.metropolis import monte_carlo
+from infoflow.clustering.methods import greedy_spectral, monte_carlo, refine
 from infoflow.clustering.modules import Modules, Trace
-from infoflow.clustering.nested import nested_modules
-from infoflow.clustering.q import modularity
-from infoflow.clustering.refinement import refine
-from infoflow.clustering.significances import significance
+from infoflow.clustering.q import ModularityMatrix, modularity, modularity_matrix
+from infoflow.clustering.significances import nested_modules, significance
 from infoflow.clustering.sparse import SparseSimilarity
-from infoflow.clustering.spectral import greedy_spectral
 from infoflow.module_tree import ModuleTree
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from infoflow._compiled import compiled
-from infoflow.clustering._kernel_sums import close_gap, shift
+from infoflow.clustering._kernel import close_gap, shift
 
 # Gains closer than this share of their range are ties: rounding, not preference.
 _TIE = 1e-10

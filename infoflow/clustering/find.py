@@ -9,12 +9,10 @@ import numpy as np
 from infoflow._arguments import door, one_of, real, whole
 from infoflow._warnings import warn
 from infoflow.clustering.certificate import PROVEN, certify, cheap_bound
-from infoflow.clustering.matrix import ModularityMatrix, NullModel, modularity_matrix
-from infoflow.clustering.metropolis import monte_carlo
+from infoflow.clustering.methods import greedy_spectral, monte_carlo, refine
 from infoflow.clustering.modules import Modules, Trace
-from infoflow.clustering.refinement import refine
+from infoflow.clustering.q import ModularityMatrix, NullModel, modularity_matrix
 from infoflow.clustering.sparse import is_sparse, sparse_modules
-from infoflow.clustering.spectral import greedy_spectral
 from infoflow.partition import PartitionLike, as_partition
 
 Method = Literal["default", "lange2022", "spectral", "monte_carlo"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infoflow._notebook import card
 from infoflow.partition import Partition
 from infoflow.saving import Saved
 
@@ -77,6 +78,19 @@ class Modules(Saved):
 
         labels = self.partition.labels
         return pd.DataFrame({"unit": np.arange(len(labels)), "module": labels})
+
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        facts = {
+            "Q": f"{self.q:.4f}",
+            "upper bound": "reached" if self.proven_optimal else f"{self.upper_bound:.4f}",
+            "modules": f"{self.n_modules} ({self.n_effective:.2f} effective)",
+            "units": f"{len(self.partition)}{self.partition.said_unused}",
+            "method": self.method,
+        }
+        own = {"module": self.partition.names, "units": self.partition.sizes}
+        return card("Modules of largest Q", facts, pd.DataFrame(own))
 
     def __repr__(self) -> str:
         proof = "proven optimal" if self.proven_optimal else f"at most {self.upper_bound:.4f}"

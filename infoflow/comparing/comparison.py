@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infoflow._notebook import card
 from infoflow.clustering import Modules
 from infoflow.comparing.tracking import CommonSet
+from infoflow.graphs import Graph, GraphOfModules
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.saving import Saved
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison(Saved):
+class Comparison(Saved, GraphOfModules):
     """Partitions of one network side by side.
 
     Every table has one fact a row; `source` is the name of a partition.
@@ -108,6 +110,26 @@ class Comparison(Saved):
     def tracking(self) -> dict[str, float]:
         """How well Q of each similarity measure tracks the weighted exchange: `spearman()`."""
         return self.spearman()
+
+    def graph(self) -> Graph:
+        """What the modules of the causal search send each other (see `Exchange.graph`)."""
+        return self.search.graph()
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "partitions": len(self.partitions),
+            "units": f"{len(self.rec.units)}{self.search.partition.said_unused}",
+            "weighting": self.weighting,
+            "Q of a measure and -exchange, Spearman": ", ".join(
+                f"{name} {rho:.2f}" for name, rho in self.tracking.items()
+            ),
+            "left out": ", ".join(self.skipped),
+        }
+        columns = ["source", "n_modules", "bits", "bits_given_context", "score", "p_same_size"]
+        table = self.partitions.reset_index()
+        first = table.assign(last=table["origin"] != "search")
+        shown = first.sort_values(["last", "score"], ascending=[True, False])
+        return card("Comparison", facts, shown[columns])
 
     def __repr__(self) -> str:
         best = next(iter(self.tracking), "none")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,42 +73,41 @@ def rank_correlation(strata: Sequence[Stratum], *, seed: int = 0) -> RankCorrela
     sizes = [s.x.shape[1] for s in large]
     whole = [(s, np.arange(m)[None]) for s, m in zip(large, sizes, strict=True)]
     drawn = [(s, rng.integers(m, size=(_BOOTSTRAPS, m))) for s, m in zip(large, sizes, strict=True)]
-    low, high = _percentiles(_averaged([_spearman(*one) for one in drawn], kinds))
+    low, high = _percentiles(_averaged([_correlated(*one, _ranks) for one in drawn], kinds))
     return RankCorrelation(
-        spearman=_averaged([_spearman(*one) for one in whole], kinds)[..., 0],
-        kendall=_averaged([_kendall(*one) for one in whole], kinds)[..., 0],
+        spearman=_averaged([_correlated(*one, _ranks) for one in whole], kinds)[..., 0],
+        kendall=_averaged([_correlated(*one, _signs) for one in whole], kinds)[..., 0],
         low=low,
         high=high,
         n=sum(sizes),
     )
 
 
-def _spearman(stratum: Stratum, index: np.ndarray) -> np.ndarray:
+def _correlated(
+    stratum: Stratum, index: np.ndarray, scored: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
     """`(P, Q, B)` of B choices of things `(B, m)`."""
+    x, y = (_of_length_one(scored(values[:, index])) for values in (stratum.x, stratum.y))
+    return np.einsum("pbm,qbm->pqb", x, y)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata
 
-    x, y = (_unit(rankdata(values[:, index], axis=-1)) for values in (stratum.x, stratum.y))
-    return np.einsum("pbm,qbm->pqb", x, y)
-
-
-def _unit(ranks: np.ndarray) -> np.ndarray:
-    """Centred and of length one; nan where all are equal."""
-    centred = ranks - ranks.mean(-1, keepdims=True)
-    length = np.linalg.norm(centred, axis=-1, keepdims=True)
-    return np.where(length > 0, centred / np.where(length > 0, length, 1.0), np.nan)
-
-
-def _kendall(stratum: Stratum, index: np.ndarray) -> np.ndarray:
-    x, y = (_signs(values[:, index]) for values in (stratum.x, stratum.y))
-    return np.einsum("pbm,qbm->pqb", x, y)
+    ranks = rankdata(values, axis=-1)
+    return ranks - ranks.mean(-1, keepdims=True)
 
 
 def _signs(values: np.ndarray) -> np.ndarray:
-    """Which of two things is larger, for every pair; of length one, nan where all are equal."""
+    """Which of two things is larger, for every pair."""
     signs = np.sign(values[..., :, None] - values[..., None, :])
-    flat = signs.reshape(*values.shape[:-1], -1)
-    length = np.linalg.norm(flat, axis=-1, keepdims=True)
-    return np.where(length > 0, flat / np.where(length > 0, length, 1.0), np.nan)
+    return signs.reshape(*values.shape[:-1], -1)
+
+
+def _of_length_one(scores: np.ndarray) -> np.ndarray:
+    """nan where all things are equal."""
+    length = np.linalg.norm(scores, axis=-1, keepdims=True)
+    return np.where(length > 0, scores / np.where(length > 0, length, 1.0), np.nan)
 
 
 def _averaged(found: Sequence[np.ndarray], kinds: Sequence[str]) -> np.ndarray:

@@ -11,9 +11,8 @@ import numpy as np
 
 from infoflow._arguments import door, each, mapping, one_of, whole
 from infoflow.agreements import agreement_matrix
-from infoflow.comparing.clusterability import weight_cuts
+from infoflow.comparing.columns import module_cka, weight_cuts
 from infoflow.comparing.comparison import Comparison
-from infoflow.comparing.dependence import module_cka
 from infoflow.comparing.sources import (
     CAUSAL,
     Candidate,
@@ -37,11 +36,10 @@ from infoflow.measured import SEARCH, Bins, Budget, Coding, Estimate, Objective,
 from infoflow.partition import Partition, as_partition
 from infoflow.recording import Recording
 from infoflow.searching import SearchResult, search
+from infoflow.searching.flow_cut import Proxy
 from infoflow.searching.plan import Method
 from infoflow.searching.proxy import proxies as all_proxies
-from infoflow.searching.sampling import random_partitions
-from infoflow.searching.space import divided_units
-from infoflow.searching.surrogate import Proxy
+from infoflow.searching.space import divided_units, random_partitions
 
 
 @door(

@@ -15,8 +15,8 @@ from infoflow.comparing.sources import Candidate
 from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import Weighting
 from infoflow.partition import Partition
-from infoflow.searching.sampling import random_partitions
 from infoflow.searching.score import score_against
+from infoflow.searching.space import random_partitions
 
 if TYPE_CHECKING:
     import pandas as pd

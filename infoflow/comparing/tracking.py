@@ -15,8 +15,8 @@ from infoflow.comparing.ranks import RankCorrelation, Stratum, rank_correlation
 from infoflow.comparing.sources import linked, used_only
 from infoflow.comparing.table import Chance, layer_flows
 from infoflow.partition import Partition
-from infoflow.searching.sampling import random_partitions
-from infoflow.searching.surrogate import Proxy
+from infoflow.searching.flow_cut import Proxy
+from infoflow.searching.space import random_partitions
 
 if TYPE_CHECKING:
     import pandas as pd

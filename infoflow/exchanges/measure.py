@@ -117,6 +117,11 @@ def module_flow(
 ) -> pd.DataFrame:
     """Flow between the modules of a partition: row a, column b is flow(a → b) in bits.
 
+    Each target module is read as one, by a single joint code (a lower bound, at most log2 of its
+    `bins` codes), where `exchange` sums over its units and counts what several of them say for
+    each: 1 bit here and 445 there may be the same partition. `coding="units"` sums here too.
+    `.attrs["read"]` says which.
+
     Args and errors as for `exchange`; `given_context=True` gives the flow with the context known.
     A warning says where no module reaches another, or a joint code is saturated.
 
@@ -137,4 +142,6 @@ def module_flow(
         warn(f"module_flow: {result.doubts[2:]}")
     values = result.flow_given_context if given_context else result.flow
     names = pd.Index(result.partition.names)
-    return pd.DataFrame(values, index=names.rename("source"), columns=names.rename("target"))
+    frame = pd.DataFrame(values, index=names.rename("source"), columns=names.rename("target"))
+    frame.attrs["read"] = result.read_as
+    return frame

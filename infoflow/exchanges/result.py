@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infoflow._notebook import card
+from infoflow.graphs import Graph, GraphOfModules
 from infoflow.information.flows import UNSATURATE
 from infoflow.partition import Partition
 from infoflow.saving import Saved
@@ -39,7 +41,7 @@ class Values:
 
 
 @dataclass(frozen=True, eq=False)
-class Exchange(Saved):
+class Exchange(Saved, GraphOfModules):
     """Information that the modules of one partition exchange.
 
     Attributes:
@@ -108,11 +110,41 @@ class Exchange(Saved):
             }
         )
 
+    def graph(self) -> Graph:
+        """Nodes: modules by the labels they were given, with their `units` (how many). Edges:
+        `bits`, `se` and `bits_given_context` from one to another, where anything is sent."""
+        sizes = self.partition.sizes.tolist()
+        nodes = {m: {"units": n} for m, n in zip(self.partition.names, sizes, strict=True)}
+        rows = self.to_frame().to_dict("records")
+        sent = [row for row in rows if row["bits"] != 0 or row["bits_given_context"] != 0]
+        return Graph(nodes, tuple((r.pop("source"), r.pop("target"), r) for r in sent), True)
+
+    @property
+    def read_as(self) -> str:
+        """How the units of a target module are read, which decides how large the bits are."""
+        if self.coding == "units":
+            return "summed over target units (module_flow reads each module as one)"
+        one = "by one code" if self.coding == "joint" else f"as wholes ({self.coding})"
+        return f"each target module read {one}"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "bits": f"{self.bits:.4g} ± {self.se:.2g}",
+            "bits given the context": f"{self.bits_given_context:.4g} ± "
+            f"{self.se_given_context:.2g}",
+            f"weighted ({self.weighting})": self.weighted,
+            "read": self.read_as,
+            "modules": f"{len(self.flow)} of {', '.join(map(str, self.partition.sizes.tolist()))}"
+            f" units{self.partition.said_unused}",
+            "note": self.doubts[2:],
+        }
+        return card("Exchange", facts, self.to_frame())
+
     def __repr__(self) -> str:
         return (
             f"Exchange({self.bits:.4f} ± {self.se:.4f} bits among {len(self.flow)} modules"
-            f"{self.partition.said_unused}, given context {self.bits_given_context:.4f}, "
-            f"{self.weighting}-weighted {self.weighted:.4g}"
+            f"{self.partition.said_unused}, {self.read_as}, given context "
+            f"{self.bits_given_context:.4f}, {self.weighting}-weighted {self.weighted:.4g}"
             f"{self.doubts})"
         )
 

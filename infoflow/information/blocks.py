@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from infoflow.information.targets import fit_target, normal_codes
-from infoflow.interventions.donors import labels_of
-from infoflow.measured import Budget, Draws
+from infoflow.interventions.bind import labels_of
+from infoflow.measured import Budget, Draws, drawn
 from infoflow.recording import Recording
 
 
@@ -114,11 +114,6 @@ def _block(
         return Block(candidates, drawn(others, draws.contexts, rng), weights=chance)
     donors = rng.choice(candidates, size=count, p=chance)
     return Block(donors, drawn(others, draws.contexts, rng))
-
-
-def drawn(rows: np.ndarray, count: Budget, rng: np.random.Generator) -> np.ndarray:
-    """So many of the rows, without replacement; "all": all of them, in order."""
-    return rows if count == "all" else rows[rng.permutation(len(rows))[: int(count)]]
 
 
 def _uniform_over_codes(

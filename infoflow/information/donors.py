@@ -11,12 +11,13 @@ from infoflow._shapes import Float, Integer, shaped
 from infoflow.information.binning import check_codes, code_dtype
 from infoflow.information.entropy import (
     ENTROPIES,
+    FEW_CELLS,
     LN2,
     entropy_bits,
     log2_counts,
     panzeri_treves_bits,
+    quadratic_limit,
 )
-from infoflow.information.mutual import FEW_CELLS, quadratic_limit
 from infoflow.measured import Correction, Estimator, check_correction
 
 _MOST_CELLS = 200_000_000
@@ -284,14 +285,20 @@ def _extrapolated(codes: np.ndarray, n_codes: int) -> tuple[np.ndarray, np.ndarr
 def _pointwise(
     codes: np.ndarray, counts: Counts, observed: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    from infoflow.information._histograms import pointwise_sums
-
     m, k, _ = codes.shape
     log_mixture = log2_counts(counts.by_donor.sum(0)) - np.log2(m * k)
     if observed is not None:
         log_mixture = log2_observed(observed)
     donor_terms = log2_counts(counts.by_donor) - np.log2(k) - log_mixture
-    context_terms = np.log2(m) - log2_counts(counts.by_context)
+    return summed_terms(codes, counts, donor_terms, np.log2(m) - log2_counts(counts.by_context))
+
+
+def summed_terms(
+    codes: np.ndarray, counts: Counts, donor_terms: np.ndarray, context_terms: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`(M, K)` sums over columns of the terms `(M, T, C)` and `(K, T, C)` of each run's codes."""
+    from infoflow.information._histograms import pointwise_sums
+
     still = ~counts.changed
     donor_terms[:, still], context_terms[:, still] = 0.0, 0.0  # no rounding in a true zero
     return pointwise_sums(codes, donor_terms, context_terms)

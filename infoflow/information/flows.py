@@ -10,12 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from infoflow._arguments import door, whole
+from infoflow._notebook import card
 from infoflow.forcing import Forcing, ForcingLike
 from infoflow.information.blocks import blocks
-from infoflow.information.donors import by_context, two_way_se
-from infoflow.information.forced import Measured, averaged, is_saturated
+from infoflow.information.forced import ForcedFlow, Measured, is_saturated, measured, null_of
 from infoflow.information.observational import observed_information
-from infoflow.information.shuffle import shuffled_flow
+from infoflow.information.shuffle import PlainFlow, shuffled_flow
 from infoflow.information.targets import (
     disjoint,
     fit_target,
@@ -119,6 +119,10 @@ class Flow(Saved):
         """False when no unit of the target comes after the source, or none moved with it."""
         return "out of reach" not in self.flags
 
+    @property
+    def _advice(self) -> list[str]:
+        return [f"{flag}{_WHAT_TO_DO.get(flag, '')}" for flag in self.flags]
+
     def to_frame(self) -> pd.DataFrame:
         """One row with every attribute; of the direct flow its bits and their standard errors."""
         import pandas as pd
@@ -129,13 +133,29 @@ class Flow(Saved):
             row[f"direct_{what}"] = getattr(self.direct, what, None)
         return pd.DataFrame([row])
 
+    def _repr_html_(self) -> str:
+        facts = {
+            "sent": f"{self.bits:.4f} ± {self.se:.2g} bits",
+            "sent given the context": f"{self.bits_given_context:.4f} ± "
+            f"{self.se_given_context:.2g} bits",
+            "shared in the normal run (no evidence of sending)": f"{self.observational_bits:.4f} "
+            "bits",
+            "p where nothing flows": self.p_value,
+            "detection floor, bits": self.floor,
+            "donors x contexts": f"{self.n_donors} x {self.n_contexts}",
+            "set to": self.do,
+            "target read": "by one code" if self.coding == "joint" else "summed over its units",
+            "note": "; ".join(self._advice),
+        }
+        return card("Flow", facts)
+
     def __repr__(self) -> str:
         p = "" if self.p_value is None else f", p={self.p_value:.3g}"
         p += f", {self.n_unused} unused" if self.n_unused else ""
         p += f", do={self.do}" if self.do != str(Forcing()) else ""
         if self.direct is not None:
             p += f", direct {self.direct.bits:.4f} ({self.direct.bits_given_context:.4f})"
-        flags = "".join(f"; {flag}{_WHAT_TO_DO.get(flag, '')}" for flag in self.flags)
+        flags = "".join(f"; {said}" for said in self._advice)
         return (
             f"Flow({self.bits:.4f} ± {self.se:.4f} bits, given context "
             f"{self.bits_given_context:.4f}, observational {self.observational_bits:.4f}{p}{flags})"
@@ -246,50 +266,50 @@ def _flow(
     rng = np.random.default_rng(draws.seed)
     parts = blocks(rec, draws, sent, rng)
     aim = fit_target(rec, seen, draws)
-    measured = [Measured.run(rec, sent, aim, part, held, progress) for part in parts]
-    aim, share = measured[0].table.target, np.array([part.share for part in parts])
+    (each,) = measured(rec, sent, [aim], parts, held=[held], progress=progress)
+    aim, share = each[0].table.target, np.array([part.share for part in parts])
+    whole = ForcedFlow.of(each)
     few_runs = sum(part.runs for part in parts) <= RUNS_PER_SHUFFLED_SAMPLE * len(rec)
     paired = draws.pool != "positions" or _as_many_positions(rec, sent, seen)
     single = paired and len(sent) == 1 and draws.donors != "all" and aim.coder is not None
     if single and few_runs and held is None and draws.forcing.plain:
         how, plain = "binned shuffle", shuffled_flow(rec, sent, aim, n_null=n_null)
     else:
-        how, plain = "donors x contexts", averaged(measured, share, n_null, rng)
+        drawn = null_of(each, n_null, rng) if n_null else None
+        how, plain = "donors x contexts", PlainFlow(whole.bits, whole.plain.se, drawn)
     null = plain.null
-    each = [m.result for m in measured]
-    se_known = [two_way_se(by_context(m.result.pointwise_given_context, m.k)) for m in measured]
     return Flow(
         bits=plain.bits,
-        bits_given_context=float(share @ [r.given_context.sum() for r in each]),
+        bits_given_context=whole.given_context,
         observational_bits=observed_information(rec, sent, aim) if paired else float("nan"),
         se=plain.se,
-        se_given_context=float(np.linalg.norm(share * se_known)),
-        out_of_range=float(share @ [m.table.out_of_range for m in measured]),
+        se_given_context=whole.known.se,
+        out_of_range=float(share @ [m.table.out_of_range for m in each]),
         n_donors=sum(len(part.donors) for part in parts),
         n_contexts=sum(len(part.contexts) for part in parts),
-        n_codes=max(m.table.n_codes for m in measured),
-        cells_per_sample=float(share @ [r.cells_per_sample for r in each]),
+        n_codes=max(m.table.n_codes for m in each),
+        cells_per_sample=float(share @ [m.result.cells_per_sample for m in each]),
         coding=draws.coding,
         estimator=how,
         p_value=null and null.p_value,
         z=null and null.z,
         floor=null and null.floor,
-        flags=_flags(rec, measured),
+        flags=_flags(rec, each),
         n_unused=int(rec.units.unused[np.concatenate([sent, seen])].sum()),
         do=str(draws.forcing),
     )
 
 
-def _flags(rec: Recording, measured: Sequence[Measured]) -> tuple[str, ...]:
+def _flags(rec: Recording, blocks: Sequence[Measured]) -> tuple[str, ...]:
     """What holds for all blocks, or, of what makes a number doubtful, for one."""
-    each = [_flags_of(rec, m) for m in measured]
+    each = [_flags_of(rec, m) for m in blocks]
     names = dict.fromkeys(name for found in each for name in found)
     some = ("saturated code", "too many codes", "few changes")
     return tuple(n for n in names if n in some or all(n in found for found in each))
 
 
-def _flags_of(rec: Recording, measured: Measured) -> tuple[str, ...]:
-    how, table, result = measured.forced, measured.table, measured.result
+def _flags_of(rec: Recording, seen: Measured) -> tuple[str, ...]:
+    how, table, result = seen.forced, seen.table, seen.result
     aim = table.target
     slack = rounding(rec)
     put_in = rec.filled if how.values is None else how.values.__getitem__
@@ -299,15 +319,15 @@ def _flags_of(rec: Recording, measured: Measured) -> tuple[str, ...]:
     ]
     unheard = not result.given_context.any()
     reached = not unheard or how.can_reach(rec, aim)
-    answering = (table.codes != table.codes[:1]).any((0, 2)).reshape(measured.k, -1).any(1)
-    sampled = measured.k < len(rec)
+    answering = (table.codes != table.codes[:1]).any((0, 2)).reshape(seen.k, -1).any(1)
+    sampled = seen.k < len(rec)
     found = {
         "constant source": all(bool(s.all()) for s in still),
         "constant target": bool((table.codes == table.codes[:1, :1]).all())
         and bool((np.ptp(normal_codes(rec, aim), axis=0) == 0).all()),
         "too many codes": result.cells_per_sample >= TOO_MANY_CELLS,
         "saturated code": is_saturated(rec, aim, result),
-        "few draws": not unheard and sampled and min(len(how.donors), measured.k) < FEW_DRAWS,
+        "few draws": not unheard and sampled and min(len(how.donors), seen.k) < FEW_DRAWS,
         "few changes": 0 < answering.sum() < FEW_CHANGES and sampled,
         "out of reach": not reached,
         "coarse code": unheard and reached,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy as np
 from infoflow.information.blocks import Block, blocks
 from infoflow.information.donors import TableFlow, by_context, table_flow, two_way_se
 from infoflow.information.null import sign_flip_null
-from infoflow.information.shuffle import PlainFlow
 from infoflow.information.tables import CodeTable, Forced, code_tables
 from infoflow.information.targets import Target, normal_values
 from infoflow.information.weighted import capacity_flow, weighted_flow
@@ -65,6 +64,49 @@ class Contributions:
 
 
 @dataclass(frozen=True, eq=False)
+class Measured:
+    """One block's intervention, what one target did, and the bits of it."""
+
+    forced: Forced
+    table: CodeTable
+    result: TableFlow
+    share: float
+
+    @property
+    def k(self) -> int:
+        """Contexts."""
+        return len(self.forced.contexts)
+
+
+def measured(
+    rec: Recording,
+    source: np.ndarray,
+    targets: Sequence[Target],
+    parts: Sequence[Block],
+    *,
+    held: Sequence[np.ndarray | None] | None = None,
+    progress: bool = False,
+) -> list[tuple[Measured, ...]]:
+    """What each target did, block by block; `held`: for each of them units that stay at what they
+    are on the context."""
+    runs: list[tuple[Sequence[Target], np.ndarray | None]] = [(targets, None)]
+    if held is not None:
+        runs = [([target], units) for target, units in zip(targets, held, strict=True)]
+    found = []
+    for block in parts:
+        each = []
+        for some, stay in runs:
+            how = Forced(source, block.donors, block.contexts, block.values, stay)
+            tables = code_tables(
+                rec, source, some, how.donors, how.contexts,
+                values=how.values, held=stay, progress=progress,
+            )  # fmt: skip
+            each += [Measured(how, t, block_flow(t, block), block.share) for t in tables]
+        found.append(each)
+    return list(zip(*found, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
 class ForcedFlow:
     """Flow from a source to one target, averaged over blocks.
 
@@ -79,6 +121,19 @@ class ForcedFlow:
     plain: Contributions
     known: Contributions
     saturated: bool = False
+
+    @classmethod
+    def of(cls, each: Sequence[Measured]) -> ForcedFlow:
+        """Blocks averaged by share."""
+        shares = tuple(m.share for m in each)
+        plain = tuple(by_context(m.result.pointwise, m.k) for m in each)
+        known = tuple(by_context(m.result.pointwise_given_context, m.k) for m in each)
+        return cls(
+            bits=float(np.dot(shares, [m.result.bits.sum() for m in each])),
+            given_context=float(np.dot(shares, [m.result.given_context.sum() for m in each])),
+            plain=Contributions(plain, shares),
+            known=Contributions(known, shares),
+        )
 
 
 def forced_flows(
@@ -99,99 +154,27 @@ def forced_flows(
         targets: What to observe, fitted with `draws`.
         draws: Donors, contexts, what the source is set to and the correction.
         forced: Those of the source that need to be set, where the others move nothing.
-        held: For each target units that stay at what they are on the context.
-        progress: Show progress bars.
+        held, progress: As for `measured`.
     """
     parts = blocks(rec, draws, source)
     put_in = source if forced is None else forced
-    runs = (
-        [(targets, None)]
-        if held is None
-        else [([t], h) for t, h in zip(targets, held, strict=True)]
-    )
-    found = []
-    for block in parts:
-        rows: dict[str, Any] = {"values": block.values, "progress": progress}
-        tables = [
-            table
-            for some, stay in runs
-            for table in code_tables(
-                rec, put_in, some, block.donors, block.contexts, held=stay, **rows
-            )
-        ]
-        found.append([(table, block_flow(table, block)) for table in tables])
-    ks = [len(block.contexts) for block in parts]
-    return [_averaged(rec, each, parts, ks) for each in zip(*found, strict=True)]
+    flows = []
+    for each in measured(rec, put_in, targets, parts, held=held, progress=progress):
+        joint = draws.coding == "joint"
+        full = joint and any(is_saturated(rec, m.table.target, m.result) for m in each)
+        flows.append(replace(ForcedFlow.of(each), saturated=full))
+    return flows
 
 
-def _averaged(
-    rec: Recording,
-    each: Sequence[tuple[CodeTable, TableFlow]],
-    parts: Sequence[Block],
-    ks: list[int],
-) -> ForcedFlow:
-    shares = tuple(block.share for block in parts)
-    flows = [flow for _, flow in each]
-    joint = each[0][0].target.draws.coding == "joint"
-    full = joint and any(is_saturated(rec, table.target, flow) for table, flow in each)
-    plain = [by_context(f.pointwise, k) for f, k in zip(flows, ks, strict=True)]
-    known = [by_context(f.pointwise_given_context, k) for f, k in zip(flows, ks, strict=True)]
-    return ForcedFlow(
-        bits=float(np.dot(shares, [f.bits.sum() for f in flows])),
-        given_context=float(np.dot(shares, [f.given_context.sum() for f in flows])),
-        plain=Contributions(tuple(plain), shares),
-        known=Contributions(tuple(known), shares),
-        saturated=full,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """One block's intervention, what was seen, and the bits of it."""
-
-    forced: Forced
-    table: CodeTable
-    result: TableFlow
-
-    @classmethod
-    def run(
-        cls,
-        rec: Recording,
-        sent: np.ndarray,
-        aim: Target,
-        block: Block,
-        held: np.ndarray | None,
-        progress: bool,
-    ) -> Measured:
-        how = Forced(sent, block.donors, block.contexts, block.values, held)
-        table = code_tables(
-            rec, sent, [aim], how.donors, how.contexts,
-            values=how.values, held=held, progress=progress,
-        )[0]  # fmt: skip
-        return cls(how, table, block_flow(table, block))
-
-    @property
-    def k(self) -> int:
-        """Contexts."""
-        return len(self.forced.contexts)
-
-
-def averaged(
-    measured: Sequence[Measured], share: np.ndarray, n_null: int, rng: np.random.Generator
-) -> PlainFlow:
-    """Plain flows of blocks, averaged by share; blocks are independent samples."""
-    se = [two_way_se(by_context(m.result.pointwise, m.k)) for m in measured]
-    bits = float(share @ [m.result.bits.sum() for m in measured])
-    if not n_null:
-        return PlainFlow(bits, float(np.linalg.norm(share * se)), None)
+def null_of(each: Sequence[Measured], n_null: int, rng: np.random.Generator) -> Null:
+    """The null of a plain flow averaged over blocks."""
     nulls = []
-    for m in measured:
-        correct = m.table.target.draws.correction != "none"
-        null = sign_flip_null(m.table.codes, n_null=n_null, correct=correct, rng=rng, contexts=m.k)
-        nulls.append(null)
+    for m in each:
+        how: dict[str, Any] = {"correct": m.table.target.draws.correction != "none", "rng": rng}
+        nulls.append(sign_flip_null(m.table.codes, n_null=n_null, contexts=m.k, **how))
+    share = np.array([m.share for m in each])
     observed = float(share @ [null.observed for null in nulls])
-    null = Null(observed, share @ np.stack([null.values for null in nulls]))
-    return PlainFlow(bits, float(np.linalg.norm(share * se)), null)
+    return Null(observed, share @ np.stack([null.values for null in nulls]))
 
 
 def is_saturated(rec: Recording, aim: Target, result: TableFlow) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from infoflow.information.mutual import (
+from infoflow.information.entropy import (
     conditional_information_bits,
     information_bits,
     joint_counts,

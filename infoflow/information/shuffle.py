@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from infoflow.information.mutual import information_bits, joint_counts
+from infoflow.information.entropy import information_bits, joint_counts
 from infoflow.information.tables import read_codes
 from infoflow.information.targets import Target, fit_target, normal_codes, normal_values
 from infoflow.interventions import resample

@@ -15,11 +15,11 @@ from infoflow._shapes import Float, shaped
 from infoflow._warnings import warn
 from infoflow.information.binning import UnitBins, code_dtype
 from infoflow.information.blocks import Block, blocks
-from infoflow.information.donors import Counts, Entropy, table_flow
-from infoflow.information.mutual import information_of_each
-from infoflow.information.reach import Reach, Reached, by_layers
+from infoflow.information.donors import Counts, Entropy
+from infoflow.information.entropy import information_of_each
+from infoflow.information.forced import measured
 from infoflow.information.shuffle import shuffled_codes
-from infoflow.information.tables import code_tables, shares
+from infoflow.information.tables import Reach, Reached, by_layers, shares
 from infoflow.information.targets import fit_target, normal_codes, pooled
 from infoflow.interventions import resample, resample_each
 from infoflow.measured import UNIT_FLOW, Budget, Draws, Pool
@@ -285,14 +285,10 @@ def _direct_flows(
             if not len(units) or (name == own and rec.units.site(name).basis is None):
                 continue
             held = np.setdiff1d(np.arange(n), np.append(layer, source))
-            for block in blocks(rec, draws, source):
-                table = code_tables(
-                    rec, source, [fit_target(rec, units, draws)], block.donors, block.contexts,
-                    values=block.values, held=held,
-                )[0]  # fmt: skip
-                found = table_flow(table.codes, table.n_codes, estimator=draws.correction)
-                bits = found.given_context if given_context else found.bits
-                flows[source, units] += block.share * bits
+            target, parts = fit_target(rec, units, draws), blocks(rec, draws, source)
+            for m in measured(rec, source, [target], parts, held=[held])[0]:
+                bits = m.result.given_context if given_context else m.result.bits
+                flows[source, units] += m.share * bits
     return flows
 
 

@@ -15,6 +15,7 @@ from infoflow.information.donors import (
     cross_entropy,
     log2_observed,
     row_entropy,
+    summed_terms,
 )
 from infoflow.information.entropy import LN2
 from infoflow.measured import Correction
@@ -75,7 +76,7 @@ def weighted_flow(
         bits += (variance / (2 * np.where(mixture > 0, mixture, np.inf))).sum(-1) / LN2
     given_context = cross_entropy(by_context, _log2(by_context)).mean(0)
     bits[~counts.changed], given_context[~counts.changed] = 0.0, 0.0
-    plain, given = _pointwise(codes, counts, _log2(rows) - log_marginal, -_log2(by_context))
+    plain, given = summed_terms(codes, counts, _log2(rows) - log_marginal, -_log2(by_context))
     cells = float(np.count_nonzero(counts.by_donor, axis=-1).mean() / k)
     return TableFlow(bits, given_context, weights[None] @ plain, weights[None] @ given, cells)
 
@@ -194,16 +195,6 @@ def _context_histograms(codes: np.ndarray, n_codes: int, weights: np.ndarray) ->
     cells = codes + n_codes * np.arange(k * t).reshape(k, t)
     each = np.repeat(weights, k * t)
     return np.bincount(cells.ravel(), each, k * t * n_codes).reshape(k, t, n_codes)
-
-
-def _pointwise(
-    codes: np.ndarray, counts: Counts, donor_terms: np.ndarray, context_terms: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    from infoflow.information._histograms import pointwise_sums
-
-    still = ~counts.changed
-    donor_terms[:, still], context_terms[:, still] = 0.0, 0.0
-    return pointwise_sums(codes, donor_terms, context_terms)
 
 
 def _log2(p: np.ndarray) -> np.ndarray:

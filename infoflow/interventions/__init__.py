@@ -1,6 +1,5 @@
 """do(): set units to chosen values while the model runs, and see what follows."""
 
-from infoflow.interventions.counterfactuals import counterfactual
 from infoflow.interventions.kinds import (
     Intervention,
     Mean,
@@ -14,7 +13,7 @@ from infoflow.interventions.kinds import (
     intervention_from,
 )
 from infoflow.interventions.operator import do
-from infoflow.interventions.resampling import resample, resample_each
+from infoflow.interventions.resampling import counterfactual, resample, resample_each
 
 __all__ = [
     "Intervention",

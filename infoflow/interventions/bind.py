@@ -18,9 +18,8 @@ from infoflow._replay.edits import (
     Transform,
     donor_edit,
 )
-from infoflow._replay.pairs import make_pairs
+from infoflow._replay.swap import make_pairs
 from infoflow.basis import Basis
-from infoflow.interventions.donors import donors_for
 from infoflow.interventions.kinds import (
     Done,
     Intervention,
@@ -30,10 +29,58 @@ from infoflow.interventions.kinds import (
     Resample,
     Scale,
     Set,
+    Shuffle,
     Zero,
 )
 from infoflow.recording import Recording
 from infoflow.units import index_array
+
+
+def donors_for(kind: Resample, rec: Recording, contexts: np.ndarray) -> np.ndarray:
+    """`(R,)` donor of every row.
+
+    `Shuffle`: row r's donor is π(context r), π one permutation of the data set (within labels, if
+    given). `Resample`: drawn anew for every row, with replacement.
+
+    Raises:
+        ValueError: Labels that are not one per sample.
+    """
+    rng = np.random.default_rng(kind.seed)
+    if kind.within is None:
+        if isinstance(kind, Shuffle):
+            return rng.permutation(len(rec))[contexts]
+        return rng.integers(len(rec), size=len(contexts))
+    labels = labels_of(kind.within, rec)
+    donors = np.empty(len(contexts), np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        rows = np.flatnonzero(labels[contexts] == label)
+        if isinstance(kind, Shuffle):
+            place = np.zeros(len(rec), np.int64)
+            place[members] = rng.permutation(members)
+            donors[rows] = place[contexts[rows]]
+        else:
+            donors[rows] = rng.choice(members, size=len(rows))
+    return donors
+
+
+def labels_of(within: Any, rec: Recording) -> np.ndarray:
+    """`(K,)` the label of every sample: those given, or the recording's targets for "targets".
+
+    Raises:
+        ValueError: Labels that are not one per sample, or a recording without targets.
+    """
+    if isinstance(within, str):
+        if within != "targets" or rec.targets is None:
+            raise ValueError(
+                f"within={within!r}: expected one label per sample, or 'targets' with a recording "
+                "that has targets"
+            )
+        within = rec.targets.numpy()
+    labels = np.asarray(within)
+    if labels.shape != (len(rec),):
+        raise ValueError(f"expected {len(rec)} labels, one per sample, got shape {labels.shape}")
+    return labels
 
 
 def edit_for(

@@ -12,7 +12,7 @@ from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
-from infoflow.searching.flow_cut import FlowCut
+from infoflow.searching.flow_cut import FlowCut, Proxy
 from infoflow.searching.interface import (
     Scales,
     interface,
@@ -24,7 +24,6 @@ from infoflow.searching.interface import (
     unit_jacobians,
 )
 from infoflow.searching.starts import available
-from infoflow.searching.surrogate import Proxy
 from infoflow.unit_similarity import refused_measures
 from infoflow.unit_similarity import similarities as all_similarities
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infoflow._notebook import card
 from infoflow.exchanges import Exchange, ExchangeMeter
+from infoflow.graphs import Graph, GraphOfModules
 from infoflow.partition import Partition
 from infoflow.saving import Saved
 from infoflow.searching.confidence import Confidence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class SearchResult(Saved):
+class SearchResult(Saved, GraphOfModules):
     """The best partition found, what it exchanges, and how that compares with chance.
 
     Attributes:
@@ -63,6 +65,29 @@ class SearchResult(Saved):
     def to_frame(self) -> pd.DataFrame:
         """The score's row."""
         return self.score.to_frame()
+
+    def graph(self) -> Graph:
+        """What the modules found send each other (see `Exchange.graph`)."""
+        return self.exchange.graph()
+
+    def _repr_html_(self) -> str:
+        score, error = self.score, self.score.ratio_se
+        facts = {
+            "module score": f"{score.ratio:.3g}"
+            + (f" ± {error:.2g}" if np.isfinite(error) else ""),
+            "what that is": f"mean of {score.n_samples} random partitions ÷ this one, "
+            f"{self.weighting}-weighted",
+            "bits": f"{self.exchange.bits:.4g} ± {self.exchange.se:.2g}",
+            "bits given the context": f"{self.exchange.bits_given_context:.4g}",
+            "modules": f"{self.partition.n_modules} of "
+            f"{', '.join(map(str, self.partition.sizes.tolist()))} units"
+            f"{self.partition.said_unused}",
+            "isolated": "yes" if score.isolated else "",
+            "number of modules": repr(self.count) if self.count else "",
+            "sure": repr(self.confidence) if self.confidence else "",
+            "search": f"{self.method}, {self.evaluations} partitions measured",
+        }
+        return card("Search", facts, self.exchange.to_frame())
 
     def __repr__(self) -> str:
         if self.partition.n_modules < 2:

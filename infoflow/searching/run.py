@@ -27,21 +27,25 @@ from infoflow.measured import (
 )
 from infoflow.partition import Partition
 from infoflow.recording import Recording
-from infoflow.searching.annealing import annealing, climbing
 from infoflow.searching.checkpoint import Checkpoint, fingerprint
 from infoflow.searching.confidence import Confidence
 from infoflow.searching.count import how_many
-from infoflow.searching.flow_cut import FlowCut
-from infoflow.searching.genetic import genetic
+from infoflow.searching.flow_cut import FlowCut, screened
 from infoflow.searching.log import Callback, EvaluationLog
+from infoflow.searching.methods import (
+    MOST_UNITS,
+    annealing,
+    check_exhaustive,
+    climbing,
+    exhaustive,
+    genetic,
+    sampling,
+)
 from infoflow.searching.plan import Method, SearchPlan, refuse_ignored
 from infoflow.searching.result import SearchResult, undivided
-from infoflow.searching.sampling import random_partitions
 from infoflow.searching.score import chance, judged
-from infoflow.searching.space import Space, check_downstream, divided_units
+from infoflow.searching.space import Space, check_downstream, divided_units, random_partitions
 from infoflow.searching.starts import starts_by_name
-from infoflow.searching.surrogate import screened
-from infoflow.searching.unguided import MOST_UNITS, check_exhaustive, exhaustive, sampling
 
 
 def _modules(name: str, value: Any) -> Any:

@@ -18,7 +18,7 @@ from infoflow.measured import SCORE, WEIGHTINGS, Estimate, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.saving import Saved
-from infoflow.searching.sampling import mean_and_se, random_partitions
+from infoflow.searching.space import mean_and_se, random_partitions
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from infoflow.oracle import causal_network
-from infoflow.toys.system import Numbers, Toy, identity, listed, relu_layer, stack
+from infoflow.toys.system import Numbers, Toy, copy_of, identity, listed, relu_layer, stack
 
 
 def dividing(n: int, by: int = 2, *, passed_on: int = 0) -> tuple[nn.Module, nn.Module]:
@@ -37,9 +36,7 @@ INTEGER_DIVISION = Toy(
     inputs=listed(range(16)),
     source={"layer2": [0]},
     target={"layer4": [0]},
-    network=lambda: causal_network(
-        {"X": 16}, {"B": (["X"], lambda x: x // 2), "C": (["B"], lambda b: b // 2)}
-    ),
+    causal=({"X": 16}, {"B": (["X"], lambda x: x // 2), "C": (["B"], lambda b: b // 2)}),
     paper=Numbers(2, 2, 2),
 )
 
@@ -49,11 +46,8 @@ BOTTLENECK = Toy(
     # 1 from B = 8 on: relu(B − 7) − relu(B − 8)
     model=lambda: stack(relu_layer([[1]]), relu_layer([[1], [1]], [-7, -8]), relu_layer([[1, -1]])),
     inputs=listed(range(16)),
-    source={"layer1": [0]},
     target={"layer3": [0]},
-    network=lambda: causal_network(
-        {"X": 16}, {"B": (["X"], lambda x: x), "C": (["B"], lambda b: b // 8)}
-    ),
+    causal=({"X": 16}, {"B": copy_of("X"), "C": (["B"], lambda b: b // 8)}),
     paper=Numbers(1, 1, 1),
 )
 
@@ -65,10 +59,9 @@ def _fully_mixed(k: int, bits: float, given_context: float) -> Toy:
         model=lambda: stack(relu_layer(identity(4)), relu_layer([[1, 1, 1, 1]])),
         inputs=listed(*[[0, 1]] * 4),
         source={"layer1": list(range(k))},
-        target={"layer2": [0]},
-        network=lambda: causal_network(
+        causal=(
             {f"X{i}": 2 for i in range(4)},
-            {f"B{i}": ([f"X{i}"], lambda x: x) for i in range(4)}
+            {f"B{i}": copy_of(f"X{i}") for i in range(4)}
             | {"C": ([f"B{i}" for i in range(4)], lambda *coins: sum(coins))},
         ),
         source_variables=[f"B{i}" for i in range(k)],

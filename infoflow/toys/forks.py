@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from infoflow.oracle import causal_network
 from infoflow.toys.arithmetic import dividing
-from infoflow.toys.system import Numbers, Toy, identity, listed, relu_layer, stack
+from infoflow.toys.system import Numbers, Toy, copy_of, identity, listed, relu_layer, stack
 
 COIN_TOSS = Toy(
     name="coin_toss",
     description="X1, X2 coins; B = X1; C = X2 (no edge)",
     model=lambda: stack(relu_layer(identity(2)), relu_layer([[0, 1]])),
     inputs=listed([0, 1], [0, 1]),
-    source={"layer1": [0]},
-    target={"layer2": [0]},
-    network=lambda: causal_network(
-        {"X1": 2, "X2": 2}, {"B": (["X1"], lambda x: x), "C": (["X2"], lambda x: x)}
-    ),
+    causal=({"X1": 2, "X2": 2}, {"B": copy_of("X1"), "C": copy_of("X2")}),
     input_variables=("X1", "X2"),
     paper=Numbers(0, 0, 0),
 )
@@ -25,11 +20,7 @@ COPY = Toy(
     description="X coin; B = X; C = B",
     model=lambda: stack(relu_layer([[1]]), relu_layer([[1]])),
     inputs=listed([0, 1]),
-    source={"layer1": [0]},
-    target={"layer2": [0]},
-    network=lambda: causal_network(
-        {"X": 2}, {"B": (["X"], lambda x: x), "C": (["B"], lambda b: b)}
-    ),
+    causal=({"X": 2}, {"B": copy_of("X"), "C": copy_of("B")}),
     paper=Numbers(1, 1, 1),
 )
 
@@ -38,11 +29,7 @@ DUCKS_AND_SHADOWS = Toy(
     description="X of 4 values feeds both; B = X; C = X (no edge B→C)",
     model=lambda: stack(relu_layer([[1], [1]]), relu_layer([[0, 1]])),
     inputs=listed(range(4)),
-    source={"layer1": [0]},
-    target={"layer2": [0]},
-    network=lambda: causal_network(
-        {"X": 4}, {"B": (["X"], lambda x: x), "C": (["X"], lambda x: x)}
-    ),
+    causal=({"X": 4}, {"B": copy_of("X"), "C": copy_of("X")}),
     paper=Numbers(2, 0, 0),
 )
 
@@ -60,12 +47,12 @@ ISOLATED_SUBNETWORKS = Toy(
     inputs=listed(range(8)).repeat(1, 2),
     source={"layer2": [0]},
     target={"layer3": [0]},
-    network=lambda: causal_network(
+    causal=(
         {"X1": 8},
         {
-            "X2": (["X1"], lambda x: x),
+            "X2": copy_of("X1"),
             "B": (["X1"], lambda x: x // 2),
-            "C": (["X2"], lambda x: x),
+            "C": copy_of("X2"),
         },
     ),
     input_variables=("X1", "X2"),
@@ -77,14 +64,12 @@ SELECTED_DATA = Toy(
     description="only X1 = X2 kept, coins; B = X1; C = X2",
     model=COIN_TOSS.model,
     inputs=listed([0, 1]).repeat(1, 2),
-    source={"layer1": [0]},
-    target={"layer2": [0]},
-    network=lambda: causal_network(
+    causal=(
         {"X1": 2, "X2": 2},
         {
             "kept": (["X1", "X2"], lambda x1, x2: x1 == x2),
-            "B": (["X1"], lambda x: x),
-            "C": (["X2"], lambda x: x),
+            "B": copy_of("X1"),
+            "C": copy_of("X2"),
         },
     ),
     input_variables=("X1", "X2"),

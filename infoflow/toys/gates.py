@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from infoflow.oracle import causal_network
-from infoflow.toys.system import Numbers, Toy, identity, listed, relu_layer, stack
+from infoflow.toys.system import Numbers, Toy, copy_of, identity, listed, relu_layer, stack
 
 CONFOUNDED_AND = Toy(
     name="confounded_and",
     description="X coin; B = X; C = B and X",
     model=lambda: stack(relu_layer([[1], [1]]), relu_layer([[1, 1]], [-1])),
     inputs=listed([0, 1]),
-    source={"layer1": [0]},
-    target={"layer2": [0]},
-    network=lambda: causal_network(
-        {"X": 2}, {"B": (["X"], lambda x: x), "C": (["B", "X"], lambda b, x: b & x)}
-    ),
+    causal=({"X": 2}, {"B": copy_of("X"), "C": (["B", "X"], lambda b, x: b & x)}),
     paper=Numbers(1, 0.3113, 0.5),
 )
 
@@ -34,11 +29,8 @@ XOR_ONE = Toy(
     description="X1, X2 coins; B = X1; C = B xor X2",
     model=_xor,
     inputs=listed([0, 1], [0, 1]),
-    source={"layer1": [0]},
     target={"layer3": [0]},
-    network=lambda: causal_network(
-        {"X1": 2, "X2": 2}, {"B": (["X1"], lambda x: x), "C": (["B", "X2"], lambda b, x: b ^ x)}
-    ),
+    causal=({"X1": 2, "X2": 2}, {"B": copy_of("X1"), "C": (["B", "X2"], lambda b, x: b ^ x)}),
     input_variables=("X1", "X2"),
     paper=Numbers(0, 0, 1),
 )
@@ -50,11 +42,11 @@ XOR_BOTH = Toy(
     inputs=listed([0, 1], [0, 1]),
     source={"layer1": [0, 1]},
     target={"layer3": [0]},
-    network=lambda: causal_network(
+    causal=(
         {"X1": 2, "X2": 2},
         {
-            "B1": (["X1"], lambda x: x),
-            "B2": (["X2"], lambda x: x),
+            "B1": copy_of("X1"),
+            "B2": copy_of("X2"),
             "C": (["B1", "B2"], lambda b1, b2: b1 ^ b2),
         },
     ),
@@ -72,25 +64,16 @@ def _or_of_copies() -> nn.Module:
     )
 
 
-def _or_network():
-    return causal_network(
-        {"X": 2},
-        {
-            "B1": (["X"], lambda x: x),
-            "B2": (["X"], lambda x: x),
-            "C": (["B1", "B2"], lambda b1, b2: b1 | b2),
-        },
-    )
-
+_COPIES = {"B1": copy_of("X"), "B2": copy_of("X")}
+_OR = {"X": 2}, {**_COPIES, "C": (["B1", "B2"], lambda b1, b2: b1 | b2)}
 
 REDUNDANT_OR_ONE = Toy(
     name="redundant_or_one",
     description="two copies of X; C = B1 or B2; B one copy",
     model=_or_of_copies,
     inputs=listed([0, 1]),
-    source={"layer1": [0]},
     target={"layer3": [0]},
-    network=_or_network,
+    causal=_OR,
     source_variables=("B1",),
     paper=Numbers(1, 0.3113, 0.5),
 )
@@ -102,7 +85,7 @@ REDUNDANT_OR_BOTH = Toy(
     inputs=listed([0, 1]),
     source={"layer1": [0, 1]},
     target={"layer3": [0]},
-    network=_or_network,
+    causal=_OR,
     source_variables=("B1", "B2"),
     paper=Numbers(1, 1, 1),
 )
@@ -114,13 +97,12 @@ XOR_OF_COPIES = Toy(
         relu_layer([[1], [1]]), relu_layer([[1, 1], [1, 1]], [0, -1]), relu_layer([[1, -2]])
     ),
     inputs=listed([0, 1]),
-    source={"layer1": [0]},
     target={"layer3": [0]},
-    network=lambda: causal_network(
+    causal=(
         {"X": 2},
         {
-            "B1": (["X"], lambda x: x),
-            "B2": (["X"], lambda x: x),
+            "B1": copy_of("X"),
+            "B2": copy_of("X"),
             "C": (["B1", "B2"], lambda b1, b2: b1 ^ b2),
         },
     ),
@@ -142,9 +124,9 @@ def _majority(name: str, described: str, k: int, bits: float) -> Toy:
         inputs=listed([0, 1]),
         source={"layer1": list(range(k))},
         target={"layer3": [0]},
-        network=lambda: causal_network(
+        causal=(
             {"X": 2},
-            {f"B{i}": (["X"], lambda x: x) for i in range(3)}
+            {f"B{i}": copy_of("X") for i in range(3)}
             | {"C": (["B0", "B1", "B2"], lambda *votes: sum(votes) >= 2)},
         ),
         source_variables=[f"B{i}" for i in range(k)],
@@ -172,9 +154,9 @@ PARITY_3 = Toy(
     inputs=listed(*[[0, 1]] * 4),
     source={"layer1": [0, 1, 2]},
     target={"layer3": [0]},
-    network=lambda: causal_network(
+    causal=(
         {f"X{i}": 2 for i in range(4)},
-        {f"B{i}": ([f"X{i}"], lambda x: x) for i in range(4)}
+        {f"B{i}": copy_of(f"X{i}") for i in range(4)}
         | {"C": ([f"B{i}" for i in range(4)], lambda *coins: sum(coins) % 2)},
     ),
     source_variables=("B0", "B1", "B2"),

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from torch import nn
 
-from infoflow.oracle import causal_network
 from infoflow.toys.arithmetic import dividing
-from infoflow.toys.system import Numbers, Toy, listed, relu_layer, stack
-
-if TYPE_CHECKING:
-    from pgmpy.models import DiscreteBayesianNetwork
+from infoflow.toys.system import Causal, Numbers, Toy, copy_of, listed, relu_layer, stack
 
 
 def _floor_and_add(name: str, values: range, bits: float) -> Toy:
@@ -24,7 +19,7 @@ def _floor_and_add(name: str, values: range, bits: float) -> Toy:
         inputs=listed(values).repeat(1, 2),
         source={"layer2": [0]},
         target={"layer3": [0]},
-        network=lambda: causal_network(
+        causal=(
             {"X": len(values)},
             {
                 "A": (["X"], lambda x: values[x]),
@@ -49,15 +44,9 @@ def _factors(*bob: nn.Module) -> nn.Module:
     return stack(bends, relu_layer([_BENDS, _BENDS], [2, 2]), *bob)
 
 
-def _network(bob: Callable[[int, int], int]) -> Callable[[], DiscreteBayesianNetwork]:
-    return lambda: causal_network(
-        {"X": 8},
-        {
-            "B": (["X"], lambda x: _FACTORS[x]),
-            "F": (["X"], lambda x: _FACTORS[x]),
-            "C": (["B", "F"], bob),
-        },
-    )
+def _bob(answers: Callable[[int, int], int]) -> Causal:
+    factor = (["X"], lambda x: _FACTORS[x])
+    return {"X": 8}, {"B": factor, "F": factor, "C": (["B", "F"], answers)}
 
 
 BOB_LISTENS = Toy(
@@ -67,7 +56,7 @@ BOB_LISTENS = Toy(
     inputs=listed(range(2, 10)),
     source={"layer2": [0]},
     target={"layer3": [0]},
-    network=_network(lambda b, f: b),
+    causal=_bob(lambda b, f: b),
     paper=Numbers(1.75, 1.75, 1.75),
 )
 
@@ -78,7 +67,7 @@ BOB_COMPUTES = Toy(
     inputs=listed(range(2, 10)),
     source={"layer2": [0]},
     target={"layer3": [0]},
-    network=_network(lambda b, f: f),
+    causal=_bob(lambda b, f: f),
     paper=Numbers(1.75, 0, 0),
 )
 
@@ -89,7 +78,7 @@ BOB_CHECKS = Toy(
     inputs=listed(range(2, 10)),
     source={"layer2": [0]},
     target={"layer4": [0]},
-    network=_network(lambda b, f: int(b == f)),
+    causal=_bob(lambda b, f: int(b == f)),
     paper=Numbers(0, 0.0897, 0.8387),
 )
 
@@ -98,11 +87,7 @@ RARE_SIGNAL = Toy(
     description="X < 8; B = 1 if X = 7, else 0; C = B",
     model=lambda: stack(relu_layer([[1]], [-6]), relu_layer([[1]])),
     inputs=listed(range(8)),
-    source={"layer1": [0]},
-    target={"layer2": [0]},
-    network=lambda: causal_network(
-        {"X": 8}, {"B": (["X"], lambda x: x // 7), "C": (["B"], lambda b: b)}
-    ),
+    causal=({"X": 8}, {"B": (["X"], lambda x: x // 7), "C": copy_of("B")}),
     paper=Numbers(0.5436, 0.5436, 0.5436),
 )
 
@@ -112,13 +97,11 @@ CLASS_GATE = Toy(
     # the gate opens from 2 on: relu(x − 1) − relu(x − 2)
     model=lambda: stack(relu_layer([[1], [1], [1]], [0, -1, -2]), relu_layer([[1, 3, -3]], [-3])),
     inputs=listed(range(4)),
-    source={"layer1": [0]},
-    target={"layer2": [0]},
-    network=lambda: causal_network(
+    causal=(
         {"X": 4},
         {
             "S": (["X"], lambda x: x // 2),
-            "B": (["X"], lambda x: x),
+            "B": copy_of("X"),
             "C": (["B", "S"], lambda b, s: b * s),
         },
     ),

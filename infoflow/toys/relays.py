@@ -7,8 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from infoflow.oracle import causal_network
-from infoflow.toys.system import Numbers, Toy, listed, relu_layer
+from infoflow.toys.system import Numbers, Toy, copy_of, listed, relu_layer
 
 
 class Skip(nn.Module):
@@ -36,13 +35,9 @@ def _relay(
         description=f"X coin; B = X; M = B; {description}",
         model=lambda: Skip(last()),
         inputs=listed([0, 1]),
-        source={"layer1": [0]},
         target={"layer3": [0]},
         between=("layer2",),
-        network=lambda: causal_network(
-            {"X": 2},
-            {"B": (["X"], lambda x: x), "M": (["B"], lambda b: b), "C": (["B", "M"], rule)},
-        ),
+        causal=({"X": 2}, {"B": copy_of("X"), "M": copy_of("B"), "C": (["B", "M"], rule)}),
         between_variables=("M",),
         paper=paper,
     )

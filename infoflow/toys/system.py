@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from infoflow._arguments import one_of
+from infoflow.oracle import causal_network
+from infoflow.oracle.exact import Mechanism
 from infoflow.partition import Partition
 from infoflow.recording import Recording, record
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork
 
 Units = Mapping[str, Sequence[int]]
+Causal = tuple[Mapping[str, int | Sequence[float]], Mapping[str, Mechanism]]
 _Kind = TypeVar("_Kind")
 
 
@@ -48,18 +51,19 @@ class System(_Network):
 
     Attributes:
         name, description, model, inputs: The neural network.
-        source, target: B and C as units of it, `{layer: indices}`.
-        network: Builds the same system as a pgmpy network.
-        source_variables, target_variables: B and C as variables of that network.
+        causal: The same system as a causal network: its inputs and mechanisms, as for
+            `infoflow.oracle.causal_network`.
+        source, target: B and C as units of the neural network, `{layer: indices}`.
+        source_variables, target_variables: B and C as variables of the causal network.
         input_variables: The variables that make up the input X.
         given: States of variables by which the data were selected; usually none.
         between, between_variables: Further layers to record, which relay from B to C, and all
             variables of theirs; usually none.
     """
 
-    source: Units
-    target: Units
-    network: Callable[[], DiscreteBayesianNetwork]
+    causal: Causal
+    source: Units = field(default_factory=lambda: {"layer1": [0]})
+    target: Units = field(default_factory=lambda: {"layer2": [0]})
     source_variables: Sequence[str] = ("B",)
     target_variables: Sequence[str] = ("C",)
     input_variables: Sequence[str] = ("X",)
@@ -75,6 +79,10 @@ class System(_Network):
     def record(self) -> Recording:
         """The network run once over all its inputs."""
         return record(self.model(), self.layers, self.inputs)
+
+    def network(self) -> DiscreteBayesianNetwork:
+        """The causal network, for pgmpy."""
+        return causal_network(*self.causal)
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,11 @@ def relu_layer(
         layer.weight.copy_(matrix)
         layer.bias.copy_(torch.tensor([0.0] * len(matrix) if bias is None else bias))
     return nn.Sequential(layer, nn.ReLU())
+
+
+def copy_of(variable: str) -> Mechanism:
+    """The mechanism of a variable that is always what another one is."""
+    return [variable], lambda value: value
 
 
 def named(known: Mapping[str, _Kind], what: str, name: str) -> _Kind:

@@ -146,13 +146,19 @@ def retina(
     """
     if goal not in ("and", "or", "both"):
         raise UnknownName(unknown_name("goal", goal, ("and", "or", "both")))
-    pixels = listed(*[[0, 1]] * 8)
-    left = _is_object(pixels[:, :4], outer=[0, 1])
-    right = _is_object(pixels[:, 4:], outer=[2, 3])
+    pictures, left, right = retina_pictures()
     asked = {"and": [left & right], "or": [left | right], "both": [left, right]}[goal]
     targets = torch.stack(asked, 1).long()
     model = mlp(8, tuple(hidden), 2 * len(asked), seed=seed)
-    return _trained("retina", f"objects left and right: {goal}", model, 2 * pixels - 1, targets)
+    return _trained("retina", f"objects left and right: {goal}", model, pictures, targets)
+
+
+def retina_pictures() -> tuple[Tensor, Tensor, Tensor]:
+    """All pictures of the retina task, `(256, 8)` of -1 and 1, left pixels first; and `(256,)` bool
+    each, whether there is an object on the left, and on the right."""
+    pixels = listed(*[[0, 1]] * 8)
+    left = _is_object(pixels[:, :4], outer=[0, 1])
+    return 2 * pixels - 1, left, _is_object(pixels[:, 4:], outer=[2, 3])
 
 
 def modular_addition(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from infoflow.oracle import causal_network
-from infoflow.toys.system import Numbers, Toy, identity, listed, relu_layer, stack
+from infoflow.toys.system import Numbers, Toy, copy_of, identity, listed, relu_layer, stack
 
 DEAD_UNIT = Toy(
     name="dead_unit",
@@ -11,9 +10,7 @@ DEAD_UNIT = Toy(
     # B = relu(−X − 1) never fires
     model=lambda: stack(relu_layer([[-1], [1]], [-1, 0]), relu_layer([[5, 1]])),
     inputs=listed([0, 1]),
-    source={"layer1": [0]},
-    target={"layer2": [0]},
-    network=lambda: causal_network(
+    causal=(
         {"X": 2},
         {"B": (["X"], lambda x: max(-x - 1, 0)), "C": (["B", "X"], lambda b, x: 5 * b + x)},
     ),
@@ -25,11 +22,7 @@ BIAS_GATE = Toy(
     description="C = relu(5 B − 10), B coin: the weight is there, nothing flows",
     model=lambda: stack(relu_layer([[1]]), relu_layer([[5]], [-10])),
     inputs=listed([0, 1]),
-    source={"layer1": [0]},
-    target={"layer2": [0]},
-    network=lambda: causal_network(
-        {"X": 2}, {"B": (["X"], lambda x: x), "C": (["B"], lambda b: max(5 * b - 10, 0))}
-    ),
+    causal=({"X": 2}, {"B": copy_of("X"), "C": (["B"], lambda b: max(5 * b - 10, 0))}),
     paper=Numbers(0, 0, 0),
 )
 
@@ -39,12 +32,10 @@ CONTEXT_GATE = Toy(
     # g opens for the last of eight values: relu(x − 6)
     model=lambda: stack(relu_layer(identity(2), [0, -6]), relu_layer([[5, 10]], [-10])),
     inputs=listed([0, 1], range(8)),
-    source={"layer1": [0]},
-    target={"layer2": [0]},
-    network=lambda: causal_network(
+    causal=(
         {"X": 2, "g": [7 / 8, 1 / 8]},
         {
-            "B": (["X"], lambda x: x),
+            "B": copy_of("X"),
             "C": (["B", "g"], lambda b, g: max(5 * b + 10 * g - 10, 0)),
         },
     ),
@@ -58,25 +49,21 @@ def _nested():
     return stack(relu_layer(identity(2), [0, -6]), relu_layer([[1, 0], [1, 3]], [0, -3]))
 
 
-def _nested_network():
-    return causal_network(
-        {"X": 4, "g": [7 / 8, 1 / 8]},
-        {
-            "B": (["X"], lambda x: x),
-            "inner": (["B"], lambda b: b),
-            "outer": (["B", "g"], lambda b, g: b if g else 0),
-        },
-    )
-
+_NESTED = (
+    {"X": 4, "g": [7 / 8, 1 / 8]},
+    {
+        "B": copy_of("X"),
+        "inner": copy_of("B"),
+        "outer": (["B", "g"], lambda b, g: b if g else 0),
+    },
+)
 
 NESTED_INNER = Toy(
     name="nested_inner",
     description="B of 4 values; within its module C = B",
     model=_nested,
     inputs=listed(range(4), range(8)),
-    source={"layer1": [0]},
-    target={"layer2": [0]},
-    network=_nested_network,
+    causal=_NESTED,
     target_variables=("inner",),
     input_variables=("X", "g"),
     paper=Numbers(2, 2, 2),
@@ -87,9 +74,8 @@ NESTED_OUTER = Toy(
     description="B of 4 values; beyond its module C = B if a gate (1/8) is open, else 0",
     model=_nested,
     inputs=listed(range(4), range(8)),
-    source={"layer1": [0]},
     target={"layer2": [1]},
-    network=_nested_network,
+    causal=_NESTED,
     target_variables=("outer",),
     input_variables=("X", "g"),
     paper=Numbers(0.1898, 0.1898, 0.25),
@@ -103,11 +89,11 @@ TWO_LAYER_GROUP = Toy(
     inputs=listed(range(3)),
     source={"layer1": [0], "layer2": [0]},
     target={"layer3": [0, 1]},
-    network=lambda: causal_network(
+    causal=(
         {"X": 3},
         {
-            "h1": (["X"], lambda x: x),
-            "h2": (["h1"], lambda h: h),
+            "h1": copy_of("X"),
+            "h2": copy_of("h1"),
             "C": (["h1", "h2"], lambda h1, h2: h1 - h2),
         },
     ),

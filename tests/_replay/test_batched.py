@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from infoflow._replay.batched import BatchedEdits
-from infoflow._replay.guard import GUARDED_ROWS
+from infoflow._replay.chunks import GUARDED_ROWS
+from infoflow._replay.edits import BatchedEdits
 from infoflow.interventions import resample, resample_each
 from tests._replay.test_replay import recorded, rows
 
@@ -58,7 +58,7 @@ def test_memory_is_flat_in_the_number_of_interventions(monkeypatch):
         held.append(len(self._open))
 
     monkeypatch.setattr(BatchedEdits, "_close_before", look)
-    monkeypatch.setattr("infoflow._replay.budget._CPU_BYTES", 1 << 14)
+    monkeypatch.setattr("infoflow._replay.chunks._CPU_BYTES", 1 << 14)
     donors, contexts = rows("table")
     for count in (8, 64):
         sources = [[i % 8] for i in range(count)]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import infoflow as ifl
-from infoflow._replay.guard import GUARDED_ROWS, Guard
+from infoflow._replay.chunks import GUARDED_ROWS, Guard
 from infoflow._replay.run import Run
 from infoflow.interventions import resample
 from tests.nets import normal, seeded
@@ -43,7 +43,7 @@ def marked(share, n=400, start=0):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr("infoflow._replay.budget._CPU_ROWS", CHUNK)
+    monkeypatch.setattr("infoflow._replay.chunks._CPU_ROWS", CHUNK)
     monkeypatch.setattr("infoflow._replay.run._CALL_BYTES", 0)
 
 

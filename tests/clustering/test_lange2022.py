@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from infoflow.clustering import find_modules, greedy_spectral, modularity, modularity_matrix
-from infoflow.clustering.metropolis import monte_carlo
+from infoflow.clustering.methods import monte_carlo
 from infoflow.partition import Partition
 from tests import oracles_modularity as oracle
 
@@ -32,7 +32,7 @@ def test_the_spectral_split_is_algorithm_2(seed):
 def test_the_spectral_split_is_the_same_with_lanczos_and_lapack(monkeypatch):
     B = modularity_matrix(noisy_blocks(60, 4)).values
     dense = greedy_spectral(B)
-    monkeypatch.setattr(sys.modules["infoflow.clustering.spectral"], "_DENSE", 8)
+    monkeypatch.setattr(sys.modules["infoflow.clustering.methods"], "_DENSE", 8)
     assert Partition(greedy_spectral(B)) == Partition(dense)
 
 

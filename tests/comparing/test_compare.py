@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 import infoflow as ifl
 from experiments.common.builders import tracks
 from infoflow.comparing import CAUSAL, row_name
-from infoflow.comparing.clusterability import weight_cuts
+from infoflow.comparing.columns import weight_cuts
 from infoflow.comparing.ranks import Stratum, rank_correlation
 from infoflow.comparing.table import Chance, layer_flows
 from infoflow.comparing.tracking import CommonSet, correlations, perturbed

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import infoflow as ifl
-from infoflow.comparing.dependence import _hsic, module_cka
+from infoflow.comparing.columns import _hsic, module_cka
 
 
 def recording(values):

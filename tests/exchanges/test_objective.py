@@ -9,8 +9,7 @@ import infoflow as ifl
 from infoflow import searching
 from infoflow.exchanges import ExchangeMeter
 from infoflow.information import group_flows
-from infoflow.information.group_flows import RankScale
-from infoflow.information.spreads import SPREADS, GroupFlow
+from infoflow.information.group_flows import SPREADS, GroupFlow, RankScale
 from infoflow.measured import Draws, Objective
 
 FEW = Draws(9, 8, coding="units")

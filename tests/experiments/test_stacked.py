@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from experiments.common.stacked import train_stacked
 from infoflow.data import Dataset
 from infoflow.models import mlp
+from infoflow.penalties import ModularPenalty
 from infoflow.train import Seeds, TrainConfig, TrainResult, train
 
 SETTINGS = [(0.0, 0.0, 1e-5), (0.0, 1e-3, 1e-2), (0.3, 0.0, 1e-5), (0.7, 1e-4, 0.0), (0.05, 0, 0)]
@@ -125,3 +126,8 @@ def test_what_cannot_be_stacked_is_refused(
         train_stacked(configs, small)
     with pytest.raises(ValueError, match="stack_size"):
         train_stacked([TrainConfig()], small, stack_size=0)
+
+
+def test_modular_penalties_are_refused(small: Dataset) -> None:
+    with pytest.raises(ValueError, match="modular penalties are not stacked"):
+        train_stacked([TrainConfig(modular=ModularPenalty(0.1))], small)

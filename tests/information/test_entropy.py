@@ -6,15 +6,13 @@ import pytest
 from infoflow.information.entropy import (
     ENTROPIES,
     chao_shen_bits,
+    conditional_information_bits,
     entropy_bits,
     grassberger_bits,
-    miller_madow_bits,
-    panzeri_treves_bits,
-)
-from infoflow.information.mutual import (
-    conditional_information_bits,
     information_bits,
     joint_counts,
+    miller_madow_bits,
+    panzeri_treves_bits,
     quadratic_limit,
 )
 from tests import oracles_information as oracle

@@ -10,8 +10,13 @@ from torch import nn
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
 from infoflow.information.donors import table_flow, two_way_se
-from infoflow.information.group_flows import RankScale
-from infoflow.information.spreads import GroupFlow, cells_spread, gaussian_spread, kernel_spread
+from infoflow.information.group_flows import (
+    GroupFlow,
+    RankScale,
+    cells_spread,
+    gaussian_spread,
+    kernel_spread,
+)
 from infoflow.measured import Draws, Objective
 
 ALL = Draws("all", "all", coding="units")

@@ -20,7 +20,7 @@ from infoflow.interventions import (
     Zero,
     intervention_from,
 )
-from infoflow.interventions.donors import donors_for
+from infoflow.interventions.bind import donors_for
 from tests.nets import Cells, mlp, normal, seeded
 
 K = 24

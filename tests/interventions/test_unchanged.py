@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import infoflow as ifl
-from infoflow._replay.memory import Memory
+from infoflow._replay.calls import Memory
 from infoflow._unchanged import Attributes, Unchanged
 from tests.nets import normal, seeded
 

@@ -7,9 +7,8 @@ import pytest
 
 import infoflow as ifl
 from infoflow.exchanges import Values
-from infoflow.searching.annealing import annealing, climb, climbing
-from infoflow.searching.genetic import genetic
 from infoflow.searching.log import EvaluationLog
+from infoflow.searching.methods import annealing, climb, climbing, genetic, sampling
 from infoflow.searching.moves import (
     distances,
     exchanges,
@@ -20,9 +19,7 @@ from infoflow.searching.moves import (
     neighbours,
     split,
 )
-from infoflow.searching.sampling import random_partition, random_partitions
-from infoflow.searching.space import Space
-from infoflow.searching.unguided import sampling
+from infoflow.searching.space import Space, random_partition, random_partitions
 
 METHODS = {
     "genetic": lambda log, space: genetic(log, space, [], spread=1.0, restarts=2),

@@ -11,8 +11,8 @@ import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import SCORE
 from infoflow.searching import ModuleScore, module_score
-from infoflow.searching.sampling import mean_and_se
 from infoflow.searching.score import chance
+from infoflow.searching.space import mean_and_se
 
 
 @pytest.fixture(scope="module")

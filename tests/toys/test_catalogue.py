@@ -53,7 +53,7 @@ def test_a_toy_whose_paper_number_is_wrong_does_not_agree():
 def test_a_toy_whose_causal_network_is_another_does_not_agree():
     from dataclasses import replace
 
-    other = replace(toys.load("xor_one"), network=toys.load("coin_toss").network)
+    other = replace(toys.load("xor_one"), causal=toys.load("coin_toss").causal)
     assert not toys.check(other).agree
 
 
