@@ -65,7 +65,7 @@ def whole(least: int, most: int = 10**9, *, none: bool = False, texts: Sequence[
         if (none and number is None) or (isinstance(number, str) and number in texts):
             return number
         if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
-            up = "" if most > 10**9 else f" and at most {most:,}"
+            up = "" if most >= 10**9 else f" and at most {most:,}"
             others = "".join(f" or {text!r}" for text in texts) + (" or None" if none else "")
             wanted = f"an integer of at least {least}{up}{others}"
             raise ValueError(f"{name}: expected {wanted}, got {told(value)}")

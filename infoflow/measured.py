@@ -115,7 +115,7 @@ class Draws:
         >>> Draws(donors=1)
         Traceback (most recent call last):
         ...
-        ValueError: expected at least 2 donors or 'all', got 1
+        ValueError: donors: expected an integer of at least 2 or 'all', got 1
     """
 
     donors: Budget = 200
