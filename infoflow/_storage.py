@@ -80,9 +80,9 @@ class Kept:
     stored: Stored | None = None
     _tensors: dict[str, Tensor] = field(default_factory=dict)
 
-    def begin(self, first: Mapping[str, Tensor]) -> int:
-        """Make room for sites that gave this in the first batch; how many samples are there
-        already.
+    def begin(self, first: Mapping[str, Tensor], rows: int) -> int:
+        """Make room for sites that gave this first, in batches of so many rows; how many samples
+        are there already.
 
         Raises:
             ValueError: One batch is larger than the bound; the folder holds something else.
@@ -94,7 +94,6 @@ class Kept:
             self._tensors = {n: first[n].new_empty(shape) for n, shape in shapes.items()}
             return 0
         batch = sum(values.nbytes for values in first.values())
-        rows = len(next(iter(first.values())))
         if batch > self.store.bound:
             raise ValueError(
                 f"one batch of {rows} samples has {batch:,} bytes of activations, and memory="

@@ -16,6 +16,7 @@ STAGES = (
     (
         "_arguments",
         "_warnings",
+        "_memory",
         "_compiled",
         "_files",
         "_provenance",

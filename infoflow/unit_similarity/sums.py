@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoflow._memory import Room
 from infoflow._passes import show_progress
 from infoflow._safety import evaluating
 from infoflow._warnings import warn
@@ -140,6 +141,11 @@ class Batches:
 
     def sums(self, index: slice) -> Iterator[dict[str, Tensor]]:
         """The sums over those rows, in one part or, if that is too much at once, in several."""
+        room = self.request.rec.kept(Room)
+        for _, found in room.parts(lambda part: list(self._sums(part)), index):
+            yield from found
+
+    def _sums(self, index: slice) -> Iterator[dict[str, Tensor]]:
         batch, holds = self._run(index)
         if holds.names:
             found = batch_sums(batch, self.request, index, self.sizes.chunk, holds)

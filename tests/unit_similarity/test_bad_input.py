@@ -105,7 +105,7 @@ def test_positions_are_checked():
     rec = recording(net, torch.randn(5, 1, 8), ["0", "1"])
     with pytest.raises(ValueError, match="different numbers of positions"):
         similarity(rec, "cov", positions="each")
-    with pytest.raises(ValueError, match=r"at least 1 .* or 'mean' or 'each'"):
+    with pytest.raises(ValueError, match="at least 1 or 'mean' or 'each'"):
         similarity(rec, "cov", layers="0", positions=0)
 
 
