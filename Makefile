@@ -36,7 +36,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 docs: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) runs docs/_build .pytest_cache .ruff_cache
+	rm -rf $(VENV) runs docs/_build docs/_gallery .pytest_cache .ruff_cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from glob import escape
 from pathlib import Path
 from platform import node
@@ -62,3 +62,33 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def without_formulas(table: Any) -> Any:
+    """A table with `'` before texts that a spreadsheet would take for formulas (= + - @), and
+    before those that have one: in its cells, its index and its columns' names."""
+
+    def plain(value: Any) -> Any:
+        return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+    def named(index: Any) -> Any:
+        return index if index.dtype.kind in "iufb" else index.map(_each(plain))
+
+    def cells(column: Any) -> Any:
+        return column if column.dtype.kind in "iufb" else column.map(plain)
+
+    table = table.apply(cells) if len(table) else table
+    return table.set_axis(named(table.index), axis=0).set_axis(named(table.columns), axis=1)
+
+
+def with_formula(text: str) -> str:
+    """What a text was before `without_formulas`."""
+    return text[1:] if text.startswith("'") else text
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def _each(plain: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same for the parts of an index of several levels."""
+    return lambda key: tuple(map(plain, key)) if isinstance(key, tuple) else plain(key)

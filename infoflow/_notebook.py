@@ -44,8 +44,10 @@ def recording_card(rec: Any) -> str:
 
     table = rec.units.table.groupby("layer", sort=False)["unused"].sum()
     own = {"layer": table.index, "units": rec.units.sizes, "unused": table.to_numpy()}
-    kept = {**_facts(rec), "units": f"{len(rec.units)}, {int(rec.units.unused.sum())} unused"}
-    return card(f"Recording of {kept.pop('model')}", kept, pd.DataFrame(own))
+    facts = {**_facts(rec), "units": f"{len(rec.units)}, {int(rec.units.unused.sum())} unused"}
+    title = f"Recording of {facts.pop('model')}"
+    said = {name: text.removeprefix(f"{name} ") for name, text in facts.items()}
+    return card(title, said, pd.DataFrame(own))
 
 
 def _facts(rec: Any) -> dict[str, str]:

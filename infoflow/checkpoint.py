@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,9 @@ def _model_for(config: TrainConfig, weights: dict[str, Tensor], path: Path) -> n
     misfit = f"the configuration in {path} does not fit its weights: "
     if len(first) != 2 or len(last) != 2:
         raise ValueError(misfit + f"expected fc1.linear.weight and out.weight, got {shapes}")
+    sizes = (first[1], *config.hidden, last[0])
+    if sum(a * b for a, b in pairwise(sizes)) > sum(w.numel() for w in weights.values()):
+        raise ValueError(misfit + f"hidden {config.hidden} needs more than there are")
     model = mlp(first[1], config.hidden, last[0], config.dropout, seed=0)
     expected = {name: tuple(w.shape) for name, w in model.state_dict().items()}
     differing = sorted(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from infoflow._arguments import door, given, instance
+from infoflow._files import with_formula, without_formulas
 from infoflow.agreements import Unused, agreement
 from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.unit_similarity import MEASURES
@@ -83,7 +84,7 @@ def save_table(rows: Table, path: str | Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # no time of writing in the gzip header
     packed: Any = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
-    rows.to_csv(path, index=False, compression=packed)
+    without_formulas(rows).to_csv(path, index=False, compression=packed)
 
 
 @door()
@@ -100,7 +101,7 @@ def load_table(path: str | Path) -> Table:
         raise FileNotFoundError(f"no rows at {path}; expected a CSV file that save_table wrote")
     rows: Table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str))
     texts = [name for name in _TEXT if name in rows]
-    rows[texts] = rows[texts].fillna("")
+    rows[texts] = rows[texts].fillna("").map(with_formula)
     return rows
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -104,6 +103,7 @@ def doors(folder: Path) -> dict[str, Door]:
         "weighting": name("ncut", ("none", "pairs")), "given_context": flag(True),
         "objective": objective, "budget": whole(4, 1), "samples": whole(3, 2),
         "tolerance": real(5.0, (0, -1.0), none=True), "restarts": whole(1, 1),
+        "groups": Odd(bad=(1, -1, 2.5, NAN, "x", True, [], {})),
         "seeds": Odd(bad=(None, 5, NAN, "", "spectral", ["nonsense"], [5], [None], {"a": 1}, {"q"}, object())), "confidence": whole(0, 0), **draws, **coded,
         "do": how["do"], "progress": flag(False),
     }  # fmt: skip
@@ -241,10 +241,17 @@ def doors(folder: Path) -> dict[str, Door]:
                   {"1": ([0.5], 0.0)}, {5: ([0], 0.0)}, {"1": ([0],)}, {"1": Mean([0])},
                   {"1": ([0], [[1.0], [2.0], [3.0]])}, {"1": "x"}, object(), b"x"))},
         ),
+        "lesions": Door(
+            ifl.lesions, {"rec": REC, "partition": LABELS, "donors": 1},
+            {"rec": rec, "partition": partition(LABELS), "donors": whole(1, 1), "seed": seed(),
+             "progress": flag(False), "tasks": Odd((), (None, {}), (5, "x", [], {5: print}))},
+        ),
         "report": Door(
-            ifl.report, {"comparison": SimpleNamespace(partitions=1, searches=1), "path": folder / "r.html"},
-            {"comparison": thing(REC, None), "path": UNUSABLE,
-             "title": Odd(bad=(None, 5, NAN, "", b"x", [])), "about": Odd(bad=(5, NAN, "x", [], {5: 5}))}, slow=True,
+            ifl.report, {"comparison": _search_result(), "path": folder / "r.html", "measure": False},
+            {"comparison": thing(REC, None), "path": UNUSABLE, "measure": flag(False),
+             "title": Odd(bad=(None, 5, NAN, "", b"x", [])),
+             "rec": Odd(bad=(5, NET, "x", {}, X)), **dict.fromkeys(
+                 ("about", "settings", "references"), Odd(bad=(5, NAN, "x", [], {5: 5})))}, slow=True,
         ),
         "load": Door(
             ifl.load, {"path": saved, "model": NET},
@@ -408,6 +415,11 @@ def doors(folder: Path) -> dict[str, Door]:
             study.load_table, {"path": "nowhere.csv"}, {"path": path("nowhere.csv")}, slow=True
         ),
     }  # fmt: skip
+
+
+def _search_result() -> ifl.SearchResult:
+    options = {"budget": 4, "samples": 3, "donors": 4, "contexts": 4, "seeds": ()}
+    return ifl.search(REC, method="sampling", **options)  # type: ignore[arg-type]
 
 
 def _later(found: Odd) -> Odd:

@@ -195,6 +195,8 @@ def test_bench_times_every_step(factory, capsys):
     seconds = json.loads(capsys.readouterr().out)["seconds"]
     assert min(seconds.values()) > 0
     assert {"record 20 samples", "similarity hess", "search, 9 partitions"} <= set(seconds)
+    assert main(["bench", "--max-rows", "12", "--partitions", "1"]) == 0
+    assert "flows between all units" in capsys.readouterr().out
     assert main(["bench", factory]) == 1
     assert "--layers together" in capsys.readouterr().err
 

@@ -161,10 +161,10 @@ class Bench(Command):
 
 def _digits(asked: Bench) -> Recording:
     from infoflow.data import load_digits
-    from infoflow.models import MLP
+    from infoflow.models import mlp
 
     data, rows = load_digits(), slice(asked.rows.max_rows)
-    net = MLP(data.test_x[0].numel(), (64, 64), data.n_classes, seed=asked.seed)
+    net = mlp(data.test_x[0].numel(), n_classes=10, seed=asked.seed)
     return record(net, ["fc1", "fc2"], data.test_x[rows], data.test_y[rows], loss=cross_entropy)
 
 

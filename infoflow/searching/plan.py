@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from infoflow._arguments import check_fields, one_of
+from infoflow._arguments import check_fields, one_of, whole
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SEARCH, Draws, Objective, Weighting
 from infoflow.searching.starts import STARTS
@@ -31,9 +31,12 @@ class SearchPlan:
     seeds: tuple[str, ...]
     restarts: int
     seed: int
+    groups: int | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self, method=one_of(get_args(Method)))
+        check_fields(self, method=one_of(get_args(Method)), groups=whole(0, none=True))
+        if self.groups == 1:
+            raise ValueError("groups: expected None, 0 or at least 2, got 1")
         for name in self.seeds:
             if not isinstance(name, str) or name not in STARTS:
                 known = unknown_name("name of a start", name, tuple(STARTS))

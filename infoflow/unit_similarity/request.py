@@ -160,7 +160,7 @@ class Request:
             return asked
         loss, targets = self.rec.loss, self.rec.targets
         kind = type(loss) if isinstance(loss, torch.nn.Module) else loss
-        if not getattr(kind, "__module__", "").startswith("torch.nn.") or targets is None:
+        if not (getattr(kind, "__module__", None) or "").startswith("torch.nn.") or targets is None:
             return None
         held = loss if isinstance(loss, torch.nn.Module) else _NO_WEIGHTS
         return *asked, loss, repr(fingerprint(held, [targets]))
