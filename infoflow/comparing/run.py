@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from infoflow._arguments import door, each, mapping, one_of, whole
 from infoflow.agreements import agreement_matrix
 from infoflow.comparing.columns import module_cka, weight_cuts
 from infoflow.comparing.comparison import Comparison
@@ -42,6 +43,12 @@ from infoflow.searching.proxy import proxies as all_proxies
 from infoflow.searching.space import divided_units, random_partitions
 
 
+@door(
+    n_modules=whole(2),
+    q_method=one_of(get_args(QMethod), "method"),
+    methods=each(one_of(get_args(Method)), 1),
+    partitions=mapping,
+)
 def compare(
     rec: Recording,
     *,
@@ -201,11 +208,6 @@ def _divided(
     n_modules: int,
 ) -> np.ndarray:
     """`(n,)` bool: units that all partitions divide."""
-    if not methods or same_size < 2:
-        raise ValueError(
-            f"expected at least one method and same_size >= 2, got methods={methods!r} and "
-            f"same_size={same_size}"
-        )
     used = ~rec.units.unused
     if used.sum() < 2:
         raise ValueError(

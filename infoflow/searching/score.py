@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
@@ -12,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infoflow._arguments import door, one_of
+from infoflow._warnings import warn
 from infoflow.exchanges import Exchange, ExchangeMeter, PartitionLike, Values
 from infoflow.forcing import ForcingLike
-from infoflow.measured import SCORE, SEARCH, Draws, Estimate, Objective, Weighting
+from infoflow.measured import SCORE, SEARCH, WEIGHTINGS, Draws, Estimate, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.saving import Saved
@@ -131,12 +132,10 @@ def judged(
     """
     values, measured = meter.values(others, weighting), meter(best, weighting)
     if measured.saturated and meter.objective.together:
-        warnings.warn(
+        warn(
             f"objective={meter.objective.estimate!r} tells all donors apart between the modules "
             "found, and is then least where everything goes one way, as between layers: use "
-            "objective='gaussian', or more donors=",
-            RuntimeWarning,
-            stacklevel=4,
+            "objective='gaussian', or more donors="
         )
     score = score_against(values, measured, meter.floor)
     score = replace(score, se=0.0) if complete else score
@@ -212,6 +211,7 @@ def chance(
     return values
 
 
+@door(weighting=one_of(WEIGHTINGS))
 def module_score(
     rec: Recording,
     partition: PartitionLike,
@@ -251,7 +251,6 @@ def module_score(
         >>> module_score(rec, [0, 0, 1, 1, 0, 1], tolerance=0.05).se < 0.06
         True
     """
-    check_sampling(samples, tolerance)
     if meter is None:
         draws = replace(SCORE, seed=seed, do=do)
         meter = ExchangeMeter(rec, draws, Objective(weighting, estimate=objective))
@@ -268,16 +267,6 @@ def module_score(
     )
     drawn = list(islice(random_partitions(used, k, seed), len(values)))
     return judged(meter, cleaned, drawn, weighting)[1]
-
-
-def check_sampling(samples: int, tolerance: float | None) -> None:
-    """Raises:
-    ValueError: Fewer than two samples, or a tolerance that is not positive.
-    """
-    if samples < 2:
-        raise ValueError(f"expected samples >= 2, got samples={samples}")
-    if tolerance is not None and not tolerance > 0:
-        raise ValueError(f"expected a tolerance above 0, or None, got {tolerance}")
 
 
 def refuse_ignored(
