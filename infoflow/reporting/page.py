@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from infoflow._arguments import door, flag, instance, mapping, recorded, text
 from infoflow._files import write_atomically
 from infoflow._provenance import versions
 from infoflow.comparing import CAUSAL, Comparison
@@ -32,6 +33,15 @@ _MOST_TASKS = 40
 _MOST_PARTS = 300
 
 
+@door(
+    comparison=instance((Comparison, SearchResult), "what compare or search returned"),
+    title=text,
+    about=mapping,
+    rec=recorded(none=True),
+    references=mapping,
+    settings=mapping,
+    measure=flag,
+)
 def report(
     comparison: Comparison | SearchResult,
     path: str | Path,
