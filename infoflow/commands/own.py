@@ -82,17 +82,17 @@ class Demo(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Command):
-    """Write the report of a saved comparison again."""
+    """Write the report of a saved comparison or search again."""
 
     folder: Positional[Path]
-    """What `compare` saved, or a run folder of `analyze` or `demo`."""
+    """What `compare` or `search` saved, or a run folder of `analyze` or `demo`."""
     out: Path | None = None
     """The page to write; by default report.html in the folder's own place."""
     title: str = "Modules and what they exchange"
     """Its heading."""
 
     def run(self) -> Answer:
-        """Load the comparison and write one HTML file."""
+        """Load the result and write one HTML file."""
         from infoflow.plot import check_installed
         from infoflow.reporting import finding, report
 
