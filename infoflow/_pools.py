@@ -38,7 +38,7 @@ def open_pool(workers: int, scheduler: str | None) -> Iterator[Pool]:
         ImportError: Dask is not installed.
     """
     if scheduler is not None:
-        with _client(scheduler) as client:
+        with connect(scheduler) as client:
             yield Dask(client)
     elif workers > 1:
         with _terminated():
@@ -175,7 +175,13 @@ def _terminated() -> Iterator[None]:
         signal.signal(SIGTERM, signal.SIG_DFL)
 
 
-def _client(scheduler: str) -> Any:
+def connect(scheduler: str) -> Any:
+    """A client of the Dask scheduler at that address, with at least one worker.
+
+    Raises:
+        ConnectionError: It cannot be reached, or has no workers.
+        ImportError: Dask is not installed.
+    """
     try:
         from distributed import Client
     except ImportError as error:

@@ -14,16 +14,13 @@ from infoflow.unit_similarity import UPSTREAM
 if TYPE_CHECKING:
     from infoflow.comparing import Comparison
     from infoflow.exchanges import Exchange
+    from infoflow.lesioning import Lesions
     from infoflow.searching import SearchResult
     from infoflow.units import UnitSpace
 
 # Colour-blind safe (Okabe & Ito); upstream measures blue, downstream orange, causal green.
-UPSTREAM_COLOR, DOWNSTREAM_COLOR, CAUSAL_COLOR, CHANCE_COLOR = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#999999",
-)
+UPSTREAM_COLOR, DOWNSTREAM_COLOR = "#0072B2", "#D55E00"
+CAUSAL_COLOR, CHANCE_COLOR = "#009E73", "#999999"
 MODULE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 KIND_COLORS = {
     "around optima": "#009E73",
@@ -144,13 +141,7 @@ def _disc(ax: Any, center: np.ndarray, radius: float, module: int, text: str) ->
 
 
 def _arrow(
-    ax: Any,
-    exchange: Exchange,
-    a: int,
-    b: int,
-    at: np.ndarray,
-    radius: np.ndarray,
-    widest: float,
+    ax: Any, exchange: Exchange, a: int, b: int, at: np.ndarray, radius: np.ndarray, widest: float
 ) -> None:
     given, plain = exchange.flow_given_context[a, b], exchange.flow[a, b]
     start, end = at[a], at[b]
@@ -179,22 +170,14 @@ def q_by_measure(comparison: Comparison, *, ax: Any = None) -> Any:
     table = comparison.layers.pivot(index="measure", columns="layer", values="q_star")
     table = table.reindex([m for m in comparison.similarities if m in table.index])
     layers = list(dict.fromkeys(comparison.layers["layer"]))
-    width = 0.8 / len(layers)
+    width, colors = 0.8 / len(layers), [measure_color(m) for m in table.index]
     for number, layer in enumerate(layers):
         place = np.arange(len(table)) + (number - (len(layers) - 1) / 2) * width
-        ax.bar(
-            place,
-            table[layer].to_numpy(dtype=float),
-            width * 0.92,
-            color=[measure_color(m) for m in table.index],
-            alpha=1.0 - 0.65 * number / max(len(layers) - 1, 1),
-            label=_literal(layer),
-        )
+        q, alpha = table[layer].to_numpy(dtype=float), 1.0 - 0.65 * number / max(len(layers) - 1, 1)
+        ax.bar(place, q, width * 0.92, color=colors, alpha=alpha, label=_literal(layer))
     ax.set_xticks(np.arange(len(table)), table.index, rotation=30, ha="right", fontsize=8)
     ax.set_ylabel("Q*")
-    ax.legend(
-        title="layer", fontsize=8, title_fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0)
-    )
+    ax.legend(title="layer", fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     _plain(ax)
     return ax
 
@@ -255,8 +238,7 @@ def search_history(result: SearchResult, *, ax: Any = None) -> Any:
     ax.plot(steps[finite], history["weighted"][finite], ".", ms=2.5, color=CHANCE_COLOR)
     ax.plot(steps, history["best"], color=CAUSAL_COLOR, lw=1.6, label="best so far")
     ax.axhline(result.score.mean, color="black", lw=0.8, ls="--", label="mean of random")
-    ax.set_xlabel("partitions measured")
-    ax.set_ylabel(f"exchange, {result.score.weighting}")
+    ax.set(xlabel="partitions measured", ylabel=f"exchange, {result.score.weighting}")
     ax.legend(fontsize=7)
     _plain(ax)
     return ax
@@ -276,13 +258,32 @@ def confidence(result: SearchResult, *, ax: Any = None, title: str = "") -> Any:
 
 def agreement(comparison: Comparison, *, ax: Any = None) -> Any:
     """Element-centric similarity of every pair of partitions."""
-    ax = _axes(ax, (5.2, 4.4))
-    table = comparison.agreement
-    image = ax.imshow(table.to_numpy(), cmap="magma", vmin=0, vmax=1)
-    names = [_literal(name) for name in table.index]
-    ax.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7)
-    ax.set_yticks(range(len(names)), names, fontsize=7)
-    ax.figure.colorbar(image, ax=ax, shrink=0.8, label="element-centric similarity")
+    ax, table = _axes(ax, (5.2, 4.4)), comparison.agreement
+    return _image(ax, table, 1.0, "element-centric similarity")
+
+
+def lesions(hurt: Lesions, measure: str | None = None, *, ax: Any = None, title: str = "") -> Any:
+    """Damage, modules in rows and tasks in columns; nothing where a task gets better.
+
+    Args:
+        hurt: What `infoflow.lesions` gives.
+        measure: One of `hurt.measures`; None: the first of them.
+        ax: Where to draw.
+        title: Above it.
+    """
+    table = hurt.damage(measure)
+    ax = _axes(ax, (1.8 + 0.35 * table.shape[1], 1.2 + 0.35 * len(table)))
+    ax.set_title(title, fontsize=9)
+    top = max(float(table.to_numpy().max()), 1e-12)
+    return _image(ax, table, top, f"damage, {measure or hurt.measures[0]}")
+
+
+def _image(ax: Any, table: Any, top: float, label: str) -> Any:
+    image = ax.imshow(table.to_numpy(), cmap="magma", vmin=0, vmax=top, aspect="auto")
+    columns, rows = ([_literal(str(n)) for n in names] for names in (table.columns, table.index))
+    ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=7)
+    ax.set_yticks(range(len(rows)), rows, fontsize=7)
+    ax.figure.colorbar(image, ax=ax, shrink=0.8, label=label)
     return ax
 
 

@@ -94,17 +94,18 @@ def save_run(
     Returns:
         Path of the report.
     """
-    from infoflow.reporting import figures, write_report
+    from infoflow.reporting import figures, report
 
     folder = Path(folder)
     (folder / "tables").mkdir(exist_ok=True)
     (folder / "figures").mkdir(exist_ok=True)
     for name, table in run_tables(comparison).items():
         table.to_csv(folder / "tables" / f"{name}.csv")
-    drawn = figures(comparison)
-    for name, figure in drawn.items():
+    for name, figure in figures(comparison).items():
         figure.savefig(folder / "figures" / f"{name}.png", dpi=130)
-    path = write_report(comparison, drawn, folder / "report.html", title=title, about=about)
+    path = report(
+        comparison, folder / "report.html", title=title, about=about, settings=_flat(config)
+    )
     try:
         comparison.save(folder / "comparison")
     except TypeError as error:  # something of the user's own: no reason to lose the rest
@@ -117,6 +118,15 @@ def save_run(
     folder.rename(finished)
     shutil.rmtree(replaced, ignore_errors=True)
     return finished / path.name
+
+
+def _flat(settings: Mapping[str, Any], under: str = "") -> dict[str, Any]:
+    """Settings within settings as `outer.inner`."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = isinstance(value, Mapping)
+        found |= _flat(value, f"{under}{name}.") if inner else {f"{under}{name}": value}
+    return found
 
 
 def run_tables(comparison: Comparison) -> dict[str, Any]:

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -22,6 +21,7 @@ import infoflow._provenance as provenance
 from infoflow import _pools
 from infoflow.sweep import git_commit, grid, load_sweep, sweep
 from tests import sweep_functions as functions
+from tests.clusters import cluster
 
 ROOT = Path(__file__).parent.parent
 XS = grid(x=range(5))
@@ -245,42 +245,6 @@ def test_a_home_folder_is_written_out(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(load_sweep("~/s")) == 5 and (tmp_path / "s").is_dir()
 
 
-@contextmanager
-def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A process of this Python, ended at the end."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    started = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield started
-    finally:
-        started.kill()
-        started.communicate()
-
-
-@contextmanager
-def _cluster(tmp_path: Path, workers: int = 2) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
-    """A real Dask scheduler and two worker processes."""
-    pytest.importorskip("distributed")
-    local = ("--host", "127.0.0.1", "--no-dashboard")
-    about = tmp_path / "scheduler.json"
-    with ExitStack() as stack:
-        scheduler = ("distributed.cli.dask_scheduler", *local, "--port", "0")
-        stack.enter_context(_process(*scheduler, "--scheduler-file", str(about)))
-        deadline = time.monotonic() + 60
-        while not about.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        address = json.loads(about.read_text())["address"]
-        worker = ("distributed.cli.dask_worker", address, *local, "--nthreads", "1", "--no-nanny")
-        scratch = ("--local-directory", str(tmp_path))
-        yield address, [stack.enter_context(_process(*worker, *scratch)) for _ in range(workers)]
-
-
 def _kill_after_two_rows(worker: subprocess.Popen[str], folder: Path) -> None:
     deadline = time.monotonic() + 60
     while len(list(folder.glob("rows/*.json"))) < 2 and time.monotonic() < deadline:
@@ -293,7 +257,7 @@ def test_a_dask_cluster_gives_the_same_rows_also_when_a_worker_dies(tmp_path: Pa
     tasks, log = grid(x=range(12)), str(tmp_path / "log")
     fixed = {"log": log, "seconds": 0.1}
     here = sweep(functions.slow_square, tasks, tmp_path / "here", fixed=fixed)
-    with _cluster(tmp_path) as (address, workers):
+    with cluster(tmp_path) as (address, workers):
         there = sweep(functions.slow_square, tasks, tmp_path / "a", fixed=fixed, scheduler=address)
         assert there.rows == here.rows
         killer = Thread(target=_kill_after_two_rows, args=(workers[0], tmp_path / "b"))
@@ -319,5 +283,5 @@ def test_a_scheduler_without_workers_is_said(
 ) -> None:
     monkeypatch.setattr(_pools, "WORKERS_WITHIN", 0.5)
     none = pytest.raises(ConnectionError, match=r"has no workers after 0\.5 s")
-    with _cluster(tmp_path, workers=0) as (address, _), none:
+    with cluster(tmp_path, workers=0) as (address, _), none:
         sweep(functions.square, XS, tmp_path / "s", scheduler=address)

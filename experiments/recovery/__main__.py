@@ -15,7 +15,7 @@ import torch
 import tyro
 
 from experiments.common.cells import Row, measure_cells
-from experiments.recovery.families import NOTHING, build, family_of, names, number_of
+from experiments.recovery.families import build, family_of, names, number_of
 from experiments.recovery.known import KnownNetwork
 from experiments.recovery.methods import METHODS, Look
 from experiments.recovery.scoring import score
@@ -50,7 +50,7 @@ def study(name: str, method: str) -> Row:
         "units": len(net.labels),
         "k": k,
     }
-    asked = {"free": None} if family_of(name) in NOTHING else {"given": k, "free": None}
+    asked = {"free": None} if k == 1 else {"given": k, "free": None}
     for question, number in asked.items():
         try:
             labels, seconds = look.timed(lambda n=number: METHODS[method].find(look, n))

@@ -2,8 +2,8 @@
 
 Weights and manifest are in tracr/, written once by tracr/export.py. Two levels are known: which
 *variable* of its program a unit computes (`"tracr-sort"`), and, where several programs lie side by
-side in one network, which *program* (`"tracr-sort+hist-shared"`, on the same tokens;
-`"tracr-sort+hist-own"`, each on tokens of its own).
+side in one network, which *program* (`"tracr-sort+frac_prevs-shared"`, on the same tokens;
+`"tracr-sort+frac_prevs-own"`, each on tokens of its own).
 """
 
 from __future__ import annotations
@@ -230,13 +230,14 @@ JOINED: tuple[tuple[str, ...], ...] = (
     ("hist", "count"), ("count_less_freq", "reverse"), ("sort", "frac_prevs"),
     ("more_ones", "detect"), ("most_freq", "length"), ("hist", "detect", "frac_prevs"),
 )  # fmt: skip
-# Fewer than ten units: variables of one unit each are not found by anyone, so tests alone run them.
-SMALL = ("shift", "frac_prevs", "pair_balance")
-SINGLE: tuple[str, ...] = tuple(name for name in manifest() if name not in SMALL)
+# One variable, or fewer than ten units, are nothing to find: these are run by tests and as parts.
+PARTS_ONLY = ("length", "hist", "count", "shift", "frac_prevs", "pair_balance")
+SINGLE: tuple[str, ...] = tuple(name for name in manifest() if name not in PARTS_ONLY)
 NAMES: tuple[str, ...] = (
     *(f"tracr-{name}" for name in SINGLE),
-    *(f"tracr-{'+'.join(names)}-{how}" for names in JOINED for how in ("shared", "own")),
-    "tracr-hist+dyck1-own", "tracr-shuffle_dyck2+sort-own",
+    *(f"tracr-{'+'.join(names)}-shared" for names in JOINED),
+    *(f"tracr-{'+'.join(names)}-own" for names in (*JOINED, ("hist", "dyck1"))),
+    "tracr-shuffle_dyck2+sort-own",
 )  # fmt: skip
 
 
@@ -265,8 +266,9 @@ def build(name: str, samples: int = SAMPLES, seed: int = 0) -> KnownNetwork:
     labels = np.unique(level, return_inverse=True)[1]
     constant = ifl.record(model, list(sites), inputs).units.table["unused"].to_numpy()
     labels[constant | (np.array(flat) == "")] = -1
+    family = "programs" if len(programs) > 1 else "variables"
     return KnownNetwork(
-        name, "compiled", model, inputs, sites, ifl.Partition(labels).labels,
+        name, family, model, inputs, sites, ifl.Partition(labels).labels,
         reason=(
             "Programs lie side by side: no weight leads from one to another."
             if len(programs) > 1

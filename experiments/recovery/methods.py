@@ -133,7 +133,7 @@ def leiden(look: Look, k: int | None, graph: str, resolution: float) -> Labels:
     import random
 
     matrix = look.graph(graph)
-    network = igraph.Graph.Weighted_Adjacency(matrix, mode="undirected", loops=False)
+    network = igraph.Graph.Weighted_Adjacency(matrix, mode="undirected", loops="ignore")
 
     def at(value: float) -> Labels:
         igraph.set_random_number_generator(random.Random(0))

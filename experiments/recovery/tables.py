@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments.recovery.families import BESIDE, NOTHING, family_of
+from experiments.recovery.families import BESIDE, family_of
 from experiments.recovery.methods import METHODS
 
 Question = Literal["given", "free"]
@@ -66,7 +66,7 @@ class Scores:
 def scores(
     rows: Any,
     question: Question,
-    held_out: bool,
+    held_out: bool | None,
     score: str = "ari",
     *,
     among: Sequence[str] = (),
@@ -80,22 +80,24 @@ def scores(
     Args:
         rows: As they are saved.
         question: Whether k was given.
-        held_out: Odd numbers, or even ones.
+        held_out: Odd numbers, or even ones; None: all.
         score: "ari" or "element".
         among: These methods only, whatever they have seen.
         beside: Of the families that enter no mean, instead of the others.
     """
     rows = rows[rows["family"].isin(BESIDE) == beside]
-    rows = rows[(rows["number"] % 2 == 1) == held_out]
+    if held_out is not None:
+        rows = rows[(rows["number"] % 2 == 1) == held_out]
     if question == "given":
-        rows = rows[~rows["family"].isin(NOTHING)]
+        rows = rows[rows["k"] > 1]
     seen = rows.pivot(index="network", columns="method", values="units").notna()
     chosen = [m for m in METHODS if m in (among or seen.columns[seen.mean() >= 0.9])]
     networks = seen.index[seen[chosen].all(axis=1)]
     table = rows.pivot(index="network", columns="method", values=f"{score}_{question}")
     table = table.loc[networks, chosen].dropna(axis=1, how="all")
     family = np.array([family_of(name) for name in table.index])
-    one = np.where(np.isin(family, NOTHING), 1.0, 0.0)[:, None]
+    single = rows[rows["k"] == 1]["network"]
+    one = np.where(table.index.isin(single), 1.0, 0.0)[:, None]
     return Scores(np.where(table.isna(), one, table), family, [*table.columns])
 
 

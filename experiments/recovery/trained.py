@@ -72,7 +72,9 @@ class Plan:
     def problem(self) -> Problem:
         """Before training."""
         make: Any = getattr(problems, {"sum": "total"}.get(self.family, self.family))
-        options = {"correlated": self.correlated} if self.family in ("digits", "recurrent") else {}
+        options: dict[str, int] = {}
+        if self.family in ("digits", "recurrent"):
+            options["correlated"] = self.correlated
         if self.family not in ("sum", "recurrent"):
             options["k"] = self.k
         return make(self.seed, **options)

@@ -204,13 +204,32 @@ def modularity(
         return sparse_q(S, as_partition(partition, n).labels, resolution)
     if np.ndim(partition) == 2:  # type: ignore[arg-type]
         return _soft(S, np.asarray(partition), resolution, null)
-    labels = as_partition(partition, n).labels
-    kept = np.flatnonzero(labels >= 0)
-    if len(kept) < n:
-        S = np.asarray(S)[np.ix_(kept, kept)]
-        null = null if isinstance(null, str) else np.asarray(null)[np.ix_(kept, kept)]
-    B = modularity_matrix(S, resolution=resolution, null=null)
-    return B.q(labels[kept][B.used])
+    return QOf(S, resolution, null)(as_partition(partition, n))
+
+
+class QOf:
+    """`modularity` of one matrix for many partitions: those of the same units have one B."""
+
+    def __init__(
+        self, S: Any, resolution: float = 1.0, null: NullModel | np.ndarray = "degree"
+    ) -> None:
+        self._S, self._resolution, self._null = S, resolution, null
+        self._last: tuple[np.ndarray, ModularityMatrix] | None = None
+
+    def __call__(self, partition: Partition) -> float:
+        """Q of a partition of all units, those that it leaves unused taken out."""
+        used = ~partition.unused
+        if self._last is None or not np.array_equal(self._last[0], used):
+            self._last = used, self._matrix(np.flatnonzero(used))
+        B = self._last[1]
+        return B.q(partition.labels[used][B.used])
+
+    def _matrix(self, kept: np.ndarray) -> ModularityMatrix:
+        S, null = self._S, self._null
+        if len(kept) < len(S):
+            S = np.asarray(S)[np.ix_(kept, kept)]
+            null = null if isinstance(null, str) else np.asarray(null)[np.ix_(kept, kept)]
+        return modularity_matrix(S, resolution=self._resolution, null=null)
 
 
 def _soft(S: Any, P: np.ndarray, resolution: float, null: NullModel | np.ndarray) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from infoflow._passes import show_progress
-from infoflow.clustering import modularity
+from infoflow.clustering.q import QOf
 from infoflow.comparing.sources import Candidate
 from infoflow.exchanges import ExchangeMeter, Values
 from infoflow.measured import Weighting
@@ -136,10 +136,11 @@ def q_table(labels: Mapping[str, Partition], matrices: Mapping[str, np.ndarray])
     """Columns `source` (of the partition), `measure` (the graph), `q`."""
     import pandas as pd
 
+    q_of = {measure: QOf(matrix) for measure, matrix in matrices.items()}
     rows = [
-        (name, measure, modularity(matrix, partition))
+        (name, measure, q(partition))
         for name, partition in labels.items()
-        for measure, matrix in matrices.items()
+        for measure, q in q_of.items()
     ]
     return pd.DataFrame(rows, columns=["source", "measure", "q"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from infoflow._passes import show_progress
-from infoflow.clustering import modularity
+from infoflow.clustering.q import QOf
 from infoflow.comparing.ranks import RankCorrelation, Stratum, rank_correlation
 from infoflow.comparing.sources import linked, used_only
 from infoflow.comparing.table import Chance, layer_flows
@@ -112,6 +112,13 @@ def common_set(
     units = chance.meter.rec.units
     weighted = chance.meter.values(list(chosen), chance.weighting).weighted
     flows = chance.meter.flows(list(chosen))
+    q_of = {name: QOf(matrix) for name, matrix in matrices.items()}
+    layers = units.layers if len(units.layers) > 1 else ()
+    inside = {
+        (layer, name): _inside(matrices[name], units.indices(layer))
+        for layer in layers
+        for name in layered
+    }
     rows, predicted, between = [], [], []
     for number, partition in enumerate(show_progress(list(chosen), progress, "common set")):
         plain, given = flows[number].sum((1, 2))
@@ -119,15 +126,13 @@ def common_set(
         row["weighted"] = weighted[number]
         row["of_random"] = weighted[number] / chance.into(partition.n_modules).weighted.mean()
         rows.append(row)
-        for name, matrix in matrices.items():
-            predicted.append((number, "", name, True, modularity(matrix, partition)))
+        for name, q in q_of.items():
+            predicted.append((number, "", name, True, q(partition)))
         for name, proxy in proxies.items():
             predicted.append((number, "", name, False, -float(proxy(partition))))
-        for layer in units.layers if len(units.layers) > 1 else ():
-            for name in layered:
-                own = _q_inside(matrices[name], partition, units.indices(layer))
-                predicted.append((number, layer, name, True, own))
-        if len(units.layers) > 1:
+        for (layer, name), q in inside.items():
+            predicted.append((number, layer, name, True, q(partition)))
+        if layers:
             sent = layer_flows(partition, chance.meter)[1][1]
             for a, b in zip(*np.triu_indices(len(sent), 1), strict=True):
                 both = sent[a, b] + sent[b, a]
@@ -139,11 +144,17 @@ def common_set(
     )
 
 
-def _q_inside(matrix: np.ndarray, partition: Partition, units: np.ndarray) -> float:
+def _inside(matrix: np.ndarray, units: np.ndarray) -> Callable[[Partition], float]:
     """Q of one layer's units by themselves; nan where it has no module or no similarity."""
-    inside = Partition(partition.labels[units])
-    block = used_only(matrix[np.ix_(units, units)], ~inside.unused)
-    return modularity(block, inside) if linked(block).any() and inside.n_modules else float("nan")
+    block = matrix[np.ix_(units, units)]
+    q_of = QOf(block)
+
+    def q(partition: Partition) -> float:
+        inside = Partition(partition.labels[units])
+        known = inside.n_modules and linked(used_only(block, ~inside.unused)).any()
+        return q_of(inside) if known else float("nan")
+
+    return q
 
 
 def perturbed(partition: Partition, share: float, rng: np.random.Generator) -> Partition:

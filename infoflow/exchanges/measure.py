@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from infoflow.exchanges.meter import ExchangeMeter, PartitionLike
 from infoflow.exchanges.result import Exchange
 from infoflow.forcing import ForcingLike
+from infoflow.information.workers import spread
 from infoflow.measured import (
     EXCHANGE,
     Bins,
@@ -42,6 +43,7 @@ def exchange(
     objective: Estimate = "codes",
     do: ForcingLike = "empirical",
     direct: bool = False,
+    scheduler: str | None = None,
     progress: bool = False,
 ) -> Exchange:
     """Information exchanged by the modules of a partition: Σ over a ≠ b of flow(a → b), in bits.
@@ -73,6 +75,8 @@ def exchange(
             needs `given_context=False`.
         direct: All units that are in neither of two modules are held at what they are on the
             context. With two modules that hold all units there are none.
+        scheduler: Address of a Dask scheduler (`tcp://...`) whose workers run the interventions;
+            the answer is the same to the bit.
         progress: Show a progress bar.
 
     Returns:
@@ -82,6 +86,7 @@ def exchange(
         ValueError: Labels of another length, fewer than two modules, unknown weighting,
             correction or objective, an objective other than "codes" with a joint code or with
             positions as samples, or what cannot be done with `do` or `direct`.
+        ConnectionError: The scheduler cannot be reached, has no workers or was lost.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -93,7 +98,8 @@ def exchange(
     """
     draws = Draws(donors, contexts, bins, coding, pool, correction, seed, do, direct)
     meter = ExchangeMeter(rec, draws, Objective(weighting, given_context, objective))
-    return meter(partition, progress=progress)
+    with spread(rec, scheduler):
+        return meter(partition, progress=progress)
 
 
 def module_flow(

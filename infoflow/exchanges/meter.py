@@ -9,11 +9,18 @@ from functools import cached_property, partial
 import numpy as np
 
 from infoflow.exchanges.result import Exchange, Values
-from infoflow.exchanges.weighting import Traffic, bits_of_one_code, measure_traffic, weigh
-from infoflow.information.forced import SATURATED, Contributions, ForcedFlow, forced_flows
+from infoflow.exchanges.weighting import (
+    Traffic,
+    bits_of_one_code,
+    measure_traffic,
+    of_same_sizes,
+    weigh,
+)
+from infoflow.information.forced import Contributions, ForcedFlow, forced_flows
 from infoflow.information.group_flows import GroupSender
 from infoflow.information.targets import fit_target
 from infoflow.information.unit_flows import Sender, countable
+from infoflow.information.workers import workers_of
 from infoflow.measured import SCORE, Draws, Objective, Weighting, check_forcing, check_weighting
 from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.recording import Recording
@@ -162,12 +169,11 @@ class ExchangeMeter:
         """What each donor in each context contributes to a partition's weighted exchange, up to a
         constant: the standard errors of it and of its differences.
 
-        The weighting is taken as given; "size_z" is not proportional to the exchange.
-        """
+        The weighting is taken as given; "size_z" is not proportional to the exchange."""
         cleaned = self.checked(partition)
         total = Contributions()
-        for a, source in enumerate(cleaned.modules):
-            for b, sent in self._sent(cleaned.modules, a, source, progress=False):
+        for a, row in enumerate(self._rows(cleaned.modules)):
+            for b, sent in row:
                 one = np.zeros((cleaned.n_modules,) * 2)
                 one[a, b] = 1.0
                 terms = sent.known if self.given_context else sent.plain
@@ -218,9 +224,8 @@ class ExchangeMeter:
         }
 
     def fresh(self) -> ExchangeMeter:
-        """The same meter on donors and contexts drawn anew, for values without selection bias.
-
-        The traffic, a divisor only, stays the same."""
+        """The same meter on donors and contexts drawn anew, for values without selection bias; the
+        traffic, a divisor only, stays the same."""
         draws = replace(self.draws, seed=self.draws.seed + FRESH)
         return ExchangeMeter(
             self.rec, draws, self.objective, traffic=lambda: self.traffic, left_out=self.left_out
@@ -241,8 +246,7 @@ class ExchangeMeter:
 
     @property
     def floor(self) -> float:
-        """Bits that one changed code among all donors and contexts amounts to: less is not told
-        from nothing."""
+        """Bits that one changed code among all runs amounts to: less is not told from nothing."""
         return bits_of_one_code(len(self.donors) * len(self.contexts))
 
     @cached_property
@@ -269,8 +273,8 @@ class ExchangeMeter:
         flow, flow_se, given = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
         plain = known = Contributions()
         full: list[tuple[int, int]] = []
-        for a, source in enumerate(modules):
-            for b, sent in self._sent(modules, a, source, progress):
+        for a, row in enumerate(self._rows(modules, progress)):
+            for b, sent in row:
                 full += [(a, b)] if sent.saturated else []
                 flow[a, b], flow_se[a, b] = sent.bits, sent.plain.se
                 given[a, b] = sent.given_context
@@ -293,6 +297,15 @@ class ExchangeMeter:
             saturated=tuple(full),
         )
 
+    def _rows(
+        self, modules: tuple[np.ndarray, ...], progress: bool = False
+    ) -> Iterable[Iterable[tuple[int, ForcedFlow]]]:
+        """What each module sends the others."""
+        how, each, workers = (self.draws, self.objective), range(len(modules)), workers_of(self.rec)
+        if workers is not None:
+            return workers(_row, [(*how, modules, a) for a in each])
+        return (self._sent(modules, a, modules[a], progress) for a in each)
+
     def _sent(
         self, modules: tuple[np.ndarray, ...], a: int, source: np.ndarray, progress: bool
     ) -> Iterable[tuple[int, ForcedFlow]]:
@@ -301,14 +314,7 @@ class ExchangeMeter:
         others = [b for b in range(len(modules)) if b != a]
         units = _but(modules, a)
         if self._groups is not None:
-            most = SATURATED * np.log2(len(self.donors))
-            bounded = self.objective.estimate != "gaussian"
-            for _, sent in self._groups([source], [units], progress):
-                for b, f in zip(others, sent, strict=True):
-                    known = Contributions((f.pointwise_given_context,))
-                    full = bounded and f.given_context >= most
-                    plain = Contributions((f.pointwise,))
-                    yield b, ForcedFlow(f.bits, f.given_context, plain, known, full)
+            yield from zip(others, self._groups.forced(source, units, progress), strict=True)
             return
         forced, held = source, None
         if self.draws.direct:
@@ -326,21 +332,19 @@ class ExchangeMeter:
         )
         yield from zip(others, found, strict=True)
 
-    def _same_size(self, partition: Partition, samples: int = 20) -> tuple[float, float]:
-        """Mean and standard deviation of the exchange of random partitions of the same sizes."""
-        sizes = np.sort(partition.sizes)
-        labels = partition.labels.copy()
-        labels[labels >= 0] = np.repeat(np.arange(len(sizes)), sizes)
-        drawn = [Partition(labels)]
-        if drawn[0] not in self._chance:
-            rng = np.random.default_rng([self.draws.seed, *sizes.tolist()])
-            for _ in range(samples):
-                drawn.append(drawn[-1].shuffled(rng))
-            bits = self.values(drawn[1:], "none").bits
-            self._chance[drawn[0]] = float(bits.mean()), float(bits.std(ddof=1))
-        return self._chance[drawn[0]]
+    def _same_size(self, partition: Partition) -> tuple[float, float]:
+        first, drawn = of_same_sizes(partition, self.draws.seed)
+        if first not in self._chance:
+            bits = self.values(list(drawn), "none").bits
+            self._chance[first] = float(bits.mean()), float(bits.std(ddof=1))
+        return self._chance[first]
+
+
+def _row(
+    rec: Recording, draws: Draws, objective: Objective, modules: tuple[np.ndarray, ...], a: int
+) -> list[tuple[int, ForcedFlow]]:
+    return list(ExchangeMeter(rec, draws, objective)._sent(modules, a, modules[a], False))
 
 
 def _but(modules: Sequence[np.ndarray], a: int) -> list[np.ndarray]:
-    """All modules but number a."""
     return [module for b, module in enumerate(modules) if b != a]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -11,6 +12,7 @@ import numpy as np
 
 from infoflow.information.entropy import miller_madow_bits
 from infoflow.information.group_flows import GroupSender
+from infoflow.information.slopes import linear, slope_flows
 from infoflow.information.targets import fit_target, normal_codes
 from infoflow.information.unit_flows import Sender, single_flows
 from infoflow.measured import TRAFFIC, Draws, Objective, Weighting
@@ -66,6 +68,10 @@ def joint_flows(
 
 
 NEARLY_DEAD = 0.05  # of the median unit's strongest flow
+MOST_MEASURED = 1000
+"""Units of which each is forced by itself; of more the unit flows are estimated from slopes."""
+_TRIED = 12  # of these, units that are forced all the same
+_DONORS = 100  # for slopes, where they cost next to nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +148,10 @@ def measure_traffic(
 ) -> Traffic:
     """The traffic of a network, in the quantity that is weighted.
 
+    Of more than 1,000 units the flows come from slopes where these can stand for them (see
+    `slope_flows`), which a warning says: 12 units are forced all the same, and if what they send is
+    not what the slopes say, all units are.
+
     Args:
         rec: A recording.
         draws: How units are coded, and the seed; of donors and contexts there are 30 each.
@@ -152,7 +162,7 @@ def measure_traffic(
     how = {"pool": draws.pool, "seed": draws.seed, "do": draws.do, "direct": draws.direct}
     draws = replace(TRAFFIC, bins=bins, **how)
     given = objective.given_context
-    flows = single_flows(rec, draws, given_context=given)
+    flows = _unit_flows(rec, draws, objective)
     donors, contexts = draws.rows(len(rec))
     floor = bits_of_one_code(len(donors) * len(contexts))
     least = _least_heard(flows, floor)
@@ -171,6 +181,46 @@ def measure_traffic(
         out = rec.units.unused if left_out is None else rec.units.unused | left_out
         together = _sent_and_received(GroupSender(rec, draws, objective), np.flatnonzero(~out))
     return Traffic(flows, entropy, reach[layer[:, None], layer], floor, together)
+
+
+def _unit_flows(rec: Recording, draws: Draws, objective: Objective) -> np.ndarray:
+    """`(n, n)` measured, or from slopes if there are many units and slopes agree for some."""
+    given, used = objective.given_context, np.flatnonzero(~rec.units.unused)
+    called = any(site.call == "all" for site in rec.units.sites)
+    if len(used) <= MOST_MEASURED or not given or not linear(draws) or called:
+        return single_flows(rec, draws, given_context=given)
+    flows = slope_flows(rec, replace(draws, donors=_DONORS))
+    tried = np.random.default_rng(draws.seed).permutation(used)[:_TRIED]
+    sent = Sender(rec, draws)([np.array([unit]) for unit in tried])
+    measured = np.stack([each.given_context for each in sent])
+    if agrees(flows[tried], measured):
+        said, found = f"from slopes, which agree with {_TRIED} units that were forced", flows
+    else:
+        said = f"measured unit by unit: slopes do not agree with {_TRIED} units that were forced"
+        found = None
+    warnings.warn(f"flows of {len(used)} units are {said}", RuntimeWarning, stacklevel=2)
+    return single_flows(rec, draws, given_context=given) if found is None else found
+
+
+def agrees(estimated: np.ndarray, measured: np.ndarray) -> bool:
+    """Whether flows `(sources, n)` from slopes are those measured: half to twice as many bits in
+    all, and what the units receive in the same order (Spearman's rank correlation of at least a
+    half). Slopes of functions with steps are zero, and say nothing of what they pass on.
+
+    Examples:
+        >>> flows = np.array([[0.0, 1.0, 2.0, 4.0]])
+        >>> agrees(0.9 * flows, flows), agrees(0 * flows, flows), agrees(flows[:, ::-1], flows)
+        (True, False, False)
+    """
+    from scipy.stats import spearmanr
+
+    bits, true = estimated.sum(), measured.sum()
+    if not 0.5 * true <= bits <= 2 * true:
+        return False
+    heard = (estimated > 0).any(0) | (measured > 0).any(0)
+    if heard.sum() < 3:
+        return True
+    return float(spearmanr(estimated.sum(0)[heard], measured.sum(0)[heard])[0]) >= 0.5
 
 
 def _sent_and_received(sender: GroupSender, units: np.ndarray) -> np.ndarray:
@@ -193,6 +243,25 @@ def bits_of_one_code(runs: int) -> float:
         0.0045
     """
     return float(np.log2(runs) / runs)
+
+
+def of_same_sizes(
+    partition: Partition, seed: int, samples: int = 20
+) -> tuple[Partition, Iterator[Partition]]:
+    """One partition into modules of these sizes, the same for all such, and random ones."""
+    sizes = np.sort(partition.sizes)
+    labels = partition.labels.copy()
+    labels[labels >= 0] = np.repeat(np.arange(len(sizes)), sizes)
+    first = Partition(labels)
+    rng = np.random.default_rng([seed, *sizes.tolist()])
+
+    def drawn() -> Iterator[Partition]:
+        last = first
+        for _ in range(samples):
+            last = last.shuffled(rng)
+            yield last
+
+    return first, drawn()
 
 
 def weigh(

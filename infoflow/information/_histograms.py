@@ -182,3 +182,47 @@ def ranked(
                 share = (v - level[at]) / (level[at + 1] - level[at])
                 place += share * (rank[at + 1] - place)
             out[r, j] = place
+
+
+@compiled
+def entropies_of_lines(
+    moved: np.ndarray,
+    start: np.ndarray,
+    edges: np.ndarray,
+    zero: float,
+    weights: np.ndarray,
+    out: np.ndarray,
+):
+    """Write to out[u] the mean over rows r of the entropy of the codes of start[u, r] +
+    moved[u, r, :], corrected for the codes seen (Miller 1955); weights[n] is n log2 n.
+
+    `edges` `(bins - 1,)` and `zero` are one target's, as in `encode_units`.
+    """
+    sources, rows, count = moved.shape
+    value = np.empty(count, moved.dtype)
+    code = np.empty(count, np.int32)
+    seen = np.empty(edges.shape[0] + 1, np.int64)
+    whole = np.log2(count)
+    each = 1.0 / (2.0 * np.log(2.0) * count)
+    for u in range(sources):
+        total = 0.0
+        for r in range(rows):
+            for d in range(count):
+                value[d] = start[u, r] + moved[u, r, d]
+                code[d] = np.int32(zero >= 0)
+            for e in range(edges.shape[0]):
+                for d in range(count):
+                    code[d] += np.int32(value[d] > edges[e])
+            for d in range(count):
+                code[d] = 0 if abs(value[d]) <= zero else code[d]
+            seen[:] = 0
+            for d in range(count):
+                seen[code[d]] += 1
+            inside = 0.0
+            cells = 0
+            for c in range(seen.shape[0]):
+                inside += weights[seen[c]]
+                cells += seen[c] > 0
+            if cells > 1:
+                total += whole - inside / count + (cells - 1) * each
+        out[u] = total / rows

@@ -12,6 +12,7 @@ from torch import Tensor
 from infoflow._shapes import Real, shaped
 from infoflow.information.binning import check_numbers
 from infoflow.information.entropy import LN2
+from infoflow.information.forced import SATURATED, Contributions, ForcedFlow
 from infoflow.information.tables import Reach, by_layers
 from infoflow.information.targets import normal_values, pooled, rounding
 from infoflow.interventions import resample_each
@@ -20,7 +21,6 @@ from infoflow.recording import Recording
 from infoflow.rounding import levels
 
 _MOST_PAIRS = 1 << 22
-
 
 Spread = Callable[[np.ndarray, float], np.ndarray]
 """`(S, P, n)` sets of P outcomes, and the width of a bin, to `(S, P)` bits, whose mean over a set
@@ -275,6 +275,19 @@ class GroupSender:
             for i, units, ranks in self._run(names, sources, new, progress):
                 self._keep(sources[i].tobytes(), units, ranks)
                 yield i, self._flows(units, ranks, targets[i])
+
+    def forced(
+        self, source: np.ndarray, targets: Sequence[np.ndarray], progress: bool = False
+    ) -> list[ForcedFlow]:
+        """What one source sends each target; saturated where donors are about all the limit."""
+        most, found = SATURATED * np.log2(self.shape[0]), list[ForcedFlow]()
+        bounded = self.objective.estimate != "gaussian"
+        for _, sent in self([source], [targets], progress):
+            for f in sent:
+                terms = (Contributions((p,)) for p in (f.pointwise, f.pointwise_given_context))
+                full = bounded and f.given_context >= most
+                found.append(ForcedFlow(f.bits, f.given_context, *terms, saturated=full))
+        return found
 
     def _flows(
         self, units: np.ndarray, ranks: np.ndarray, targets: Sequence[np.ndarray]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SEARCH, Draws, Objective, Weighting
 from infoflow.searching.score import check_sampling
@@ -31,6 +33,7 @@ class SearchPlan:
     seeds: tuple[str, ...]
     restarts: int
     seed: int
+    groups: int | None = None
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -39,6 +42,9 @@ class SearchPlan:
             raise ValueError(f"expected budget >= 1, got budget={self.budget}")
         if self.restarts < 1:
             raise ValueError(f"expected restarts >= 1, got restarts={self.restarts}")
+        whole = isinstance(self.groups, (int, np.integer)) and not isinstance(self.groups, bool)
+        if self.groups is not None and not (whole and (self.groups == 0 or self.groups >= 2)):
+            raise ValueError(f"expected groups=None, 0 or at least 2, got groups={self.groups!r}")
         check_sampling(self.samples, self.tolerance)
         for name in self.seeds:
             if not isinstance(name, str) or name not in STARTS:

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from infoflow.clustering import modularity
+from infoflow.clustering.q import QOf
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import Weighting
 from infoflow.partition import Partition
@@ -76,10 +76,10 @@ def proxies(
     measures = available(rec)
     known = all_similarities(rec, measures) if similarities is None else similarities
     for name, matrix in known.items():
-        found[f"q_{name}"] = partial(_minus_q, matrix)
+        found[f"q_{name}"] = _minus_q(matrix)
     try:
         graph = all_similarities(rec, ["weights"])["weights"]
-        found |= {"q_weights": partial(_minus_q, graph), "weight_ncut": partial(ncut, graph)}
+        found |= {"q_weights": _minus_q(graph), "weight_ncut": partial(ncut, graph)}
     except ValueError as error:  # layers that do not follow one another, or share weights
         missing |= {"q_weights": str(error), "weight_ncut": str(error)}
     if "hess" in measures:
@@ -116,5 +116,6 @@ def ncut(matrix: np.ndarray, partition: Partition) -> float:
     return float(np.where(volume > 0, crossing / np.where(volume > 0, volume, 1.0), 1.0).sum())
 
 
-def _minus_q(matrix: np.ndarray, partition: Partition) -> float:
-    return -modularity(matrix, partition)
+def _minus_q(matrix: np.ndarray) -> Proxy:
+    q = QOf(matrix)
+    return lambda partition: -q(partition)

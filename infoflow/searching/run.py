@@ -13,6 +13,7 @@ import numpy as np
 
 from infoflow.exchanges import ExchangeMeter, PartitionLike, Values
 from infoflow.forcing import ForcingLike
+from infoflow.information.workers import spread
 from infoflow.measured import (
     SEARCH,
     Bins,
@@ -29,17 +30,10 @@ from infoflow.recording import Recording
 from infoflow.searching.checkpoint import Checkpoint, fingerprint
 from infoflow.searching.confidence import Confidence
 from infoflow.searching.count import how_many
-from infoflow.searching.flow_cut import FlowCut, screened
+from infoflow.searching.dispatch import run_method
+from infoflow.searching.levels import Groups, search_in_levels
 from infoflow.searching.log import Callback, EvaluationLog
-from infoflow.searching.methods import (
-    MOST_UNITS,
-    annealing,
-    check_exhaustive,
-    climbing,
-    exhaustive,
-    genetic,
-    sampling,
-)
+from infoflow.searching.methods import MOST_UNITS, check_exhaustive
 from infoflow.searching.plan import Method, SearchPlan, refuse_ignored
 from infoflow.searching.result import SearchResult, undivided
 from infoflow.searching.score import chance, judged
@@ -61,6 +55,7 @@ def search(
     starts: Iterable[PartitionLike] = (),
     seeds: Sequence[str] = ("unit_flow", "spectral"),
     restarts: int = 1,
+    groups: int | None = None,
     donors: Budget = SEARCH.donors,
     contexts: Budget = SEARCH.contexts,
     bins: Bins = 10,
@@ -73,6 +68,7 @@ def search(
     callback: Callback | None = None,
     progress: bool = False,
     confidence: int = 0,
+    scheduler: str | None = None,
 ) -> SearchResult:
     """Find the partition whose modules exchange least, and score it.
 
@@ -106,6 +102,9 @@ def search(
             "q" (Q of every similarity measure).
         restarts: Chains of "annealing" or populations of "genetic", which share the budget.
             "climbing" starts anew by itself when it is stuck.
+        groups: Search in levels: partitions of so many groups of units first, on a third of the
+            donors and a quarter of the contexts, then moves of single units; the best few are
+            measured on all draws. None: 128 above 1,000 units, which is said; 0: never.
         donors, contexts, bins, coding, seed, pool, do: As for `exchange`.
         meter: Measure with this one, on its draws, instead of a new one; options that would be
             ignored (donors, contexts, bins, coding, pool, do, given_context, objective) are
@@ -118,6 +117,8 @@ def search(
         confidence: Search so many times more, each on other draws and with another seed, to tell
             how sure each unit's module is (`SearchResult.confidence`). Each costs as much as the
             search itself.
+        scheduler: Address of a Dask scheduler (`tcp://...`) whose workers run the interventions;
+            the answer is the same to the bit. Modules taken as wholes (`objective`) run here.
 
     Returns:
         A `SearchResult`.
@@ -127,6 +128,7 @@ def search(
             restarts or confidence too small, unknown method, weighting or seed, too many
             partitions to enumerate, no recorded unit downstream of another, a checkpoint that is
             damaged or of another network or configuration.
+        ConnectionError: The scheduler cannot be reached, has no workers or was lost.
 
     Examples:
         >>> import torch, infoflow as ifl
@@ -137,7 +139,9 @@ def search(
     """
     draws = Draws(donors, contexts, bins, coding, pool, SEARCH.correction, seed, do)
     wanted = Objective(weighting, given_context, objective)
-    plan = SearchPlan(method, weighting, budget, samples, tolerance, tuple(seeds), restarts, seed)
+    plan = SearchPlan(
+        method, weighting, budget, samples, tolerance, tuple(seeds), restarts, seed, groups
+    )
     if confidence < 0 or confidence == 1:
         raise ValueError(f"expected confidence=0 or at least 2 searches, got {confidence}")
     if meter is None:
@@ -145,13 +149,14 @@ def search(
     else:
         refuse_ignored(meter, draws, wanted)
     given = [meter.checked(p) for p in starts]
-    found = _searched(meter, n_modules, plan, given, checkpoint, callback, progress)
+    with spread(meter.rec, scheduler):
+        found = _searched(meter, n_modules, plan, given, checkpoint, callback, progress)
+        again = []
+        for number in range(1, confidence + 1):
+            other, anew = _redrawn(meter, number), replace(plan, seed=seed + number)
+            again.append(_searched(other, n_modules, anew, given, None, None, progress).partition)
     if not confidence:
         return found
-    again = []
-    for number in range(1, confidence + 1):
-        other, anew = _redrawn(meter, number), replace(plan, seed=seed + number)
-        again.append(_searched(other, n_modules, anew, given, None, None, progress).partition)
     return replace(found, confidence=Confidence.of(found.partition, again))
 
 
@@ -176,8 +181,13 @@ def _searched(
     if plan.method == "exhaustive":
         check_exhaustive(space)
         plan = replace(plan, budget=space.count)
-    place = _checkpoint(checkpoint, meter, space, plan, given)
+    groups = Groups.of(meter, space, plan)
+    place = _checkpoint(checkpoint, meter, space, plan, given, groups)
     starts = [*given] if count is None else [*given, count.partition]
+    if groups is not None:
+        with _bar(plan.budget, progress) as bar:
+            found = search_in_levels(meter, space, plan, groups, starts, place, callback, bar)
+        return replace(found, count=count)
     random = plan.samples * (space.most - space.least + 1)
     with _bar(random + plan.budget, progress) as bar:
         log = EvaluationLog(
@@ -225,31 +235,8 @@ def _look(
         drawn = sorted(log.known, key=log.known.__getitem__)
     starts = [p for p in map(space.fitted, given) if p is not None]
     starts += starts_by_name(plan.seeds, meter, space, plan.seed)
-    _run(log, space, plan, meter, [*dict.fromkeys([*starts, *drawn[:1]])])
+    run_method(log, space, plan, meter.traffic, [*dict.fromkeys([*starts, *drawn[:1]])])
     return sampled
-
-
-def _run(
-    log: EvaluationLog,
-    space: Space,
-    plan: SearchPlan,
-    meter: ExchangeMeter,
-    starts: Sequence[Partition],
-) -> None:
-    finite = np.array([v for v in log.known.values() if np.isfinite(v)])
-    spread = float(finite.std()) if len(finite) > 1 else 1.0
-    if plan.method == "genetic":
-        genetic(log, space, starts, spread=spread, restarts=plan.restarts)
-    elif plan.method == "annealing":
-        annealing(log, space, starts, spread=spread, restarts=plan.restarts)
-    elif plan.method == "climbing":
-        climbing(log, space, starts)
-    elif plan.method == "screened":
-        screened(log, space, starts, FlowCut(meter.traffic, plan.weighting), spread=spread)
-    elif plan.method == "exhaustive":
-        exhaustive(log, space)
-    else:
-        sampling(log, space, starts)
 
 
 def _judged(
@@ -304,6 +291,7 @@ def _checkpoint(
     space: Space,
     plan: SearchPlan,
     given: Sequence[Partition],
+    groups: Groups | None,
 ) -> Checkpoint | None:
     if path is None:
         return None
@@ -315,6 +303,8 @@ def _checkpoint(
         "starts": [p.labels.tolist() for p in given],
         **{key: value for key, value in vars(plan).items() if key != "budget"},
     }
+    if groups is not None:
+        config["of_groups"] = groups.labels.tolist()
     if plan.method in ("annealing", "genetic", "screened"):  # their temperatures depend on it
         config["budget"] = plan.budget
     return Checkpoint(Path(path), config)

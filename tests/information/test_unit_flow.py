@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import infoflow as ifl
-from infoflow.information.unit_flows import information_with_each
+from infoflow.information.shuffle import information_with_each
 from tests import oracles_information as oracle
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 import infoflow as ifl
+from infoflow import plot
 from infoflow.interventions.bind import donors_for
 from infoflow.interventions.kinds import Shuffle
 from infoflow.lesioning import Lesions
@@ -194,6 +195,13 @@ def test_saved_lesions_are_the_same(rec, tmp_path):
     pd.testing.assert_frame_equal(again.table, found.table, check_exact=True)
     assert again.partition == found.partition and "accuracy" in repr(again)
     assert again.specialisation("loss") == found.specialisation("loss")
+
+
+def test_the_figure_shows_the_damage(rec):
+    found = ifl.lesions(rec, np.arange(16) % 2, donors=1)
+    ax = plot.lesions(found, "change", title="what breaks")
+    np.testing.assert_allclose(ax.images[0].get_array(), found.damage("change"))
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "1", "2"]
 
 
 def test_wrong_arguments_are_refused(rec):

@@ -1,0 +1,185 @@
+"""How units answer to others, from gradients: what a donor's values of a unit would do to another
+one if the network were linear around each context."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from infoflow._hooks import CallFunction, call_hooks
+from infoflow._safety import evaluating
+from infoflow.information.binning import UnitBins
+from infoflow.information.targets import fit_target, normal_values
+from infoflow.measured import Draws
+from infoflow.recording import Recording
+from infoflow.site import Site
+from infoflow.unit_similarity.graph import batched_vjp
+
+_NUMBERS = 2**24  # slopes held at once
+
+Slopes = dict[str, Tensor]
+"""By layer, `(targets, contexts, units, positions)` slopes of some targets."""
+
+
+def slope_flows(rec: Recording, draws: Draws) -> np.ndarray:
+    """Unit flows given the context of the network's linearisations: on every context the network is
+    replaced by its first-order expansion there, a unit is set to what it was on every donor (at all
+    its positions), and what that does to the others is coded and counted as it would be measured.
+
+    One backward pass a target and no intervention. Differs from the measured flow where units
+    answer otherwise than on a straight line over what the donors do: in what a ReLU that is off
+    would do were it on, say. Of units with positions the mean over them is coded.
+
+    Args:
+        rec: A recording.
+        draws: Donors (which cost little here), contexts, bins and seed; `pool="mean"`.
+
+    Returns:
+        `(n, n)` bits; `[i, j]` is what i sends j.
+
+    Raises:
+        ValueError: Other draws than `linear` says, or a layer whose calls are positions.
+    """
+    from infoflow.information._histograms import entropies_of_lines
+
+    if not linear(draws):
+        raise ValueError(
+            "slopes give the flow of bins unit by unit, positions averaged, under donors as they "
+            "come: measure the flows for pool='max' or 'positions', do=, direct=True, bins='unique'"
+        )
+    donors, contexts = draws.rows(len(rec))
+    bins = fit_target(rec, np.arange(len(rec.units)), replace(draws, coding="units")).coder
+    assert isinstance(bins, UnitBins)
+    edges = bins.prepared(np.dtype(np.float32))[0]
+    counts = np.arange(len(donors) + 1)
+    weights = counts * np.log2(np.maximum(counts, 1))
+    flows = np.zeros((len(rec.units),) * 2)
+    sources = {name: _Source.of(rec, name, donors, contexts) for name in rec.units.layers}
+    start = normal_values(rec, np.arange(len(rec.units)), "mean")[contexts].astype(np.float32)
+    for targets, parts in slopes(rec, contexts):
+        for name, g in parts.items():
+            units = rec.units.indices(name)
+            for number, target in enumerate(targets):
+                moved, here = sources[name].moved(g[number])
+                sent = np.zeros(len(units))
+                own, zero = edges[:, target], float(bins.zero[target])
+                at = start[:, target] - here
+                entropies_of_lines(moved, at, own, zero, weights, sent)
+                flows[units, target] = sent
+    flows[rec.units.unused] = 0.0
+    return flows
+
+
+def linear(draws: Draws) -> bool:
+    """Whether slopes can stand for unit flows with these draws."""
+    plain = draws.forcing.plain and not draws.direct
+    return plain and draws.pool == "mean" and draws.bins != "unique"
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """What the units of a layer do.
+
+    Attributes:
+        donors: `(units, positions, D)` on the donors.
+        contexts: `(units, K, positions)` on the contexts.
+    """
+
+    donors: Tensor
+    contexts: Tensor
+
+    @classmethod
+    def of(cls, rec: Recording, name: str, donors: np.ndarray, contexts: np.ndarray) -> _Source:
+        put_in, there = (rec.filled(name, rows=rows).float() for rows in (donors, contexts))
+        put_in, there = (h if h.ndim == 3 else h[:, :, None] for h in (put_in, there))
+        return cls(put_in.permute(1, 2, 0).contiguous(), there.transpose(0, 1).contiguous())
+
+    def moved(self, g: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Of slopes `(K, units, positions)`: what each donor's values come to `(units, K, D)`, and
+        the context's own `(units, K)`."""
+        g = g.float().cpu().transpose(0, 1)
+        return torch.bmm(g, self.donors).numpy(), (g * self.contexts).sum(-1).numpy()
+
+
+def slopes(rec: Recording, contexts: np.ndarray) -> Iterator[tuple[np.ndarray, Slopes]]:
+    """∂h_t/∂h_s of single samples, h_t being the mean over t's (real) positions, with respect to s
+    at each of its positions; some targets at a time, one backward pass for each.
+
+    Args:
+        rec: A recording.
+        contexts: `(K,)` rows of the data set.
+
+    Yields:
+        Flat indices of targets `(m,)`, and their slopes with respect to the units of every layer
+        that can move them.
+
+    Raises:
+        ValueError: A layer whose calls are positions: its units move each other.
+    """
+    if any(site.call == "all" for site in rec.units.sites):
+        raise ValueError(
+            "slopes are not built for layers that are called several times, whose units move each "
+            "other: measure the flows, or record Site(..., call=0)"
+        )
+    rec.check_current()
+    with evaluating(rec.model, rec.snapshot()):
+        deltas, pooled = _run(rec, contexts)
+        for name, answers in pooled.items():
+            units = rec.units.indices(name)
+            units = units[~rec.units.unused[units]]
+            above = _above(answers, deltas)
+            if not above or not len(units):
+                continue
+            leaves = [deltas[other] for other in above]
+            size = max(1, _NUMBERS // sum(leaf.numel() for leaf in leaves))
+            for some in np.array_split(units, -(-len(units) // size)):
+                weights = answers.new_zeros(len(some), *answers.shape)
+                inside = torch.from_numpy(some - rec.units.offsets[name])
+                weights[torch.arange(len(some)), :, inside] = 1
+                found = batched_vjp(answers, leaves, weights)
+                yield some, dict(zip(above, found, strict=True))
+
+
+def _run(rec: Recording, contexts: np.ndarray) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """By layer: perturbations `(K, units, positions)` that were added, and the activations before
+    them `(K, units)`, averaged over positions."""
+    deltas: dict[str, Tensor] = {}
+    pooled: dict[str, Tensor] = {}
+
+    def add(site: Site) -> CallFunction:
+        def hook(value: Any, _call: int) -> Any:
+            h = site.read(value).clone()
+            delta = torch.zeros_like(h if h.ndim == 3 else h[:, :, None], requires_grad=True)
+            deltas[site.name] = delta
+            real = rec.real(site.name, contexts)
+            shift = delta if real is None else delta * real[:, None].to(h.device)
+            if h.ndim == 3:
+                pooled[site.name] = rec.filled(site.name, h, contexts).mean(2)
+            else:
+                pooled[site.name], shift = h, shift[:, :, 0]
+            return site.add(value, shift)
+
+        return hook
+
+    simple = sdpa_kernel(SDPBackend.MATH)
+    hooks = call_hooks(rec.model, [(site, add(site)) for site in rec.units.sites])
+    with torch.enable_grad(), simple, hooks as check:
+        rec.call(rec.rows(contexts))
+        check()
+    return deltas, pooled
+
+
+def _above(answers: Tensor, deltas: dict[str, Tensor]) -> list[str]:
+    """The layers that can move these answers."""
+    if not answers.requires_grad:
+        return []
+    found = torch.autograd.grad(
+        answers.sum(), list(deltas.values()), retain_graph=True, allow_unused=True
+    )
+    return [name for name, part in zip(deltas, found, strict=True) if part is not None]
