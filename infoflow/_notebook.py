@@ -33,12 +33,12 @@ def card(title: str, facts: Mapping[str, Any], table: pd.DataFrame | None = None
     return f"<div>{''.join(parts)}</div>"
 
 
-def recording_text(rec: Any) -> str:
+def recording_text(rec: Any, /) -> str:
     """A recording's `repr`."""
     return f"Recording({', '.join(_facts(rec).values())})"
 
 
-def recording_card(rec: Any) -> str:
+def recording_card(rec: Any, /) -> str:
     """A recording: what was run, and its layers."""
     import pandas as pd
 
