@@ -57,7 +57,7 @@ class ModuleFinder(TransformerMixin, BaseEstimator):
     ) -> None:
         self.measure = measure
         self.n_modules = n_modules
-        self.method = method
+        self.method: Method = method
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> ModuleFinder:
