@@ -82,10 +82,10 @@ class Demo(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Command):
-    """Write the report of a saved comparison again."""
+    """Write the report of a saved comparison or search again."""
 
     folder: Positional[Path]
-    """What `compare` saved, or a run folder of `analyze` or `demo`."""
+    """What `compare` or `search` saved, or a run folder of `analyze` or `demo`."""
     out: Path | None = None
     """The page to write; by default report.html in the folder's own place."""
     title: str = "Modules and what they exchange"
@@ -96,7 +96,7 @@ class Report(Command):
         from infoflow.plot import check_installed
         from infoflow.reporting import finding, report
 
-        check_installed("matplotlib", "jinja2")
+        check_installed("jinja2")
         folder = self.folder.expanduser()
         inside = folder / "comparison"
         found = saving.load(inside if inside.is_dir() else folder)
@@ -108,8 +108,9 @@ class Report(Command):
             )
         beside = folder / "report.html" if inside.is_dir() else Path(f"{folder}.html")
         path = report(found, self.out or beside, title=self.title)
-        facts = {"report": path.resolve(), "finding": finding(found)}
-        return Answer(f"{finding(found)}\nreport: {path.resolve().as_uri()}", facts)
+        said = finding(found) if isinstance(found, Comparison) else repr(found.score)
+        facts = {"report": path.resolve(), "finding": said}
+        return Answer(f"{said}\nreport: {path.resolve().as_uri()}", facts)
 
 
 @dataclass(frozen=True, kw_only=True)
