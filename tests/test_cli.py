@@ -119,16 +119,19 @@ def test_an_interrupted_run_can_be_run_again(factory, tmp_path, monkeypatch, cap
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("infoflow.commands.measures.compare", stop)
+        patch.setattr("infoflow.comparing.run.partition_table", stop)  # after the searches
         assert main(asked) == 130
-    assert "run the same command again" in capsys.readouterr().err
-    assert not out.exists()
+    kept = tmp_path / "run.searches"
+    assert f"kept in {kept}: the same command goes on" in capsys.readouterr().err
+    assert not out.exists() and kept.exists()
     assert main(asked) == 0
+    assert f"going on from {kept}" in capsys.readouterr().err and not kept.exists()
     assert (out / "tables" / "partitions.csv").exists()
-    assert len(ifl.load(out / "comparison").partitions) > 10
+    resumed = ifl.load(out / "comparison").partitions
     assert main(asked) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert main([*asked, "--overwrite"]) == 0
+    assert resumed.equals(ifl.load(out / "comparison").partitions)
     assert [p.name for p in tmp_path.glob("run*")] == ["run"]
 
 

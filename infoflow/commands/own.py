@@ -96,7 +96,7 @@ class Report(Command):
         from infoflow.plot import check_installed
         from infoflow.reporting import finding, report
 
-        check_installed("matplotlib", "jinja2")
+        check_installed("jinja2")
         folder = self.folder.expanduser()
         inside = folder / "comparison"
         found = saving.load(inside if inside.is_dir() else folder)
@@ -108,8 +108,9 @@ class Report(Command):
             )
         beside = folder / "report.html" if inside.is_dir() else Path(f"{folder}.html")
         path = report(found, self.out or beside, title=self.title)
-        facts = {"report": path.resolve(), "finding": finding(found)}
-        return Answer(f"{finding(found)}\nreport: {path.resolve().as_uri()}", facts)
+        said = finding(found) if isinstance(found, Comparison) else repr(found.score)
+        facts = {"report": path.resolve(), "finding": said}
+        return Answer(f"{said}\nreport: {path.resolve().as_uri()}", facts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,7 +132,7 @@ class Comparison(Saved, GraphOfModules):
         table = self.partitions.reset_index()
         first = table.assign(last=table["origin"] != "search")
         shown = first.sort_values(["last", "score"], ascending=[True, False])
-        return card("Comparison", facts, shown[columns])
+        return card("Comparison", facts, shown.reindex(columns=columns))
 
     def __repr__(self) -> str:
         best = next(iter(self.tracking), "none")

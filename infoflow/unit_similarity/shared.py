@@ -33,12 +33,9 @@ from infoflow.unit_similarity.structure import read_structure
 from infoflow.unit_similarity.sums import FEW, FEWEST, TOO_MUCH, Halves, summed
 
 _OTHERS = {
-    "weights": others.weight_graph,
-    "w_in": others.incoming,
-    "w_out": others.outgoing,
-    "spearman": others.spearman,
-    "slopes": slopes,
-}
+    "weights": others.weight_graph, "w_in": others.incoming, "w_out": others.outgoing,
+    "spearman": others.spearman, "slopes": slopes,
+}  # fmt: skip
 
 
 @door()
