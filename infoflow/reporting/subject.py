@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,13 +62,23 @@ def subject(result: Comparison | SearchResult, rec: Recording | None, *, measure
         return replace(found, notes=(f"{note}, and nothing was measured on the network.",))
     if not measure or search.partition.n_modules < 1:
         return found
+    notes: list[str] = []
+    what = "what breaks when a module is resampled"
+    hurt = _tried(partial(lesions, rec, search.partition), what, notes)
+    sent = None
+    if search.partition.n_modules > 1:
+        sent = _tried(partial(layer_parts, search, rec), "flows from layer to layer", notes)
+    return replace(found, hurt=hurt, sent=sent, notes=tuple(notes))
+
+
+def _tried(measured: Callable[[], Any], what: str, notes: list[str]) -> Any:
+    """What is measured for the page alone: where the network does not run, that is noted, and the
+    result is reported without it."""
     try:
-        hurt = lesions(rec, search.partition)
-        sent = layer_parts(search, rec) if search.partition.n_modules > 1 else None
-    except (RuntimeError, ValueError) as error:
-        note = "Not measured: what breaks when a module is resampled, and flows from layer to layer"
-        return replace(found, notes=(f"{note} ({error}).",))
-    return replace(found, hurt=hurt, sent=sent)
+        return measured()
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        notes.append(f"Not measured: {what} ({error}).")
+        return None
 
 
 def layer_parts(search: SearchResult, rec: Recording) -> pd.DataFrame:
@@ -80,6 +91,7 @@ def layer_parts(search: SearchResult, rec: Recording) -> pd.DataFrame:
     """
     import pandas as pd
 
+    rec.check_current()
     found, partition = search.exchange, search.partition
     estimate = "codes" if found.coding in ("units", "joint") else found.coding
     meter = ExchangeMeter(rec, SEARCH, Objective("none", found.given_context, estimate)).fresh()  # type: ignore[arg-type]

@@ -191,6 +191,7 @@ def test_without_the_network_the_page_says_what_was_not_measured(comparison, tmp
     text = ifl.report(bare, tmp_path / "report.html").read_text()
     assert "Not measured: what breaks" in text and data_of(text)["parts"] is None
     assert "not loaded" in text
+    assert "Not measured: flows from layer to layer" in text
     quiet = subject(comparison, None, measure=False)
     assert quiet.hurt is None and quiet.notes == ()
 
