@@ -57,7 +57,7 @@ def normalised_cut(matrix: np.ndarray, k: int, seed: int = 0) -> Partition | Non
     rows = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     if len(np.unique(rows.round(9), axis=0)) < k:
         return None
-    means: Any = KMeans(k, n_init="auto", random_state=seed)
+    means: Any = KMeans(k, n_init="auto", random_state=seed % 2**32)
     return Partition(means.fit_predict(rows)).embed(linked, len(matrix))
 
 
