@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from infoflow._replay.chunks import free_bytes
+from infoflow._warnings import warn
 from infoflow.information.entropy import miller_madow_bits
 from infoflow.information.group_flows import GroupSender
 from infoflow.information.slopes import linear, slope_flows
@@ -216,7 +216,7 @@ def _unit_flows(rec: Recording, draws: Draws, objective: Objective) -> np.ndarra
     else:
         said = f"measured unit by unit: slopes do not agree with {_TRIED} units that were forced"
         found = None
-    warnings.warn(f"flows of {len(used)} units are {said}", RuntimeWarning, stacklevel=2)
+    warn(f"flows of {len(used)} units are {said}")
     return single_flows(rec, draws, given_context=given) if found is None else found
 
 

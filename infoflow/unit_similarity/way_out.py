@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from infoflow._warnings import warn
 from infoflow.unit_similarity.directions import laid_out, placed
 from infoflow.unit_similarity.graph import VIEWS, dependent_inputs, depending, kind, shape_of
 from infoflow.unit_similarity.perturbed import PerturbedBatch
@@ -84,11 +84,9 @@ class WayOut:
         close = _CLOSE.get(y.dtype, 0.1)
         if float((found - right).abs().max()) <= close * float(right.abs().max()):
             return self
-        warnings.warn(
+        warn(
             "what is pulled back from before the last linear map is not what is pulled back from "
-            "the outputs: probes start at the outputs",
-            RuntimeWarning,
-            stacklevel=2,
+            "the outputs: probes start at the outputs"
         )
         return direct
 
