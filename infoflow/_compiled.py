@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -10,6 +9,8 @@ from typing import Any, TypeVar, cast
 
 from numba import njit
 from numba.core.caching import FunctionCache
+
+from infoflow._warnings import warn
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,10 +44,8 @@ def compiled(function: F) -> F:
 
 @cache
 def _say_that_nothing_is_kept() -> None:
-    warnings.warn(
+    warn(
         "compiled loops cannot be kept: neither the package's folder nor the user's cache folder "
         "can be written, so every process compiles for some seconds; set the environment variable "
-        "NUMBA_CACHE_DIR to a folder of your own",
-        RuntimeWarning,
-        stacklevel=3,
+        "NUMBA_CACHE_DIR to a folder of your own"
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -12,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+
+from infoflow._arguments import told
 
 Inputs = Any
 """A tensor, array or nested list; several in a tuple or a mapping; a loader of those."""
@@ -60,15 +61,21 @@ def device_of(model: nn.Module, device: torch.device | str | None) -> torch.devi
     own = next((p.device for p in model.parameters()), None)
     if device is None:
         return own or torch.device("cpu")
-    wanted = torch.device(device)
+    try:
+        wanted = torch.device(device)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"device: expected one such as 'cpu' or 'cuda:0', got {told(device)}"
+        ) from error
     if own is not None and own.type != wanted.type:
         raise ValueError(
-            f"the model is on {own}, asked to run on {wanted}: use model.to({device!r})"
+            f"device: the model is on {own}, asked to run on {wanted}: use model.to({device!r})"
         )
     return wanted
 
 
-def _type_of(model: nn.Module) -> torch.dtype | None:
+def float_type_of(model: nn.Module) -> torch.dtype | None:
+    """Of its parameters."""
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
 
 
@@ -84,7 +91,7 @@ def collect(model: nn.Module, inputs: Inputs, targets: Any) -> Given:
             f"expected tensors or batches of them, got the data set {type(inputs).__name__}: put "
             "it into a torch.utils.data.DataLoader"
         )
-    own = _type_of(model)
+    own = float_type_of(model)
     take = _Taker(model, own, targets is None)
     if _is_batch(inputs):
         tensors, keywords, found = take.batch(inputs, labelled=False)
@@ -298,6 +305,8 @@ def check_data(model: nn.Module, given: Given) -> None:
             f"inputs differ in length: {lengths}; repeat what all samples share, as in "
             "x.expand(K, ...)"
         )
+    if targets is not None and targets.is_floating_point() and not targets.isfinite().all():
+        raise ValueError("targets: expected finite ones, got nan or inf; leave those samples out")
     n_targets = lengths[0] if targets is None else len(targets) if targets.ndim else 0
     if n_targets != lengths[0]:
         raise ValueError(
@@ -314,33 +323,3 @@ def check_data(model: nn.Module, given: Given) -> None:
             f"inputs are {tensors[0].dtype}, but the model has no embedding layer to take "
             "integers: convert them with inputs.float()"
         )
-
-
-@contextmanager
-def explained_types(model: nn.Module, given: Given) -> Iterator[None]:
-    """Where a pass inside fails, and inputs have another floating-point type than the model, this
-    is said: some models take them.
-
-    Raises:
-        TypeError: It fails, and that may be why.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        own = _type_of(model)
-        kinds = {x.dtype for x in given.tensors if x.is_floating_point()} - {own}
-        if own is None or not kinds:
-            raise
-        odd = ", ".join(sorted(map(str, kinds)))
-        raise TypeError(
-            f"inputs are {odd}, but the model's parameters {own}, and it fails on them "
-            f"({str(error).splitlines()[0]}): convert them, as in inputs.to({own})"
-        ) from error
-
-
-def check_batch_size(batch_size: int) -> None:
-    """Raises:
-    ValueError: Not a positive integer.
-    """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"expected batch_size to be a positive integer, got {batch_size!r}")

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
 
+from infoflow._warnings import warn
+
 OutputLike = str | int | Callable[[Any], Tensor] | None
 Loss = Callable[[Any, Tensor], Tensor]
 _NAMED = ("logits", "last_hidden_state")
-
-
-def check_loss(loss: Any, loss_of: str) -> None:
-    """Raises:
-    TypeError: A loss that cannot be called.
-    ValueError: An unknown `loss_of`.
-    """
-    if loss is not None and not callable(loss):
-        raise TypeError(f"expected a function loss(outputs, targets), got {loss!r}")
-    if loss_of not in ("output", "raw"):
-        raise ValueError(f"unknown loss_of {loss_of!r}: expected 'output' or 'raw'")
 
 
 @dataclass(frozen=True)
@@ -140,12 +130,10 @@ def chosen_output(raw: Any, wanted: OutputLike) -> Output:
         )
     output = Output(key, tuple(other for other in tensors if other != key))
     if output.others and key != "logits":
-        warnings.warn(
+        warn(
             f"the model returns several tensors; {key!r} is taken for its output, and "
             f"{list(output.others)} are left out: record(output=...) says which is meant, or "
-            "makes one of them all",
-            RuntimeWarning,
-            stacklevel=5,
+            "makes one of them all"
         )
     return output
 

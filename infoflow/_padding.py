@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -10,8 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from infoflow._arguments import numbers
 from infoflow._inputs import Given
 from infoflow._outputs import Output
+from infoflow._warnings import warn
 from infoflow.site import Site
 
 MaskLike = Any | Literal[False] | None
@@ -97,7 +98,7 @@ def find_padding(
     if mask is False:
         return None
     source = "attention_mask" if wanted is None else "mask"
-    mask = torch.as_tensor(mask).detach().cpu()
+    mask = torch.from_numpy(numbers("mask", mask))
     width = mask.shape[-1] if mask.ndim else 1
     # where calls are positions they lie outside the components of heads
     fits = [s for s, n in sites.items() if n == width and (s.heads is None or s.call != "all")]
@@ -128,11 +129,9 @@ def _counts(sites: Mapping[Site, int]) -> dict[str, int]:
 
 
 def _say_missed(source: str, positions: int, missed: Mapping[str, int]) -> None:
-    warnings.warn(
+    warn(
         f"{source} has {positions} positions, which sites {missed} have not: there padding counts "
-        "as data. Record other layers, or say mask=False",
-        RuntimeWarning,
-        stacklevel=5,
+        "as data. Record other layers, or say mask=False"
     )
 
 
@@ -180,12 +179,10 @@ def _dim_of(outputs: Tensor, positions: int, shorter: Callable[[int], Tensor | N
         return places[0] if len(places) == 1 and outputs.ndim > 2 else None
     fewer = shorter(positions)
     if fewer is None:
-        warnings.warn(
+        warn(
             f"the model has {positions} outputs a sample and {positions} positions, of which some "
             "are padding, and runs on no fewer: all its outputs count. If they are one for each "
-            "position, say record(output=lambda y: y.unsqueeze(-1))",
-            RuntimeWarning,
-            stacklevel=5,
+            "position, say record(output=lambda y: y.unsqueeze(-1))"
         )
         return None
     return 1 if fewer.shape[1:] == (positions - 1,) else None

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from infoflow._hooks import CallFunction, call_hooks, layer_at, removed_after
+from infoflow._memory import Room
 from infoflow._outputs import Output
 from infoflow._padding import Padding
 from infoflow._safety import evaluating
@@ -133,16 +134,21 @@ def run_all(
     first: dict[str, Tensor] = {}
     outputs: list[Tensor] = []
     again: Recomputed | None = None
+    room = Room()
     with call_hooks(model, keepers(sites, seen)) as check, closing(kept):
-        for rows in show_progress(batches, progress, "record"):
-            if rows.stop <= there:
-                continue
+
+        def look(rows: slice) -> tuple[dict[str, Tensor], Tensor]:
+            seen.clear()  # where memory ran out on the way
+            check.restart()
             value = run(rows)
             check()
             parts = _parts(sites, seen, rows, first)
-            found = _with_rows(output(value)).detach().cpu()
+            return parts, _with_rows(output(value)).detach().cpu()
+
+        some = (batch for batch in show_progress(batches, progress, "record") if batch.stop > there)
+        for rows, (parts, found) in (part for batch in some for part in room.parts(look, batch)):
             if not first:
-                first, there = parts, kept.begin(parts)
+                first, there = parts, kept.begin(parts, batches[0].stop)
                 if there or found[0].numel() * count > FEW_OUTPUTS:
                     again = Recomputed(partial(_outputs, model, run, output), found, count, batches)
             if rows.start >= there:

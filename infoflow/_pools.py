@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from signal import SIGTERM
 from threading import current_thread, main_thread
 from typing import Any, Protocol
+
+from infoflow._files import is_running
 
 Call = Callable[..., Any]
 Tasks = Mapping[str, Mapping[str, Any]]
@@ -92,6 +95,7 @@ class Processes:
 
         from joblib.externals.loky import ProcessPoolExecutor
 
+        _remove_semaphores()
         executor = ProcessPoolExecutor(max_workers=workers, initializer=_leave_ctrl_c)
         queue = iter(tasks.items())
         under_way: dict[Future[Any], str] = {}
@@ -155,6 +159,15 @@ class Dask:
             key = submitted.pop(future)
             future.release()
             yield key, outcome
+
+
+def _remove_semaphores(folder: Path = Path("/dev/shm")) -> None:
+    """Take away what loky left in shared memory under the numbers of drivers that were killed."""
+    for left in folder.glob("sem.loky-*"):
+        process = left.name.split("-")[1]
+        if process.isdigit() and not is_running(int(process)):
+            with suppress(OSError):  # somebody else's
+                left.unlink()
 
 
 def _leave_ctrl_c() -> None:

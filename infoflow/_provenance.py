@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -36,3 +39,14 @@ def git_commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def without_paths(text: str) -> str:
+    """A traceback as it may be shown to others: where this package, the working folder, Python and
+    the user's home lie is left out."""
+    own = [(Path.cwd(), "."), (Path(sys.prefix), "<python>"), (Path(sys.base_prefix), "<python>")]
+    own += [(Path(__file__).parents[1], ""), (Path.home(), "~"), (Path(tempfile.gettempdir()), "")]
+    for folder, name in sorted(own, key=lambda pair: -len(str(pair[0]))):
+        if len(folder.parts) > 1:
+            text = text.replace(f"{folder}{os.sep}", f"{name}{os.sep}" if name else "")
+    return text

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from traceback import extract_tb
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from infoflow._hooks import removed_after
+from infoflow._inputs import Given, float_type_of
 from infoflow._safety import fast_path
+from infoflow._warnings import warn
 
 
-def refuse_model(model: Any) -> None:
+def refuse_model(model: nn.Module) -> None:
     """Raises:
-    TypeError: Not a module.
     ValueError: A layer computes in integers: it has no derivative, and a dynamic one is scaled by
         the largest value of its batch, so that samples act on each other.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"expected a torch.nn.Module, got {type(model).__name__}: a function has no layers to "
-            "record; write it as the forward method of one"
-        )
     for name, layer in model.named_modules():
         parts = type(layer).__module__.split(".")
         if parts[:3] == ["torch", "ao", "nn"] and "quantized" in parts and "reference" not in parts:
@@ -87,10 +85,39 @@ def say_where_fast_path_differs(
         fast = run().detach().cpu()
     plain = outputs()
     if fast.shape != plain.shape or not torch.allclose(fast, plain, rtol=1e-3, atol=1e-5):
-        warnings.warn(
+        warn(
             "the model's outputs depend on padded positions, which nn.TransformerEncoder sets to 0 "
             "only in its fast path (in evaluation mode without gradients): recorded is what it "
-            "does without; let the model mask them",
-            RuntimeWarning,
-            stacklevel=4,
+            "does without; let the model mask them"
         )
+
+
+@contextmanager
+def explained_types(model: nn.Module, given: Given) -> Iterator[None]:
+    """Where torch fails in a pass inside, the inputs' shapes are said; or that they have another
+    floating-point type than the model, which some take.
+
+    Raises:
+        TypeError: It fails, and their type may be why.
+        ValueError: It fails on them otherwise.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        own = float_type_of(model)
+        kinds = {x.dtype for x in given.tensors if x.is_floating_point()} - {own}
+        if "torch" not in extract_tb(error.__traceback__)[-1].filename or isinstance(
+            error, torch.OutOfMemoryError
+        ):
+            raise  # of ours, or of the model's own
+        if own is None or not kinds:
+            shapes = [tuple(x.shape) for x in given.tensors]
+            raise ValueError(
+                f"inputs: the model fails on them, of shapes {shapes} "
+                f"({str(error).splitlines()[0]}): expected what its forward takes"
+            ) from error
+        odd = ", ".join(sorted(map(str, kinds)))
+        raise TypeError(
+            f"inputs are {odd}, but the model's parameters {own}, and it fails on them "
+            f"({str(error).splitlines()[0]}): convert them, as in inputs.to({own})"
+        ) from error

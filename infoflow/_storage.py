@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infoflow._arguments import check_fields
 from infoflow._files import write_atomically
 from infoflow.site import Site
 
@@ -43,6 +44,10 @@ class Store:
     folder: str | Path
     memory: int | str = "1 GB"
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        _ = self.bound
+
     @property
     def bound(self) -> int:
         """`memory` in bytes.
@@ -50,8 +55,8 @@ class Store:
         Raises:
             ValueError: It is no size.
         """
-        found = re.fullmatch(r"([\d.]+)\s*([KMGT]?B?)", str(self.memory).strip().upper())
-        if found is None or found[2] not in _UNITS or float(found[1]) <= 0:
+        found = re.fullmatch(r"(\d*\.?\d+)\s*([KMGT]?B?)", str(self.memory).strip().upper())
+        if found is None or found[2] not in _UNITS or float(found[1]) * _UNITS[found[2]] < 1:
             raise ValueError(
                 f"expected memory in bytes or as a text such as '500 MB', got {self.memory!r}"
             )
@@ -75,9 +80,9 @@ class Kept:
     stored: Stored | None = None
     _tensors: dict[str, Tensor] = field(default_factory=dict)
 
-    def begin(self, first: Mapping[str, Tensor]) -> int:
-        """Make room for sites that gave this in the first batch; how many samples are there
-        already.
+    def begin(self, first: Mapping[str, Tensor], rows: int) -> int:
+        """Make room for sites that gave this first, in batches of so many rows; how many samples
+        are there already.
 
         Raises:
             ValueError: One batch is larger than the bound; the folder holds something else.
@@ -89,7 +94,6 @@ class Kept:
             self._tensors = {n: first[n].new_empty(shape) for n, shape in shapes.items()}
             return 0
         batch = sum(values.nbytes for values in first.values())
-        rows = len(next(iter(first.values())))
         if batch > self.store.bound:
             raise ValueError(
                 f"one batch of {rows} samples has {batch:,} bytes of activations, and memory="

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from infoflow._arguments import door, one_of
 from infoflow.measured import Null
 from infoflow.partition import PartitionLike, as_partition
 from infoflow.units import UnknownName, unknown_name
@@ -31,6 +32,7 @@ MEASURES = tuple(_CLUSIM)
 """Names that `agreement` knows."""
 
 
+@door(measure=one_of(MEASURES, "measure of agreement"), unused=one_of(get_args(Unused)))
 def agreement(
     a: PartitionLike, b: PartitionLike, *, measure: str = "element", unused: Unused = "drop"
 ) -> float:

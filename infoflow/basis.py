@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoflow._arguments import numbers
+
 BasisLike = Literal["pca", "random"] | Tensor | np.ndarray | Callable[[Tensor], Any]
 
 
@@ -102,7 +104,7 @@ def make_basis(kind: BasisLike, activations: Tensor, seed: int = 0) -> Basis:
                 f"unknown basis {kind!r}: expected 'pca', 'random', a matrix or a function"
             )
     else:
-        matrix = torch.as_tensor(kind(samples) if callable(kind) else kind).detach().cpu()
+        matrix = torch.from_numpy(numbers("basis", kind(samples) if callable(kind) else kind))
     if matrix.ndim != 2 or matrix.shape[1] != n:
         raise ValueError(f"expected a basis (directions, {n}), got {tuple(matrix.shape)}")
     return Basis(matrix.to(activations.dtype))

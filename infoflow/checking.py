@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from infoflow._arguments import door
 from infoflow._passes import batches_of, run_all
 from infoflow._replay.prepare import Replays, replay_for
 from infoflow._safety import evaluating
@@ -113,6 +114,7 @@ class Check:
         return "\n".join(lines)
 
 
+@door()
 def check(rec: Recording, *, rows: int = 256, seed: int = 0) -> Check:
     """Try on this model what a recording's answers rest on, and say which fast ways are in use.
 
@@ -144,8 +146,6 @@ def check(rec: Recording, *, rows: int = 256, seed: int = 0) -> Check:
         >>> [trial.way for trial in found.trials if trial.what == "similarity i_sens"]
         ['closed form', 'closed form']
     """
-    if rows < 1:
-        raise ValueError(f"expected rows to be at least 1, got {rows}")
     rec.check_current()
     rng = np.random.default_rng(seed)
     few = np.sort(rng.choice(len(rec), size=min(rows, len(rec)), replace=False))

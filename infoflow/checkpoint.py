@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from infoflow._arguments import door, instance
 from infoflow._files import digest, write_atomically
 from infoflow.models import mlp
 from infoflow.train import Epoch, TrainConfig, TrainResult
@@ -16,6 +18,7 @@ from infoflow.train import Epoch, TrainConfig, TrainResult
 _FORMAT = "infoflow.checkpoint.2"  # with a digest
 
 
+@door(result=instance(TrainResult, "a TrainResult, as train returns"))
 def save_checkpoint(result: TrainResult, path: str | Path) -> None:
     """Write weights, configuration and history into one safetensors file (no pickle).
 
@@ -42,6 +45,7 @@ def save_checkpoint(result: TrainResult, path: str | Path) -> None:
     write_atomically(path, content)
 
 
+@door()
 def load_checkpoint(path: str | Path) -> TrainResult:
     """The result that `save_checkpoint` wrote, its model on the CPU and in eval mode.
 
@@ -103,6 +107,9 @@ def _model_for(config: TrainConfig, weights: dict[str, Tensor], path: Path) -> n
     misfit = f"the configuration in {path} does not fit its weights: "
     if len(first) != 2 or len(last) != 2:
         raise ValueError(misfit + f"expected fc1.linear.weight and out.weight, got {shapes}")
+    sizes = (first[1], *config.hidden, last[0])
+    if sum(a * b for a, b in pairwise(sizes)) > sum(w.numel() for w in weights.values()):
+        raise ValueError(misfit + f"hidden {config.hidden} needs more than there are")
     model = mlp(first[1], config.hidden, last[0], config.dropout, seed=0)
     expected = {name: tuple(w.shape) for name, w in model.state_dict().items()}
     differing = sorted(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow.units import UnknownName, unknown_name
+from infoflow._arguments import door, one_of, real
 
 DATASETS = ("digits", "mnist")
 """The names that `load` knows."""
@@ -96,6 +96,7 @@ def _check_split(data: Dataset, split: str, x: Tensor, y: Tensor) -> None:
         )
 
 
+@door(name=one_of(DATASETS, "data set"))
 def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     """The data set of that name; `data_dir` is where MNIST's files lie (digits need none).
 
@@ -107,13 +108,10 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
         >>> load("digits")
         Dataset('digits': 1437 train + 360 test inputs of shape (8, 8), 10 classes)
     """
-    if name == "digits":
-        return load_digits()
-    if name == "mnist":
-        return load_mnist(data_dir)
-    raise UnknownName(unknown_name("data set", str(name), DATASETS))
+    return load_digits() if name == "digits" else load_mnist(data_dir)
 
 
+@door(test_fraction=real(0, 1))
 def load_digits(test_fraction: float = 0.2, seed: int = 0) -> Dataset:
     """The 1797 handwritten 8 x 8 digits that come with scikit-learn, scaled to [0, 1].
 
@@ -140,7 +138,7 @@ def load_digits(test_fraction: float = 0.2, seed: int = 0) -> Dataset:
             f"side, got {test_fraction}; 0.2 is the default"
         )
     train, test = train_test_split(
-        np.arange(n), test_size=test_fraction, stratify=labels, random_state=seed
+        np.arange(n), test_size=test_fraction, stratify=labels, random_state=seed % 2**32
     )
     x = torch.from_numpy(images / 16.0).float()
     y = torch.from_numpy(labels).long()

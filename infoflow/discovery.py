@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from infoflow._arguments import door, items
 from infoflow._hooks import layer_at, plain_names, removed_after
-from infoflow._inputs import Inputs, collect, device_of, explained_types
+from infoflow._inputs import Inputs, collect, device_of
 from infoflow._outputs import entries
+from infoflow._refusals import explained_types
 from infoflow._safety import evaluating
 from infoflow.attention import UnrolledAttention
 from infoflow.site import Site, knows_its_units
@@ -38,6 +40,7 @@ _PROJECTIONS = (
 )  # fmt: skip
 
 
+@door()
 def sites(model: nn.Module, inputs: Inputs) -> pd.DataFrame:
     """The candidate sites of a model: every layer that returns a tensor, and how to name it.
 
@@ -201,7 +204,7 @@ def _written(
     model: nn.Module, layers: str | Site | Sequence[str | Site]
 ) -> Iterator[tuple[str, Site]]:
     """The sites that `layers` names, each with its name as it is written or spelt out there."""
-    given = [layers] if isinstance(layers, (str, Site)) else list(layers)
+    given = [layers] if isinstance(layers, (str, Site)) else items("layers", layers)
     hooks = hook_sites(model) if any("hook_" in _path(layer) for layer in given) else {}
     for layer in given:
         paths = [_path(layer)]

@@ -8,12 +8,26 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from infoflow.units import UnknownName, unknown_name
+from infoflow._arguments import check_fields, items, one_of, told
 
 Sampler = Callable[[Any, np.ndarray, int, np.random.Generator], Any]
 """`f(rec, units, count, rng)`: `(M,)` rows of donors, or `(M, units[, positions])` values."""
 Values = Literal["empirical", "uniform", "capacity"]
 Marginal = Literal["mixture", "observed"]
+
+
+def _values(_: str, value: Any) -> Any:
+    return value if callable(value) else one_of(get_args(Values), "distribution")("do", value)
+
+
+def _labels(name: str, value: Any) -> Any:
+    """One label per sample; None and "targets" stand for some."""
+    if value is None or (isinstance(value, str) and value == "targets"):
+        return value
+    labels = items(name, value.tolist() if hasattr(value, "tolist") else value)
+    if not labels or any(not isinstance(x, (str, int, float)) or x != x for x in labels):
+        raise ValueError(f"{name}: expected one label per sample or 'targets', got {told(value)}")
+    return tuple(labels)
 
 
 @dataclass(frozen=True)
@@ -52,12 +66,7 @@ class Forcing:
     marginal: Marginal = "mixture"
 
     def __post_init__(self) -> None:
-        if not callable(self.values) and self.values not in get_args(Values):
-            raise UnknownName(unknown_name("distribution", str(self.values), get_args(Values)))
-        if self.marginal not in get_args(Marginal):
-            raise UnknownName(unknown_name("marginal", str(self.marginal), get_args(Marginal)))
-        if self.within is not None and not isinstance(self.within, str):
-            object.__setattr__(self, "within", tuple(np.asarray(self.within).tolist()))
+        check_fields(self, values=_values, marginal=one_of(get_args(Marginal)), within=_labels)
         if self.only is not None and self.within is None:
             raise ValueError("only= names a class: say of which labels by within=")
         if isinstance(self.within, tuple) and self.only not in (None, *self.within):

@@ -4,10 +4,11 @@ what chance would have given."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from infoflow._arguments import check_fields, numbers, one_of, real, told, whole
 from infoflow.forcing import Forcing, ForcingLike, as_forcing
 from infoflow.saving import Saved
 from infoflow.units import UnknownName, unknown_name
@@ -63,20 +64,18 @@ class Binning:
     edges: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.count, bool) or not isinstance(self.count, int):
-            raise ValueError(f"expected a number of bins or 'unique', got {self.count!r}")
-        if self.count < 2:
-            raise ValueError(f"expected at least 2 bins, got {self.count}")
-        if self.kind not in ("quantiles", "frequency", "width"):
-            known = ("quantiles", "frequency", "width")
-            raise UnknownName(unknown_name("kind of bins", self.kind, known))
-        if self.group not in ("kmeans", "projection"):
-            raise UnknownName(unknown_name("code", self.group, ("kmeans", "projection")))
+        check_fields(
+            self,
+            count=whole(2, 10**6),
+            kind=one_of(("quantiles", "frequency", "width"), "kind of bins"),
+            group=one_of(("kmeans", "projection"), "code"),
+        )
         if self.edges is None:
             return
-        object.__setattr__(self, "edges", tuple(float(edge) for edge in self.edges))
-        if not self.edges or not (np.diff(self.edges) > 0).all() or np.isnan(self.edges).any():
-            raise ValueError(f"expected edges in ascending order, got {self.edges}")
+        edges = numbers("edges", self.edges)
+        if edges.ndim != 1 or not edges.size or not (np.diff(edges) > 0).all():
+            raise ValueError(f"edges: expected numbers in ascending order, got {told(self.edges)}")
+        object.__setattr__(self, "edges", tuple(edges.tolist()))
 
     @property
     def n_codes(self) -> int:
@@ -86,6 +85,11 @@ class Binning:
 
 Bins = int | Literal["unique"]
 BinsLike = Bins | Binning
+
+
+def _bins(name: str, value: Any) -> BinsLike:
+    """A `Binning`, a number of bins, or "unique"."""
+    return value if isinstance(value, Binning) else whole(2, 10**6, texts=("unique",))(name, value)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class Draws:
         >>> Draws(donors=1)
         Traceback (most recent call last):
         ...
-        ValueError: expected at least 2 donors or 'all', got 1
+        ValueError: donors: expected an integer of at least 2 or 'all', got 1
     """
 
     donors: Budget = 200
@@ -126,23 +130,13 @@ class Draws:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "do", as_forcing(self.do))
-        for what, count in (("donors", self.donors), ("contexts", self.contexts)):
-            whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
-            if count != "all" and not (whole and int(count) >= 2):
-                raise ValueError(f"expected at least 2 {what} or 'all', got {count!r}")
-        seed, bins = self.seed, self.bins
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ValueError(f"expected a seed, an integer of at least 0, got {seed!r}")
-        object.__setattr__(self, "seed", int(seed))
-        if isinstance(bins, np.integer):
-            object.__setattr__(self, "bins", int(bins))
-        if self.coding not in get_args(Coding):
-            raise UnknownName(unknown_name("coding", self.coding, get_args(Coding)))
-        if self.pool not in get_args(Pool):
-            raise UnknownName(unknown_name("pool", self.pool, get_args(Pool)))
-        check_correction(self.correction)
-        if self.bins != "unique":
-            _ = self.binning
+        check_fields(
+            self,
+            bins=_bins,
+            coding=one_of(get_args(Coding)),
+            pool=one_of(get_args(Pool)),
+            correction=one_of(CORRECTIONS),
+        )
 
     @property
     def binning(self) -> Binning:
@@ -219,11 +213,12 @@ class Objective:
     resolution: float = 3
 
     def __post_init__(self) -> None:
-        check_weighting(self.weighting)
-        if self.estimate not in get_args(Estimate):
-            raise UnknownName(unknown_name("objective", self.estimate, get_args(Estimate)))
-        if not self.resolution >= 1:
-            raise ValueError(f"expected a resolution of at least 1 bin, got {self.resolution}")
+        check_fields(
+            self,
+            weighting=one_of(WEIGHTINGS),
+            estimate=one_of(get_args(Estimate), "objective"),
+            resolution=real(1),
+        )
 
     @property
     def together(self) -> bool:

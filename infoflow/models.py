@@ -10,6 +10,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from infoflow._arguments import COUNT, DROPOUT, SIZES, door, whole
+
 
 @contextmanager
 def isolated_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
@@ -41,6 +43,7 @@ def isolated_rng(seed: int, device: torch.device | str = "cpu") -> Iterator[None
         yield
 
 
+@door(d=COUNT, hidden=SIZES, n_classes=COUNT, dropout=DROPOUT, seed=whole(0, 2**63 - 1, none=True))
 def mlp(
     d: int,
     hidden: Sequence[int] = (64, 64),
@@ -73,25 +76,10 @@ def mlp(
         >>> model(torch.zeros(3, 784)).shape
         torch.Size([3, 10])
     """
-    check_architecture(hidden, dropout)
-    if d < 1 or n_classes < 1:
-        raise ValueError(f"expected d >= 1 and n_classes >= 1, got d={d} and n_classes={n_classes}")
     if seed is None:
         return _build((d, *hidden), n_classes, dropout, activation)
     with isolated_rng(seed):
         return _build((d, *hidden), n_classes, dropout, activation)
-
-
-def check_architecture(hidden: Sequence[int], dropout: float) -> None:
-    """Refuse hidden sizes or a dropout probability of which no network can be built."""
-    sizes = list(hidden)
-    if not sizes or any(isinstance(h, bool) or not isinstance(h, int) or h < 1 for h in sizes):
-        raise ValueError(
-            f"expected hidden to be one positive integer per hidden layer, such as (64, 64), "
-            f"got {hidden!r}"
-        )
-    if not 0 <= dropout < 1:
-        raise ValueError(f"expected a dropout probability in [0, 1), got {dropout}")
 
 
 def _build(

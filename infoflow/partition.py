@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from infoflow._arguments import door, integers, items, whole
 from infoflow.saving import Saved
 
 if TYPE_CHECKING:
@@ -45,11 +46,7 @@ class Partition(Saved):
     __slots__ = ("__dict__", "_labels", "_names")
 
     def __init__(self, labels: Iterable[int] | np.ndarray) -> None:
-        raw = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels))
-        if raw.ndim != 1 or (raw.size and not np.issubdtype(raw.dtype, np.integer)):
-            raise ValueError(
-                f"expected one integer label per unit, got {raw.dtype} of shape {raw.shape}"
-            )
+        raw = integers("labels, one for each unit", labels)
         canonical = np.full(len(raw), -1, dtype=np.int64)
         used = raw >= 0
         self._names = np.arange(0)
@@ -64,6 +61,7 @@ class Partition(Saved):
         self._labels = canonical
 
     @classmethod
+    @door(n=whole(0), modules=items)
     def from_modules(cls, modules: Sequence[Sequence[int] | np.ndarray], n: int) -> Partition:
         """The partition of `n` units with these modules; units in none of them are unused.
 
@@ -76,11 +74,11 @@ class Partition(Saved):
         """
         labels = np.full(n, -1)
         for label, units in enumerate(modules):
-            index = np.asarray(units, dtype=np.int64)
+            index = integers(f"units of module {label}", units)
             if index.size and (index.min() < 0 or index.max() >= n):
                 raise ValueError(f"module {label} names a unit outside 0..{n - 1}")
-            if (labels[index] >= 0).any():
-                raise ValueError(f"module {label} shares a unit with an earlier module")
+            if (labels[index] >= 0).any() or len(set(index.tolist())) < len(index):
+                raise ValueError(f"module {label} has a unit twice, or one of an earlier module")
             labels[index] = label
         return cls(labels)
 

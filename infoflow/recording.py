@@ -12,21 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infoflow._arguments import door, given, instance, texts
 from infoflow._inputs import (
     Inputs,
     argument_names,
     call_model,
-    check_batch_size,
     check_data,
     collect,
     device_of,
-    explained_types,
 )
 from infoflow._notebook import recording_card, recording_text
-from infoflow._outputs import Loss, Output, OutputLike, check_loss, chosen_output
+from infoflow._outputs import Loss, Output, OutputLike, chosen_output
 from infoflow._padding import MaskLike, Padding, find_padding, outputs_for_fewer
 from infoflow._passes import Looked, bases_by_site, batches_of, dry_run, run_all, units_of
 from infoflow._refusals import (
+    explained_types,
     refuse_model,
     refuse_samples_as_steps,
     say_where_fast_path_differs,
@@ -112,8 +112,8 @@ class Recording(Saved):
         self, layers: str | Sequence[str] | None = None
     ) -> Float[np.ndarray, "samples units"]:
         """Activations `(K, n)` float64 of one layer, several, or all; real positions averaged."""
-        names = self.units.layers if layers is None else layers
-        names = [names] if isinstance(names, str) else list(names)
+        named = self.units.layers if layers is None else texts("layers", layers)
+        names = [named] if isinstance(named, str) else named
         blocks = []
         for name in names:
             parts = (self.filled(name, rows=rows).double() for rows in self.batches())
@@ -208,6 +208,7 @@ class Recording(Saved):
     __repr__, _repr_html_ = recording_text, recording_card
 
 
+@door(layers=given, store=instance((Store, str, Path), "a folder or a Store", none=True))
 @torch.inference_mode(False)  # what is recorded is differentiated later
 def record(
     model: nn.Module,
@@ -285,9 +286,7 @@ def record(
         >>> rec["1"].shape, len(rec.units)
         (torch.Size([10, 3]), 3)
     """
-    check_batch_size(batch_size)
     refuse_model(model)
-    check_loss(loss, loss_of)
     sites = named_sites(model, layers)
     aliases = aliases_of(model, layers, sites)
     bases = bases_by_site(basis, sites, aliases)

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
+from infoflow._arguments import door
 from infoflow.attention import UnrolledAttention, refuse_to_unroll
 
 
+@door()
 def unrolled(model: nn.Module) -> nn.Module:
     """A copy of a model in which fused recurrent and attention layers run step by step.
 

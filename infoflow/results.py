@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infoflow._files import write_atomically
+from infoflow._files import without_formulas, write_atomically
 from infoflow._provenance import versions
+from infoflow._warnings import warn
 from infoflow.comparing import Comparison
 from infoflow.plot import check_installed
 
@@ -100,7 +100,7 @@ def save_run(
     (folder / "tables").mkdir(exist_ok=True)
     (folder / "figures").mkdir(exist_ok=True)
     for name, table in run_tables(comparison).items():
-        table.to_csv(folder / "tables" / f"{name}.csv")
+        without_formulas(table).to_csv(folder / "tables" / f"{name}.csv")
     for name, figure in figures(comparison).items():
         figure.savefig(folder / "figures" / f"{name}.png", dpi=130)
     path = report(
@@ -109,7 +109,7 @@ def save_run(
     try:
         comparison.save(folder / "comparison")
     except TypeError as error:  # something of the user's own: no reason to lose the rest
-        warnings.warn(f"the comparison itself is not kept: {error}", RuntimeWarning, stacklevel=2)
+        warn(f"the comparison itself is not kept: {error}")
     _write_config(folder, config)
     finished = folder.with_name(folder.name.removesuffix(".unfinished"))
     _, replaced = _beside(finished)

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infoflow._files import digest, write_atomically
+from infoflow._arguments import door, flag, instance
+from infoflow._arguments import path as checked_path
+from infoflow._files import digest, with_formula, without_formulas, write_atomically
 from infoflow._provenance import versions
 
 if TYPE_CHECKING:
@@ -79,7 +81,8 @@ class Saved:
                 a function.
             OSError: No room; an earlier result is then untouched.
         """
-        return _save(self, Path(path).expanduser(), overwrite)
+        where = checked_path("path", path)
+        return _save(self, Path(where).expanduser(), flag("overwrite", overwrite))
 
 
 class Absent(nn.Module):
@@ -91,6 +94,7 @@ class Absent(nn.Module):
         )
 
 
+@door(model=instance(nn.Module, "a torch.nn.Module", none=True))
 def load(path: str | Path, *, model: nn.Module | None = None, loss: Any = None) -> Any:
     """What `save` wrote: a `Recording`, `Modules`, `Flow`, `Exchange`, `SearchResult`, `Comparison`
     or another result, equal to the bit.
@@ -129,6 +133,8 @@ def load(path: str | Path, *, model: nn.Module | None = None, loss: Any = None) 
 
 
 def _save(result: Any, folder: Path, overwrite: bool) -> Path:
+    if folder.is_symlink():
+        raise FileExistsError(f"{folder} is a link to {folder.resolve()}; choose another folder")
     if folder.exists() and not (overwrite and (folder / _MANIFEST).is_file()):
         raise FileExistsError(
             f"{folder} is there already; choose another folder"
@@ -166,7 +172,8 @@ class _Writer:
         write_atomically(folder / _ARRAYS, save(self.arrays))
         for name, table in self.tables.items():
             (folder / name).parent.mkdir(exist_ok=True)
-            write_atomically(folder / name, table.to_csv(index=False, na_rep=_MISSING))
+            text = without_formulas(table).to_csv(index=False, na_rep=_MISSING)
+            write_atomically(folder / name, text)
         manifest = {"format": FORMAT, "versions": versions(), "files": files, "result": tree}
         described = {**manifest, "digest": digest(manifest, *_contents(folder, files))}
         write_atomically(folder / _MANIFEST, json.dumps(described, indent=1))
@@ -266,6 +273,7 @@ class _Reader:
 
         # as text first: reading numbers, pandas may be off by the last bit
         table = pd.read_csv(self.folder / tree["file"], dtype=str, keep_default_na=False)
+        table.columns = [with_formula(str(name)) for name in table.columns]
         for name, dtype in tree["dtypes"].items():
             table[name] = _column(table[name].tolist(), dtype)
         if tree["index"]:
@@ -282,5 +290,6 @@ def _column(texts: list[str], dtype: str) -> pd.Series:
         return pd.Series(
             [math.nan if text == _MISSING else float(text) for text in texts], dtype=dtype
         )
-    missing = pd.Series([None if text == _MISSING else text for text in texts], dtype=object)
+    kept = [None if text == _MISSING else with_formula(text) for text in texts]
+    missing = pd.Series(kept, dtype=object)
     return missing.map(int).astype(dtype) if dtype.startswith("int") else missing.astype(dtype)

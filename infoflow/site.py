@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from infoflow._arguments import check_fields, given, instance, integers, one_of, text, whole
 from infoflow.basis import Basis
 
 # Layers whose output carries its units (channels) in dimension 1, and those that carry them last.
@@ -27,6 +28,11 @@ _UNITS_LAST = (
     nn.TransformerEncoderLayer, nn.TransformerEncoder,
     nn.TransformerDecoderLayer, nn.TransformerDecoder,
 )  # fmt: skip
+
+
+def _key(name: str, value: Any) -> Any:
+    """An index, or a name; None: there is only one."""
+    return text(name, value) if isinstance(value, str) else whole(-99, none=True)(name, value)
 
 
 @dataclass(frozen=True)
@@ -68,19 +74,24 @@ class Site:
     positions: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        if self.io not in ("output", "input"):
-            raise ValueError(f"unknown io {self.io!r} of {self.path!r}: 'output' or 'input'")
-        if self.call is not None and self.call != "all" and not _is_index(self.call):
-            raise ValueError(f"expected call of {self.path!r} >= 0 or 'all', got {self.call!r}")
-        if self.heads is not None and (not _is_index(self.heads) or self.heads < 1):
-            raise ValueError(f"expected heads of {self.path!r} >= 1, got {self.heads!r}")
+        check_fields(
+            self,
+            path=instance(str, "the dotted name of a layer"),
+            unit_dim=whole(-99, 99, none=True),
+            output=_key,
+            call=whole(0, none=True, texts=("all",)),
+            io=one_of(("output", "input")),
+            heads=whole(1, none=True),
+            basis=instance(Basis, "a Basis", none=True),
+            positions=given,
+        )
         if self.positions is not None:
             self._check_positions()
 
     def _check_positions(self) -> None:
-        given = np.atleast_1d(np.asarray(self.positions))
-        if given.ndim != 1 or given.dtype.kind not in "iu" or not given.size:
-            raise ValueError(f"expected positions of {self.path!r} to be integers, got {given}")
+        given = integers("positions", self.positions)
+        if not given.size:
+            raise ValueError(f"positions: expected some of {self.path!r}, got none; leave it out")
         if self.call == "all":
             raise ValueError(f"the calls of {self.path!r} are its positions: say call=0 for one")
         object.__setattr__(self, "positions", tuple(given.tolist()))
@@ -296,10 +307,6 @@ def _units_last(layer: nn.Module) -> bool:
 def knows_its_units(layer: nn.Module) -> bool:
     """Whether a layer's type says along which dimension of its output the units lie."""
     return isinstance(layer, _UNITS_SECOND) or _units_last(layer)
-
-
-def _is_index(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_record(value: Any) -> bool:

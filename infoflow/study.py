@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from infoflow._arguments import door, given, instance
+from infoflow._files import with_formula, without_formulas
 from infoflow.agreements import Unused, agreement
 from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.unit_similarity import MEASURES
@@ -41,6 +44,7 @@ def encode(partition: PartitionLike) -> str:
     return "".join("." if label < 0 else LETTERS[label] for label in labels)
 
 
+@door(text=instance(str, "a partition written by encode"))
 def decode(text: str) -> Partition:
     """The partition that `encode` wrote.
 
@@ -51,17 +55,20 @@ def decode(text: str) -> Partition:
         >>> decode('001.')
         Partition(4 units in 2 modules of 2, 1, 1 unused)
     """
-    if "," in text:
+    if re.fullmatch(r"-?\d+(,-?\d+)+", text):
         return Partition([int(label) for label in text.split(",")])
     unknown = sorted(set(text) - {*LETTERS, "."})
     if unknown:
-        raise ValueError(f"expected a partition written by encode, got {unknown} in {text[:40]!r}")
+        raise ValueError(
+            f"text: expected a partition written by encode, got {unknown} in {text[:40]!r}"
+        )
     return Partition([-1 if letter == "." else LETTERS.index(letter) for letter in text])
 
 
 _TEXT = ("partition", "partition_default", "matrix", "versions", "git_commit", "config_hash")
 
 
+@door(rows=given)
 def save_table(rows: Table, path: str | Path) -> None:
     """Write rows as CSV, compressed if the name ends in `.gz`; equal rows give equal files.
 
@@ -77,9 +84,10 @@ def save_table(rows: Table, path: str | Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # no time of writing in the gzip header
     packed: Any = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
-    rows.to_csv(path, index=False, compression=packed)
+    without_formulas(rows).to_csv(path, index=False, compression=packed)
 
 
+@door()
 def load_table(path: str | Path) -> Table:
     """Rows that `save_table` wrote; columns of text stay text (a partition 0101 is no number).
 
@@ -93,7 +101,7 @@ def load_table(path: str | Path) -> Table:
         raise FileNotFoundError(f"no rows at {path}; expected a CSV file that save_table wrote")
     rows: Table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str))
     texts = [name for name in _TEXT if name in rows]
-    rows[texts] = rows[texts].fillna("")
+    rows[texts] = rows[texts].fillna("").map(with_formula)
     return rows
 
 

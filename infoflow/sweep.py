@@ -15,9 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from infoflow._files import digest, write_atomically
+from infoflow._arguments import door, each, items, mapping, text, told, whole
 from infoflow._pools import open_pool
-from infoflow._provenance import git_commit, versions
+from infoflow._provenance import git_commit, versions, without_paths
+from infoflow._sweep_folder import (
+    open_folder,
+    read_rows,
+    rows_of,
+    task_file,
+    write_failures,
+    write_rows,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +33,18 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 Function = Callable[..., Row | Sequence[Row]]
 
-_FORMAT = "infoflow.sweep.2"  # files of rows have a digest
+
+def _task(value: Any) -> dict[str, Any]:
+    if value is None:
+        raise ValueError("tasks: expected mappings of settings, got None")
+    return dict(mapping("tasks: each", value))
+
+
+def _pair(name: str, value: Any) -> tuple[int, ...]:
+    found = tuple(each(whole(1))(name, value))
+    if len(found) != 2 or not 1 <= found[0] <= found[1]:
+        raise ValueError(f"{name}: expected (i, n) with 1 <= i <= n, got {told(value)}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -92,6 +111,12 @@ def grid(**axes: Iterable[Any]) -> list[dict[str, Any]]:
     return settings
 
 
+@door(
+    tasks=items,
+    fixed=mapping,
+    shard=_pair,
+    scheduler=lambda name, value: value if value is None else text(name, value),
+)
 def sweep(
     function: Function,
     tasks: Iterable[Mapping[str, Any]],
@@ -139,10 +164,8 @@ def sweep(
     """
     fixed = dict(fixed or {})
     chosen = _shard(_by_key(function, tasks, fixed), shard)
-    if workers < 1:
-        raise ValueError(f"workers: expected at least 1, got {workers}")
-    folder = _open_folder(Path(folder).expanduser(), function, fixed)
-    waiting = {key: task for key, task in chosen.items() if not _path(folder, key).exists()}
+    folder = open_folder(Path(folder).expanduser(), _name(function), fixed)
+    waiting = {key: task for key, task in chosen.items() if not task_file(folder, key).exists()}
     failures: dict[str, Failure] = {}
     if waiting:
         from tqdm import tqdm
@@ -153,14 +176,15 @@ def sweep(
             for key, outcome in pool.run(_call, function, waiting, fixed):
                 settings = {**waiting[key], **fixed}
                 if outcome.startswith(_ROWS):
-                    _write(folder, key, settings, json.loads(outcome[len(_ROWS) :]), about)
+                    write_rows(folder, key, settings, json.loads(outcome[len(_ROWS) :]), about)
                 else:
                     failures[key] = Failure(settings, outcome)
                 bar.update()
-    _write_failures(folder, failures)
+    write_failures(folder, failures)
     return _collect(folder, chosen, tuple(failures.values()))
 
 
+@door()
 def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
     """All rows in a sweep's folder, of whatever tasks, ordered by settings.
 
@@ -171,9 +195,9 @@ def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
     folder = Path(folder).expanduser()
     if not (folder / "sweep.json").is_file():
         raise FileNotFoundError(f"no sweep in {folder}: expected a sweep.json that `sweep` wrote")
-    contents = [_read_rows(path) for path in sorted((folder / "rows").glob("*.json"))]
+    contents = [read_rows(path) for path in sorted((folder / "rows").glob("*.json"))]
     contents.sort(key=lambda content: content["order"])
-    return [row for content in contents for row in _rows(content)]
+    return [row for content in contents for row in rows_of(content)]
 
 
 _ROWS = "rows:"
@@ -195,7 +219,7 @@ def _call(function: Function, task: Mapping[str, Any], fixed: Mapping[str, Any])
                     )
         return _ROWS + text
     except (Exception, SystemExit):
-        return traceback.format_exc()
+        return without_paths(traceback.format_exc())
 
 
 def _number(value: Any) -> Any:
@@ -222,15 +246,17 @@ def _by_key(
 ) -> dict[str, dict[str, Any]]:
     """Tasks by the hash of function, settings and fixed settings."""
     found: dict[str, dict[str, Any]] = {}
-    for task in map(dict, tasks):
+    for task in map(_task, tasks):
         both = sorted(task.keys() & fixed.keys())
         if both:
             raise ValueError(f"settings {both} are in the task {task} and in `fixed` as well")
         try:
-            text = json.dumps([_name(function), task, fixed], sort_keys=True, allow_nan=False)
+            written = json.dumps([_name(function), task, fixed], sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"expected JSON-able settings, got {task}: {error}") from error
-        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+            raise ValueError(
+                f"tasks, fixed: expected JSON-able settings, got {task}, {fixed}: {error}"
+            ) from error
+        key = hashlib.sha256(written.encode()).hexdigest()[:16]
         if key in found:
             raise ValueError(f"the task {task} occurs twice")
         found[key] = task
@@ -239,107 +265,23 @@ def _by_key(
 
 def _shard(tasks: dict[str, Any], shard: tuple[int, int]) -> dict[str, Any]:
     number, count = shard
-    if not 1 <= number <= count:
-        raise ValueError(f"shard: expected (i, n) with 1 <= i <= n, got {shard}")
     return {key: task for n, (key, task) in enumerate(tasks.items()) if n % count == number - 1}
 
 
 def _name(function: Function) -> str:
     name = getattr(function, "__qualname__", "<lambda>")
-    if "<lambda>" in name:
+    if "<lambda>" in name or not callable(function):
         raise ValueError(
-            f"expected a function with a name, by which its folder is known, got {function!r}; "
-            "write it with `def`, and put what it shall be called with into `fixed`"
+            f"function: expected a function with a name, by which its folder is known, got "
+            f"{function!r}; write it with `def`, and put what it shall be called with into `fixed`"
         )
     return f"{function.__module__}.{name}"
 
 
-def _open_folder(folder: Path, function: Function, fixed: Mapping[str, Any]) -> Path:
-    """Make the folder, or refuse one of another sweep."""
-    about = {"format": _FORMAT, "function": _name(function), "fixed": json.loads(json.dumps(fixed))}
-    path = folder / "sweep.json"
-    if path.exists():
-        earlier = _read(path)
-        known = {**earlier.get("fixed", {}), "function": earlier.get("function")}
-        asked = {**about["fixed"], "function": about["function"]}
-        absent = object()
-        differing = [
-            f"{name} was {known.get(name, 'absent')!r} and is {asked.get(name, 'absent')!r}"
-            for name in sorted(known.keys() | asked.keys())
-            if known.get(name, absent) != asked.get(name, absent)
-        ]
-        if earlier.get("format") != _FORMAT:
-            differing.append(f"format was {earlier.get('format')!r} and is {_FORMAT!r}")
-        if differing:
-            raise ValueError(
-                f"{folder} holds an earlier sweep with other settings: {'; '.join(differing)}. "
-                "Choose another folder, or the settings it was begun with"
-            )
-        return folder
-    # another shard may be just here, too
-    ours = {"sweep.json", "rows", "failed"}
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; choose a folder")
-    others = [p.name for p in folder.glob("[!.]*") if p.name not in ours]
-    if others:
-        raise ValueError(f"{folder} holds other files ({others[0]}); choose an empty folder")
-    (folder / "rows").mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(about, indent=1))
-    return folder
-
-
-def _path(folder: Path, key: str) -> Path:
-    return folder / "rows" / f"{key}.json"
-
-
-def _write(
-    folder: Path, key: str, settings: Mapping[str, Any], rows: Any, about: Mapping[str, str]
-) -> None:
-    content = {
-        "order": json.dumps(settings, sort_keys=True),
-        "settings": settings,
-        "provenance": {"config_hash": key, **about},
-        "rows": rows,
-    }
-    write_atomically(_path(folder, key), json.dumps({**content, "digest": digest(content)}))
-
-
-def _write_failures(folder: Path, failures: Mapping[str, Failure]) -> None:
-    for path in (folder / "failed").glob("*.json"):
-        if _path(folder, path.stem).exists():
-            path.unlink()
-    if failures:
-        (folder / "failed").mkdir(exist_ok=True)
-    for key, failure in failures.items():
-        content = {"settings": dict(failure.settings), "error": failure.error}
-        write_atomically(folder / "failed" / f"{key}.json", json.dumps(content, indent=1))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}); delete it and run the sweep again"
-        ) from error
-
-
-def _read_rows(path: Path) -> dict[str, Any]:
-    content = _read(path)
-    if content.pop("digest", None) != digest(content):
-        raise ValueError(f"{path} is damaged (not as written); delete it and run the sweep again")
-    return content
-
-
-def _rows(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for row in content["rows"]:
-        yield {**content["settings"], **row, **content["provenance"]}
-
-
 def _collect(folder: Path, chosen: Iterable[str], failures: tuple[Failure, ...]) -> Sweep:
     keys = list(chosen)
-    done = [key for key in keys if _path(folder, key).exists()]
-    rows = tuple(row for key in done for row in _rows(_read_rows(_path(folder, key))))
+    done = [key for key in keys if task_file(folder, key).exists()]
+    rows = tuple(row for key in done for row in rows_of(read_rows(task_file(folder, key))))
     return Sweep(folder, len(keys), len(done), failures, rows)
 
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from infoflow._arguments import COUNT, DROPOUT, SIZES, check_fields, real, text, whole
 from infoflow.data import Dataset
-from infoflow.models import check_architecture, isolated_rng, mlp
+from infoflow.models import isolated_rng, mlp
 from infoflow.penalties import ModularPenalty, penalty, with_penalty
 
 if TYPE_CHECKING:
@@ -64,40 +65,25 @@ class TrainConfig:
     modular: ModularPenalty | None = None
 
     def __post_init__(self) -> None:
-        check_architecture(self.hidden, self.dropout)
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        if not isinstance(self.dataset, str) or not self.dataset:
-            raise ValueError(f"expected a data set name, got {self.dataset!r}")
-        for name in ("l1", "l2"):
-            self._check_number(name, 0, math.inf, "a finite penalty weight >= 0")
-        self._check_number("lr", 0, math.inf, "a finite learning rate > 0", open_low=True)
-        self._check_number("plateau_factor", 0, 1, "a factor between 0 and 1", open_low=True)
-        self._check_number("validation_fraction", 0, 1, "a share between 0 and 1", open_low=True)
+        share = real(0, 1, above=True, below=True)
+        check_fields(
+            self,
+            hidden=lambda name, value: tuple(SIZES(name, value)),
+            dropout=DROPOUT,
+            dataset=text,
+            l1=real(0),
+            l2=real(0),
+            lr=real(0, above=True),
+            plateau_factor=share,
+            validation_fraction=share,
+            max_epochs=whole(0),
+            plateau_patience=whole(0),
+            early_stop_patience=COUNT,
+        )
         if isinstance(self.modular, Mapping):  # as a checkpoint has it
             object.__setattr__(self, "modular", ModularPenalty(**self.modular))
         if self.modular is not None:
             self.modular.partition(self.hidden)
-        for name, low in _LEAST.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(f"{name}: expected an integer >= {low}, got {value!r}")
-
-    def _check_number(
-        self, name: str, low: float, high: float, expected: str, *, open_low: bool = False
-    ) -> None:
-        value = getattr(self, name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not low <= value < high or (open_low and value == low):
-            raise ValueError(f"{name}: expected {expected}, got {value!r}")
-
-
-_LEAST = {
-    "batch_size": 1,
-    "max_epochs": 0,
-    "plateau_patience": 0,
-    "early_stop_patience": 1,
-    "seed": 0,
-}
 
 
 class Epoch(NamedTuple):

@@ -10,10 +10,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from infoflow._arguments import UnknownName as UnknownName
+from infoflow._arguments import (
+    check_fields,
+    each,
+    flags,
+    instance,
+    integers,
+    items,
+    text,
+    unknown_name,
+    whole,
+)
 from infoflow.site import Site
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def _sites(name: str, value: Any) -> tuple[Site, ...]:
+    return tuple(each(instance(Site, "Site objects"))(name, value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +54,22 @@ class UnitSpace:
     sizes: tuple[int, ...]
     unused: np.ndarray
     aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self,
+            sites=_sites,
+            sizes=lambda name, value: tuple(each(whole(0))(name, value)),
+            unused=flags,
+        )
+        lengths = len(self.sites), len(self.sizes)
+        if lengths[0] != lengths[1] or len(self.unused) != sum(self.sizes):
+            raise ValueError(
+                "sites, sizes, unused: expected a size for each site and a value of unused for "
+                f"each unit, got {lengths} and {len(self.unused)} for {sum(self.sizes)} units"
+            )
+        if len(set(self.layers)) < len(self.layers):
+            raise ValueError(f"sites: expected each once, got {list(self.layers)}")
 
     def __len__(self) -> int:
         return sum(self.sizes)
@@ -68,6 +100,7 @@ class UnitSpace:
         Raises:
             KeyError: No such site; near misses are named.
         """
+        name = text("layer", name)
         name = self.aliases.get(name, name)
         if name not in self._place:
             known = [*self.layers, *self.aliases]
@@ -78,7 +111,7 @@ class UnitSpace:
         """Flat indices of the units of one layer, of several, or (None) of all."""
         if layers is None:
             return np.arange(len(self))
-        names = [layers] if isinstance(layers, str) else list(layers)
+        names = [layers] if isinstance(layers, str) else items("layers", layers)
         blocks = []
         for name in (self.site(name).name for name in names):
             start = self.offsets[name]
@@ -142,16 +175,15 @@ def index_array(units: Any, size: int, where: str) -> np.ndarray:
     Raises:
         ValueError: Out of range, repeated, or no integers.
     """
-    index = as_array(units)
+    single = np.ndim(units) == 0 and not isinstance(units, Iterable)  # type: ignore[arg-type]
+    what = f"unit indices of {where} with {size} units"
+    index = integers(what, np.atleast_1d(units) if single else units, masks=True)
     if index.size == 0:
         return np.arange(0)
-    if index.dtype == bool and index.shape == (size,):
+    if index.dtype == bool:
+        if index.shape != (size,):
+            raise ValueError(f"{what}: expected a mask of all, got one of {len(index)}")
         return np.flatnonzero(index)
-    if index.ndim != 1 or index.dtype.kind not in "iu":
-        kind = "a mask" if index.dtype == bool else str(index.dtype)
-        raise ValueError(
-            f"expected unit indices of {where} with {size} units, got {kind} of shape {index.shape}"
-        )
     if index.min() < -size or index.max() >= size:
         raise ValueError(f"unit index out of range: {where} has {size} units, got {index.tolist()}")
     index = index.astype(np.int64) % size
@@ -166,21 +198,4 @@ def as_array(units: Any) -> np.ndarray:
         units = units.detach().cpu().numpy()
     elif isinstance(units, Iterable) and not isinstance(units, np.ndarray):
         units = list(units)
-    return np.atleast_1d(np.asarray(units))
-
-
-class UnknownName(KeyError, ValueError):
-    """A name that is none of those known; text as of `unknown_name`."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])  # KeyError would show it in quotes
-
-
-def unknown_name(what: str, name: str, known: Sequence[str]) -> str:
-    """An error text for a name that is not among `known`, with its near misses."""
-    import difflib
-
-    near = difflib.get_close_matches(str(name), [k for k in known if k], n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    listed = ", ".join(repr(k) for k in list(known)[:20] if k)
-    return f"unknown {what} {name!r}{hint} Known: {listed}"
+    return np.atleast_1d(np.asanyarray(units))

@@ -151,7 +151,7 @@ def test_bad_input_is_refused():
         agreement([0, 1], [0, 1, 2])
     with pytest.raises(ValueError, match="no unit"):
         agreement([0, -1], [-1, 0])
-    with pytest.raises(ValueError, match="'drop' or 'cluster'"):
+    with pytest.raises(ValueError, match="Known: 'drop', 'cluster'"):
         agreement([0, 1], [0, 1], unused="keep")  # pyright: ignore
     with pytest.raises(KeyError, match="did you mean 'nmi'"):
         agreement([0, 1], [0, 1], measure="nmii")

@@ -13,7 +13,18 @@ PACKAGE = Path(infoflow.__file__).parent
 
 # A file may import from its own stage and from those above it in this list, never from below.
 STAGES = (
-    ("_compiled", "_files", "_provenance", "_pools", "sweep", "saving"),
+    (
+        "_arguments",
+        "_warnings",
+        "_memory",
+        "_compiled",
+        "_files",
+        "_provenance",
+        "_pools",
+        "_sweep_folder",
+        "sweep",
+        "saving",
+    ),
     ("_shapes", "attention", "basis", "partition", "rounding"),
     ("site", "units", "module_tree", "forcing", "measured", "_unchanged", "graphs"),
     (

@@ -40,7 +40,7 @@ def factory(tmp_path, monkeypatch):
 
 def test_demo_leaves_a_run_folder(tmp_path, capsys):
     out = tmp_path / "demo"
-    assert main(["demo", "--out", str(out), "--max-rows", "120", *EFFORT]) == 0
+    assert main(["demo", "--out", str(out), "--max-rows", "120", "--shuffled", "1", *EFFORT]) == 0
     config = json.loads((out / "config.json").read_text())
     assert config["dataset"] == "digits"
     assert config["effort"]["budget"] == 8
@@ -48,6 +48,7 @@ def test_demo_leaves_a_run_folder(tmp_path, capsys):
     assert (out / "model.safetensors").exists()
     said = capsys.readouterr()
     assert "test accuracy" in said.err and "report: file:" in said.out
+    assert "networks with shuffled weights" in said.out
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_check_prints_what_answers_rest_on(factory, capsys):
 def test_analyze_records_as_many_rows_as_it_may(factory, tmp_path, capsys):
     out = tmp_path / "run"
     rows = ["--max-rows", "30", "--out", str(out)]
-    assert main(["analyze", factory, "--layers", "0", "3", *rows, *EFFORT]) == 0
+    assert main(["analyze", factory, "--layers", "0", "3", *rows, "--shuffled", "0", *EFFORT]) == 0
     printed = capsys.readouterr().err
     assert "the first 30 of 40 rows" in printed
     assert "30 samples" in printed
@@ -101,7 +102,18 @@ def test_analyze_records_as_many_rows_as_it_may(factory, tmp_path, capsys):
 
 def test_an_interrupted_run_can_be_run_again(factory, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
-    asked = ["analyze", factory, "--layers", "0", "3", "--out", str(out), *EFFORT]
+    asked = [
+        "analyze",
+        factory,
+        "--layers",
+        "0",
+        "3",
+        "--out",
+        str(out),
+        "--shuffled",
+        "0",
+        *EFFORT,
+    ]
 
     def stop(*_, **__):
         raise KeyboardInterrupt

@@ -106,10 +106,10 @@ def test_sequences_of_different_lengths_go_through_but_are_no_site():
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
-        (lambda rec: ifl.flow(rec, [0], [7], seed=None), ValueError, "expected a seed"),
-        (lambda rec: ifl.flow(rec, [0], [7], seed=-1), ValueError, "expected a seed"),
-        (lambda rec: ifl.search(rec, seed=None), ValueError, "expected a seed"),
-        (lambda rec: ifl.search(rec, n_modules=2.5), ValueError, "whole number of modules"),
+        (lambda rec: ifl.flow(rec, [0], [7], seed=None), ValueError, "seed: expected an integer"),
+        (lambda rec: ifl.flow(rec, [0], [7], seed=-1), ValueError, "seed: expected an integer"),
+        (lambda rec: ifl.search(rec, seed=None), ValueError, "seed: expected an integer"),
+        (lambda rec: ifl.search(rec, n_modules=2.5), ValueError, "n_modules: expected an integer"),
         (lambda rec: ifl.exchange(rec, [0, 1] * 5, weighting=None), KeyError, "unknown weighting"),
         (
             lambda rec: ifl.record(rec.model, ["1"], rec.inputs, loss=5),

@@ -148,7 +148,7 @@ def test_positions_that_are_not_there_or_are_taken_twice_are_refused(net, layers
 
 @pytest.mark.parametrize("positions", [[], [0.5], "last", [[0]]])
 def test_positions_are_integers(positions):
-    with pytest.raises(ValueError, match="to be integers"):
+    with pytest.raises(ValueError, match="positions: expected"):
         ifl.Site("fc1", positions=positions)
     with pytest.raises(ValueError, match="say call=0"):
         ifl.Site("fc1", positions=[0], call="all")

@@ -285,3 +285,11 @@ def test_a_scheduler_without_workers_is_said(
     none = pytest.raises(ConnectionError, match=r"has no workers after 0\.5 s")
     with cluster(tmp_path, workers=0) as (address, _), none:
         sweep(functions.square, XS, tmp_path / "s", scheduler=address)
+
+
+def test_an_error_says_where_without_saying_whose_machine(tmp_path: Path) -> None:
+    found = sweep(functions.fails_at_three, XS, tmp_path / "s")
+    (listed,) = (tmp_path / "s" / "failed").iterdir()
+    for text in (found.failures[0].error, listed.read_text()):
+        assert "sweep_functions.py" in text and "three is too much" in text
+        assert not any(str(place) in text for place in (ROOT, Path.home(), Path(sys.prefix)))

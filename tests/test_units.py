@@ -162,9 +162,9 @@ def test_by_layer_and_flat_are_inverse(chosen):
         ({"fc1": [3]}, "layer 'fc1' has 3 units"),
         ([1, 1], "more than once"),
         ([0, -5], "more than once"),
-        ([0.5], "expected unit indices"),
-        ([[0, 1]], "expected unit indices"),
-        ([True, False], "expected unit indices"),
+        ([0.5], "unit indices of the recording"),
+        ([[0, 1]], "unit indices of the recording"),
+        ([True, False], "unit indices of the recording"),
     ],
 )
 def test_bad_units_are_named_at_the_door(units, message):

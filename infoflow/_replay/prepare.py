@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -30,6 +29,7 @@ from infoflow._replay.tables import (
 )
 from infoflow._safety import evaluating
 from infoflow._unchanged import every_layer
+from infoflow._warnings import warn
 from infoflow.recording import Recording
 
 
@@ -145,11 +145,9 @@ def _answers_otherwise(rec: Recording) -> bool:
 
 def _warn(rec: Recording, reason: str, because: str = _CANNOT_FOLLOW) -> None:
     rec.kept(Replays).reasons.append(reason)
-    warnings.warn(
+    warn(
         f"replaying {type(rec.model).__name__} from its first intervention does not give what full "
-        f"passes give ({reason}): {because}; running full passes instead (slower)",
-        RuntimeWarning,
-        stacklevel=2,
+        f"passes give ({reason}): {because}; running full passes instead (slower)"
     )
 
 

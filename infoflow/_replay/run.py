@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from infoflow._hooks import CallFunction, call_hooks
+from infoflow._memory import Room
 from infoflow._passes import joined_calls, show_progress
 from infoflow._replay.chunks import GUARDED_ROWS, alike, chunk_rows, limits
 from infoflow._replay.edits import Edit
@@ -90,7 +92,8 @@ class Run:
         try:
             starts = range(rows.start, rows.stop, step)
             parts = [slice(at, min(at + step, rows.stop)) for at in starts]
-            found = [(part, self._replayed(plan, part)) for part in parts]
+            room, replayed = self.rec.kept(Room), partial(self._replayed, plan)
+            found = [found for part in parts for found in room.parts(replayed, part)]
             reason = self._compared(plan, rows, found)
         except Exception as error:  # where the full pass fails as well, that is what is raised
             found, reason = [], f"{type(error).__name__}: {error}"
@@ -114,7 +117,9 @@ class Run:
         """By full passes of the recording's batch size."""
         size = self.rec.batch_size
         starts = range(rows.start, rows.stop, size)
-        parts = [self._full(slice(at, min(at + size, rows.stop))) for at in starts]
+        batches = (slice(at, min(at + size, rows.stop)) for at in starts)
+        room = self.rec.kept(Room)
+        parts = [found for batch in batches for _, found in room.parts(self._full, batch)]
         return {name: torch.cat([part[name] for part in parts]) for name in self.observe}
 
     def _full(self, rows: slice, until: Replay | None = None) -> dict[str, Tensor]:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from infoflow._arguments import door, one_of, real, whole
+from infoflow._warnings import warn
 from infoflow.clustering.certificate import PROVEN, certify, cheap_bound
 from infoflow.clustering.methods import greedy_spectral, monte_carlo, refine
 from infoflow.clustering.modules import Modules, Trace
 from infoflow.clustering.q import ModularityMatrix, NullModel, modularity_matrix
 from infoflow.clustering.sparse import is_sparse, sparse_modules
 from infoflow.partition import PartitionLike, as_partition
-from infoflow.units import UnknownName, unknown_name
 
 Method = Literal["default", "lange2022", "spectral", "monte_carlo"]
 
 
+@door(
+    method=one_of(get_args(Method)),
+    n_steps=whole(0, 10**9),
+    n_modules=whole(1, none=True),
+    restarts=whole(0, 10**5, none=True),
+    perturbations=whole(0, 10**6, none=True),
+    proof_seconds=real(0),
+)
 def find_modules(
     S: Any,
     *,
@@ -68,8 +76,6 @@ def find_modules(
         >>> modules.partition, round(modules.q, 3), round(modules.n_effective, 6)
         (Partition(12 units in 3 modules of 4, 4, 4), 0.554, 3.0)
     """
-    if method not in get_args(Method):
-        raise UnknownName(unknown_name("method", method, get_args(Method)))
     if n_modules is not None and method != "default":
         raise ValueError(f"n_modules: only method='default' keeps a number, got method={method!r}")
     if is_sparse(S):
@@ -104,10 +110,10 @@ def _bound(B: np.ndarray, labels: np.ndarray, seconds: float) -> tuple[np.ndarra
     try:
         return certify(B, labels, seconds=seconds)
     except ImportError:
-        warnings.warn(
+        warn(
             "highspy is not installed, so upper_bound is a cheap one; for a proof: "
             'pip install "infoflow[exact]"',
-            stacklevel=3,
+            UserWarning,
         )
         return labels, cheap_bound(B)
 
@@ -155,9 +161,6 @@ def _effort(m: int, restarts: int | None, perturbations: int | None) -> tuple[in
     A start from single units costs O(m²) memory and time; above 1024 the spectral start, settled,
     was already better than it.
     """
-    for name, value in (("restarts", restarts), ("perturbations", perturbations)):
-        if value is not None and value < 0:
-            raise ValueError(f"{name}: expected at least 0, got {value}")
     usual = (60, 40) if m <= 256 else (4, 1000) if m <= 1024 else (0, 50)
     return (
         usual[0] if restarts is None else restarts,

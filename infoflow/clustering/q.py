@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from infoflow._arguments import door, told
 from infoflow.clustering.sparse import is_sparse, sparse_q
 from infoflow.partition import Partition, PartitionLike, as_partition
 
@@ -125,16 +126,29 @@ def _subtract_outer(A: np.ndarray, degree: np.ndarray, weight: float) -> None:
         A[i : i + _BLOCK] -= (weight * degree[i : i + _BLOCK])[:, None] * degree
 
 
-def _symmetric(matrix: Any, name: str) -> np.ndarray:
-    """A float64 copy of `matrix` with a zero diagonal, checked."""
+def square(name: str, matrix: Any) -> np.ndarray:
+    """`(n, n)` real numbers, of what can be made into an array."""
     if np.ma.is_masked(matrix):
         raise ValueError(f"{name}: masked similarities; fill them, with 0 for none")
-    raw = np.asarray(matrix)
+    try:
+        raw = np.asarray(matrix)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged, or a tensor with gradients
+        raise ValueError(
+            f"{name}: expected a square matrix (n, n), got {told(matrix)}: {error}"
+        ) from error
     if raw.ndim != 2 or raw.shape[0] != raw.shape[1]:
         raise ValueError(f"{name}: expected a square matrix (n, n), got shape {raw.shape}")
-    if not (np.issubdtype(raw.dtype, np.number) or raw.dtype == bool) or np.iscomplexobj(raw):
+    if raw.dtype.kind not in "biuf":
         raise ValueError(f"{name}: expected real numbers, got dtype {raw.dtype}")
-    values = np.array(raw, dtype=np.float64)
+    return raw
+
+
+def _symmetric(matrix: Any, name: str) -> np.ndarray:
+    """A float64 copy of `matrix` with a zero diagonal, checked."""
+    raw = square(name, matrix)
+    values = np.array(
+        raw, dtype=np.float64, order="C"
+    )  # of another order kernels are compiled anew
     np.fill_diagonal(values, 0.0)
     if values.size and not np.isfinite([values.min(), values.max()]).all():
         i, j = np.argwhere(~np.isfinite(values))[0]
@@ -168,6 +182,7 @@ def _symmetrise(values: np.ndarray) -> tuple[float, int, int]:
     return worst
 
 
+@door(S=lambda name, S: S if is_sparse(S) else square(name, S))
 def modularity(
     S: Any,
     partition: PartitionLike | np.ndarray,
@@ -200,9 +215,14 @@ def modularity(
         0.0
     """
     n = S.shape[0] if hasattr(S, "shape") else len(S)
-    if is_sparse(S) and isinstance(null, str) and null == "degree" and np.ndim(partition) != 2:  # type: ignore[arg-type]
+    if (
+        is_sparse(S)
+        and isinstance(null, str)
+        and null == "degree"
+        and getattr(partition, "ndim", 1) != 2
+    ):
         return sparse_q(S, as_partition(partition, n).labels, resolution)
-    if np.ndim(partition) == 2:  # type: ignore[arg-type]
+    if getattr(partition, "ndim", 1) == 2:
         return _soft(S, np.asarray(partition), resolution, null)
     return QOf(S, resolution, null)(as_partition(partition, n))
 
@@ -225,7 +245,8 @@ class QOf:
         return B.q(partition.labels[used][B.used])
 
     def _matrix(self, kept: np.ndarray) -> ModularityMatrix:
-        S, null = self._S, self._null
+        S: Any = self._S
+        null: Any = self._null
         if len(kept) < len(S):
             S = np.asarray(S)[np.ix_(kept, kept)]
             null = null if isinstance(null, str) else np.asarray(null)[np.ix_(kept, kept)]
@@ -233,14 +254,16 @@ class QOf:
 
 
 def _soft(S: Any, P: np.ndarray, resolution: float, null: NullModel | np.ndarray) -> float:
-    if P.shape[0] != len(S):
-        raise ValueError(f"expected a soft assignment of {len(S)} units, got shape {P.shape}")
+    if P.shape[0] != len(S) or P.dtype.kind not in "iuf":
+        raise ValueError(
+            f"partition: expected a soft assignment of {len(S)} units, got shape {P.shape}"
+        )
     off = np.abs(P.sum(axis=1) - 1)
     if not np.isfinite(P).all() or (P < 0).any() or (off > 1e-6).any():
         raise ValueError(
-            "expected a soft assignment with entries of at least 0 and rows that sum to 1, got "
-            f"row {int(np.argmax(off))} with sum {P[np.argmax(off)].sum():.6g}; divide each row "
-            "by its sum"
+            "partition: expected a soft assignment, entries above 0 and rows that sum to 1; "
+            f"got row {int(np.argmax(off))} with sum {P[np.argmax(off)].sum():.6g}; divide each "
+            "row by its sum"
         )
     B = modularity_matrix(S, resolution=resolution, null=null)
     used = P[B.used].astype(np.float64)

@@ -22,7 +22,7 @@ from infoflow.commands.network import (
     parse_units,
     recorded,
 )
-from infoflow.comparing import Comparison, compare
+from infoflow.comparing import Comparison, compare, with_references
 from infoflow.discovery import sites
 from infoflow.information import flow
 from infoflow.partition import Partition
@@ -185,6 +185,8 @@ class Analyze(Command):
     """Folder for config, tables, figures and report.html."""
     overwrite: bool = False
     """Write over an earlier run in the same folder."""
+    shuffled: int = 3
+    """Copies with shuffled weights that are searched too, to judge the module score by; 0: none."""
 
     def run(self) -> Answer:
         """Call the factory, record, compare, write the run folder."""
@@ -193,7 +195,8 @@ class Analyze(Command):
         folder = prepare_folder(self.out, overwrite=self.overwrite)
         title = f"Modules of {self.network.factory}"
         config = settings_of("analyze", self)
-        return analysed(self.network.record(), self.effort, folder, config, title=title)
+        rec = self.network.record()
+        return analysed(rec, self.effort, folder, config, title=title, shuffled=self.shuffled)
 
 
 def analysed(
@@ -203,13 +206,20 @@ def analysed(
     config: Mapping[str, Any],
     *,
     title: str,
+    shuffled: int,
     about: Mapping[str, Any] | None = None,
 ) -> Answer:
-    """Compare, and write a run folder that `prepare_folder` made."""
+    """Compare, also with shuffled networks, and write a run folder that `prepare_folder` made."""
     from infoflow.reporting import finding
 
     out = folder.with_name(folder.name.removesuffix(".unfinished"))
     found = compared(rec, effort, out)
+    if shuffled > 0:
+        say(f"searching {shuffled} networks with shuffled weights, to judge the score by ...")
+        try:
+            found = with_references(found, networks=shuffled, progress=watched(), **asdict(effort))
+        except (ValueError, RuntimeError) as error:  # the comparison itself is not to be lost
+            say(f"the score is judged without them: {error}")
     path = save_run(found, folder, config, title=title, about=about or {})
     _forget(out)
     said = f"{finding(found)}\nreport: {path.resolve().as_uri()}"

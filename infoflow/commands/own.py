@@ -40,6 +40,8 @@ class Demo(Command):
     """Folder for config, tables, figures and report.html."""
     overwrite: bool = False
     """Write over an earlier run in the same folder."""
+    shuffled: int = 3
+    """Copies with shuffled weights that are searched too, to judge the module score by; 0: none."""
 
     def run(self) -> Answer:
         """Train, record, compare, write the run folder."""
@@ -67,7 +69,15 @@ class Demo(Command):
         }
         title = f"Modules of a network trained on {data.name}"
         config_json = settings_of("demo", self)
-        return analysed(rec, self.effort, folder, config_json, title=title, about=about)
+        return analysed(
+            rec,
+            self.effort,
+            folder,
+            config_json,
+            title=title,
+            about=about,
+            shuffled=self.shuffled,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +102,9 @@ class Report(Command):
         found = saving.load(inside if inside.is_dir() else folder)
         if not isinstance(found, (Comparison, SearchResult)):
             raise ValueError(
-                f"a report is made of a Comparison or a SearchResult, and {folder} holds a "
-                f"{type(found).__name__}: infoflow.load(folder) gives it back"
+                "a report is made of a Comparison or a SearchResult, and "
+                f"{folder} holds a {type(found).__name__}: infoflow.load(folder) gives it back; "
+                "infoflow compare makes a comparison"
             )
         beside = folder / "report.html" if inside.is_dir() else Path(f"{folder}.html")
         path = report(found, self.out or beside, title=self.title)

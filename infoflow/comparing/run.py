@@ -7,10 +7,11 @@ from dataclasses import replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from infoflow._arguments import door, each, mapping, one_of, whole
 from infoflow.agreements import agreement_matrix
 from infoflow.comparing.columns import module_cka, weight_cuts
 from infoflow.comparing.comparison import Comparison
@@ -33,6 +34,7 @@ from infoflow.comparing.table import (
 )
 from infoflow.comparing.tracking import common_partitions, common_set, correlations
 from infoflow.exchanges import ExchangeMeter, PartitionLike
+from infoflow.forcing import ForcingLike
 from infoflow.measured import SEARCH, Bins, Budget, Coding, Estimate, Objective, Weighting
 from infoflow.partition import Partition, as_partition
 from infoflow.recording import Recording
@@ -43,6 +45,12 @@ from infoflow.searching.proxy import proxies as all_proxies
 from infoflow.searching.space import divided_units, random_partitions
 
 
+@door(
+    n_modules=whole(2),
+    q_method=one_of(get_args(QMethod), "method"),
+    methods=each(one_of(get_args(Method)), 1),
+    partitions=mapping,
+)
 def compare(
     rec: Recording,
     *,
@@ -60,6 +68,7 @@ def compare(
     contexts: Budget = SEARCH.contexts,
     bins: Bins = 10,
     coding: Coding = "units",
+    do: ForcingLike = "empirical",
     q_method: QMethod = "default",
     seed: int = 0,
     checkpoint: str | PathLike[str] | None = None,
@@ -91,7 +100,7 @@ def compare(
             p-value cannot be smaller than 1 / (1 + same_size).
         proxies: Also correlate the cut of the unit flows, the normalised cut of the weights and
             the ranks of Hessian and Jacobian interfaces.
-        donors, contexts, bins, coding: As for `exchange`; the same draws serve all partitions.
+        donors, contexts, bins, coding, do: As for `exchange`; the same draws serve all partitions.
         q_method: Method of `find_modules`.
         seed: Seed of everything.
         checkpoint: A folder to keep what the searches measured in: the same call goes on from
@@ -113,7 +122,8 @@ def compare(
         >>> "causal search" in cmp.partitions.index, "hess" in cmp.skipped
         (True, True)
     """
-    draws = replace(SEARCH, donors=donors, contexts=contexts, bins=bins, coding=coding, seed=seed)
+    how: Any = {"bins": bins, "coding": coding, "do": do, "seed": seed}
+    draws = replace(SEARCH, donors=donors, contexts=contexts, **how)
     meter = ExchangeMeter(rec, draws, Objective(weighting, given_context, objective))
     check_names(partitions or {}, n_modules)
     mine = {name: _given(meter, given) for name, given in (partitions or {}).items()}
@@ -212,11 +222,6 @@ def _divided(
     n_modules: int,
 ) -> np.ndarray:
     """`(n,)` bool: units that all partitions divide."""
-    if not methods or same_size < 2:
-        raise ValueError(
-            f"expected at least one method and same_size >= 2, got methods={methods!r} and "
-            f"same_size={same_size}"
-        )
     used = ~rec.units.unused
     if used.sum() < 2:
         raise ValueError(

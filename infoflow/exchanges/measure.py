@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
+from infoflow._arguments import door
+from infoflow._warnings import warn
 from infoflow.exchanges.meter import ExchangeMeter, PartitionLike
 from infoflow.exchanges.result import Exchange
 from infoflow.forcing import ForcingLike
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@door()
 def exchange(
     rec: Recording,
     partition: PartitionLike,
@@ -102,6 +104,7 @@ def exchange(
         return meter(partition, progress=progress)
 
 
+@door()
 def module_flow(
     rec: Recording,
     partition: PartitionLike,
@@ -142,7 +145,7 @@ def module_flow(
     objective = Objective("none", given_context)
     result = ExchangeMeter(rec, draws, objective)(partition, "none", progress=progress)
     if result.doubts:
-        warnings.warn(f"module_flow: {result.doubts[2:]}", RuntimeWarning, stacklevel=2)
+        warn(f"module_flow: {result.doubts[2:]}")
     values = result.flow_given_context if given_context else result.flow
     names = pd.Index(result.partition.names)
     frame = pd.DataFrame(values, index=names.rename("source"), columns=names.rename("target"))

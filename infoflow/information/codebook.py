@@ -142,7 +142,7 @@ def fit_codebook(
     if len(distinct) <= codes:
         return Codebook(scale, distinct, 0.0)
     rows = np.random.default_rng(seed).permutation(len(values))[:_ROWS_FOR_KMEANS]
-    means = KMeans(codes, n_init="auto", random_state=seed).fit(values[rows])
+    means = KMeans(codes, n_init="auto", random_state=seed % 2**32).fit(values[rows])
     book = Codebook(scale, np.asarray(means.cluster_centers_, dtype=np.float64), 0.0)
     reach = float(np.sqrt(max(book._distances(given).min(1).max(), 0.0)))
     return Codebook(scale, book.centroids, reach)

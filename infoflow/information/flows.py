@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from infoflow._arguments import door, whole
 from infoflow._notebook import card
 from infoflow.forcing import Forcing, ForcingLike
 from infoflow.information.blocks import blocks
@@ -161,6 +162,7 @@ class Flow(Saved):
         )
 
 
+@door(n_null=whole(0, 10**7))
 def flow(
     rec: Recording,
     source: UnitsLike,

@@ -3,7 +3,6 @@ serves all targets."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,8 +10,10 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from infoflow._arguments import door
 from infoflow._passes import show_progress
 from infoflow._shapes import Float, shaped
+from infoflow._warnings import warn
 from infoflow.information.binning import UnitBins, code_dtype
 from infoflow.information.blocks import Block, blocks
 from infoflow.information.donors import Counts, Entropy
@@ -198,6 +199,7 @@ def countable(draws: Draws) -> bool:
     return draws.coding == "units" and draws.bins != "unique" and plain
 
 
+@door()
 @shaped
 def unit_flow(
     rec: Recording,
@@ -270,11 +272,9 @@ def unit_flow(
         flows = single_flows(rec, draws, given_context=given_context, progress=progress)
     if not flows.any():
         layers = ", ".join(map(repr, rec.units.layers))
-        warnings.warn(
+        warn(
             f"unit_flow: forcing a unit of {layers} changes the code of no other recorded unit, so "
-            "all flows are 0: record layers that follow one another",
-            RuntimeWarning,
-            stacklevel=2,
+            "all flows are 0: record layers that follow one another"
         )
     return flows
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoflow._arguments import numbers
 from infoflow._replay.edits import (
     AddNoise,
     AlongBasis,
@@ -181,4 +182,7 @@ def _index(units: Any, n: int, where: str, device: torch.device) -> Tensor:
 
 
 def _values(values: Any) -> Tensor:
-    return values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
+    if isinstance(values, Tensor) and bool(values.isfinite().all()):
+        return values
+    numbers("values", values)
+    return torch.as_tensor(np.asarray(values))

@@ -9,26 +9,39 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from infoflow._arguments import check_fields, integers, numbers, real
+
 Units = Iterable[int] | None
 
 
-def _frozen(value: Any, name: str) -> Any:
+def _frozen(value: Any) -> Any:
     """Lists, arrays, ranges and tensors as nested tuples of plain numbers."""
     if isinstance(value, Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
-        return _frozen(value.tolist(), name)
+        return _frozen(value.tolist())
     if value is None or isinstance(value, (str, int, float, Intervention)):
-        return (value,) if name == "units" and isinstance(value, int) else value
-    return tuple(_frozen(item, "") for item in value)
+        return value
+    return tuple(map(_frozen, value))
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value.to_dict() if isinstance(value, Intervention) else value
+
+
+def _put(name: str, value: Any) -> Any:
+    numbers(name, value)
+    return value
+
+
+def _units(name: str, value: Any) -> Any:
+    """Indices, one of them, or None."""
+    single = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return value if value is None else integers(name, [value] if single else value)
 
 
 @dataclass(frozen=True)
@@ -44,10 +57,9 @@ class Intervention:
     """The values come from the recorded data set."""
 
     def __post_init__(self) -> None:
+        check_fields(self, units=_units, values=_put, factor=real(), std=real(0))
         for field in fields(self):
-            object.__setattr__(self, field.name, _frozen(getattr(self, field.name), field.name))
-        if self.units is not None and not all(isinstance(u, int) for u in self.units):
-            raise ValueError(f"expected unit indices, got {self.units}")
+            object.__setattr__(self, field.name, _frozen(getattr(self, field.name)))
 
     def to_dict(self) -> dict[str, Any]:
         """The intervention as JSON can hold it: its kind and its fields.

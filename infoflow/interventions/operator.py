@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from infoflow._arguments import door, given, recorded, told
 from infoflow._hooks import CallFunction, checked_passes, layer_at
 from infoflow._replay.edits import Edit
 from infoflow._safety import eagerly, holding
@@ -20,6 +21,7 @@ from infoflow.recording import Recording
 from infoflow.site import Site
 
 
+@door(recording=recorded(none=True), interventions=given)
 @contextmanager
 def do(
     model: nn.Module,
@@ -58,6 +60,10 @@ def do(
         ...     bool((net(torch.randn(5, 2)) == net[2].bias).all())
         True
     """
+    if not isinstance(interventions, Mapping):
+        raise TypeError(
+            f"interventions: expected {{layer: what is done}}, got {told(interventions)}"
+        )
     rows = _Cursor(None if recording is None else len(recording))
     acts = []
     named = ((s, done) for layer, done in interventions.items() for s in named_sites(model, layer))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoflow._arguments import door, text
 from infoflow._replay.edits import BatchedEdits, Edit, InTurn, PutDonors, donor_edit, segments
 from infoflow._replay.run import Run
 from infoflow._replay.swap import Pairs, grid_of, make_pairs
@@ -22,6 +23,7 @@ from infoflow.recording import Recording
 from infoflow.units import UnitsLike, as_array
 
 
+@door(observe=text)
 @shaped
 def counterfactual(
     rec: Recording,

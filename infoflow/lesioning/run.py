@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoflow._arguments import COUNT, door, mapping
 from infoflow._passes import show_progress
 from infoflow._safety import evaluating
 from infoflow.interventions.bind import donors_for
@@ -26,6 +27,7 @@ _MOST_OUTPUTS = 100
 _COLUMNS = ("module", "units", "measure", "task", "normal", "lesioned", "damage", "se")
 
 
+@door(donors=COUNT, tasks=mapping)
 def lesions(
     rec: Recording,
     partition: PartitionLike,
@@ -63,7 +65,7 @@ def lesions(
         RuntimeError: Model or data changed since they were recorded.
 
     Source: "resample ablation" is Chan et al. 2022 (causal scrubbing); the double dissociation is
-    the argument of neuropsychology (Shallice 1988, chapter 10); standard errors after Cameron,
+    the argument of neuropsychology (Shallice 1988); standard errors after Cameron,
     Gelbach and Miller 2011.
 
     Examples:
@@ -76,8 +78,6 @@ def lesions(
     """
     import pandas as pd
 
-    if isinstance(donors, bool) or not isinstance(donors, int) or donors < 1:
-        raise ValueError(f"expected a number of donors of at least 1, got {donors!r}")
     found = as_partition(partition, len(rec.units)).without(rec.units.unused)
     if not found.n_modules:
         raise ValueError(f"expected at least one module of units that change, got {found!r}")

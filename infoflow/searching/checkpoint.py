@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoflow._files import write_atomically
+from infoflow._files import remove_partials, write_atomically
 from infoflow.exchanges import Values
 from infoflow.partition import Partition
 from infoflow.recording import Recording
@@ -100,6 +102,7 @@ class Checkpoint:
         Raises:
             ValueError: A damaged file, or one of another network or configuration.
         """
+        remove_partials(self.path.parent, escape(self.path.name))
         if not self.path.exists():
             return None
         log, config = _read(self.path)
@@ -131,8 +134,8 @@ def _read(path: Path) -> tuple[SavedLog, dict[str, object]]:
 
 def _checked(file: BinaryIO) -> tuple[SavedLog, dict[str, object]]:
     with zipfile.ZipFile(file) as parts:
-        if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
-            raise ValueError("it is compressed, and a checkpoint is not")  # and may be any size
+        for part in parts.infolist():
+            _check_size(parts, part)
     file.seek(0)
     with np.load(file, allow_pickle=False) as found:
         labels, values, state = found["labels"], found["values"], str(found["state"])
@@ -143,6 +146,22 @@ def _checked(file: BinaryIO) -> tuple[SavedLog, dict[str, object]]:
         raise ValueError("its contents do not match their digest")
     weighted, bits = np.ascontiguousarray(values.T)
     return SavedLog(labels, Values(weighted, bits), state), json.loads(config)
+
+
+def _check_size(parts: zipfile.ZipFile, part: zipfile.ZipInfo) -> None:
+    """Before anything is made room for: a small file may promise any size.
+
+    Raises:
+        ValueError: An array is not of the size that its header says.
+    """
+    if part.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("it is compressed, and a checkpoint is not")
+    with parts.open(part) as member:
+        if np.lib.format.read_magic(member) != (1, 0):
+            raise ValueError(f"unknown format of {part.filename}")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        if math.prod(shape) * dtype.itemsize != part.file_size - member.tell():
+            raise ValueError(f"{part.filename} has not the size that its header says")
 
 
 def _as_json(config: Mapping[str, object]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infoflow._arguments import door, real, whole
 from infoflow.exchanges import ExchangeMeter
 from infoflow.exchanges.weighting import measure_traffic
 from infoflow.measured import SEARCH, Null, Objective
@@ -84,6 +85,7 @@ class ModuleCount(Saved):
         return f"ModuleCount({what}{apart}, p = {self.p_value:.3g} where there are none)"
 
 
+@door(alpha=real(0, 1, above=True), n_null=whole(1, 10**7))
 def how_many(
     rec: Recording,
     *,

@@ -8,7 +8,6 @@ judges, many at once.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from infoflow._warnings import warn
 from infoflow.exchanges import ExchangeMeter
 from infoflow.exchanges.weighting import MOST_MEASURED, Traffic
 from infoflow.measured import Budget
@@ -71,11 +71,9 @@ class Groups:
         if found is None:
             return None
         if plan.groups is None:
-            warnings.warn(
+            warn(
                 f"search: {n} units are searched as {found.n_modules} groups, then unit by unit, "
-                "on fewer draws than what is judged at the end; groups=0 searches single units",
-                RuntimeWarning,
-                stacklevel=4,
+                "on fewer draws than what is judged at the end; groups=0 searches single units"
             )
         return cls(completed(found, space.used).labels, found.n_modules)
 

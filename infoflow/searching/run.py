@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from infoflow._arguments import door, items, whole
 from infoflow.exchanges import ExchangeMeter, PartitionLike, Values
 from infoflow.forcing import ForcingLike
 from infoflow.information.workers import spread
@@ -34,13 +35,19 @@ from infoflow.searching.dispatch import run_method
 from infoflow.searching.levels import Groups, search_in_levels
 from infoflow.searching.log import Callback, EvaluationLog
 from infoflow.searching.methods import MOST_UNITS, check_exhaustive
-from infoflow.searching.plan import Method, SearchPlan, refuse_ignored
+from infoflow.searching.plan import Method, SearchPlan
 from infoflow.searching.result import SearchResult, undivided
-from infoflow.searching.score import chance, judged
+from infoflow.searching.score import chance, judged, refuse_ignored
 from infoflow.searching.space import Space, check_downstream, divided_units, random_partitions
 from infoflow.searching.starts import starts_by_name
 
 
+def _modules(name: str, value: Any) -> Any:
+    """A range, a number or None: as many as there are."""
+    return value if isinstance(value, range) else whole(2, none=True)(name, value)
+
+
+@door(n_modules=_modules, confidence=whole(0, 10**4), seeds=items, starts=items)
 def search(
     rec: Recording,
     *,
@@ -280,9 +287,7 @@ def _numbers(n_modules: int | range) -> tuple[int, int]:
         if n_modules.step != 1 or not len(n_modules):
             raise ValueError(f"expected a range of consecutive numbers of modules, got {n_modules}")
         return n_modules.start, n_modules.stop - 1
-    if isinstance(n_modules, bool) or not isinstance(n_modules, (int, np.integer)):
-        raise ValueError(f"expected a whole number of modules, a range or None, got {n_modules!r}")
-    return int(n_modules), int(n_modules)
+    return n_modules, n_modules
 
 
 def _checkpoint(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
@@ -12,8 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from infoflow._arguments import door, one_of
+from infoflow._warnings import warn
 from infoflow.exchanges import Exchange, ExchangeMeter, PartitionLike, Values
-from infoflow.measured import SCORE, Estimate, Objective, Weighting
+from infoflow.forcing import ForcingLike
+from infoflow.measured import SCORE, SEARCH, WEIGHTINGS, Draws, Estimate, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.saving import Saved
@@ -130,12 +132,10 @@ def judged(
     """
     values, measured = meter.values(others, weighting), meter(best, weighting)
     if measured.saturated and meter.objective.together:
-        warnings.warn(
+        warn(
             f"objective={meter.objective.estimate!r} tells all donors apart between the modules "
             "found, and is then least where everything goes one way, as between layers: use "
-            "objective='gaussian', or more donors=",
-            RuntimeWarning,
-            stacklevel=4,
+            "objective='gaussian', or more donors="
         )
     score = score_against(values, measured, meter.floor)
     score = replace(score, se=0.0) if complete else score
@@ -211,6 +211,7 @@ def chance(
     return values
 
 
+@door(weighting=one_of(WEIGHTINGS))
 def module_score(
     rec: Recording,
     partition: PartitionLike,
@@ -220,6 +221,7 @@ def module_score(
     samples: int = 50,
     tolerance: float | None = None,
     seed: int = 0,
+    do: ForcingLike = "empirical",
     meter: ExchangeMeter | None = None,
 ) -> ModuleScore:
     """The module score of any partition: of Q's, of a planted one, of one by hand.
@@ -235,6 +237,7 @@ def module_score(
         samples: Random partitions, at least.
         tolerance: Draw on until the relative standard error of the mean is this small.
         seed: Of the random partitions.
+        do: What a module is set to, as for `exchange`.
         meter: Measures; by default one of 100 donors and 50 contexts.
 
     Raises:
@@ -248,16 +251,12 @@ def module_score(
         >>> module_score(rec, [0, 0, 1, 1, 0, 1], tolerance=0.05).se < 0.06
         True
     """
-    check_sampling(samples, tolerance)
     if meter is None:
-        meter = ExchangeMeter(
-            rec, replace(SCORE, seed=seed), Objective(weighting, estimate=objective)
-        )
-    elif objective not in ("codes", meter.objective.estimate):
-        raise ValueError(
-            f"meter= is given and has objective={meter.objective.estimate!r}: "
-            f"objective={objective!r} would be ignored"
-        )
+        draws = replace(SCORE, seed=seed, do=do)
+        meter = ExchangeMeter(rec, draws, Objective(weighting, estimate=objective))
+    else:
+        asked = Objective(weighting, meter.given_context, objective)
+        refuse_ignored(meter, replace(SCORE, do=do), asked, SCORE)
     cleaned = meter.checked(partition)
     used, k = ~cleaned.unused, cleaned.n_modules
     values = chance(
@@ -270,11 +269,21 @@ def module_score(
     return judged(meter, cleaned, drawn, weighting)[1]
 
 
-def check_sampling(samples: int, tolerance: float | None) -> None:
-    """Raises:
-    ValueError: Fewer than two samples, or a tolerance that is not positive.
-    """
-    if samples < 2:
-        raise ValueError(f"expected samples >= 2, got samples={samples}")
-    if tolerance is not None and not tolerance > 0:
-        raise ValueError(f"expected a tolerance above 0, or None, got {tolerance}")
+def refuse_ignored(
+    meter: ExchangeMeter, draws: Draws, objective: Objective, defaults: Draws = SEARCH
+) -> None:
+    """Options that are neither the defaults nor what the meter has would be ignored."""
+    asked = {**vars(draws), **_told(objective)}
+    own = {**vars(meter.draws), **_told(meter.objective)}
+    default = {**vars(defaults), **_told(Objective())}
+    names = ("donors", "contexts", "bins", "coding", "pool", "do", "given_context", "objective")
+    for name in names:
+        if asked[name] not in (default[name], own[name]):
+            raise ValueError(
+                f"meter= is given and has {name}={own[name]!r}: {name}={asked[name]!r} would be "
+                "ignored; leave it out, or give the meter these draws"
+            )
+
+
+def _told(objective: Objective) -> dict[str, object]:
+    return {"given_context": objective.given_context, "objective": objective.estimate}

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor, nn
 
+from infoflow._arguments import one_of
 from infoflow.oracle import causal_network
 from infoflow.oracle.exact import Mechanism
 from infoflow.partition import Partition
 from infoflow.recording import Recording, record
-from infoflow.units import UnknownName, unknown_name
 
 if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork
@@ -167,9 +167,7 @@ def copy_of(variable: str) -> Mechanism:
 
 def named(known: Mapping[str, _Kind], what: str, name: str) -> _Kind:
     """The one of that name; raises UnknownName, with near misses, where there is none."""
-    if name not in known:
-        raise UnknownName(unknown_name(what, name, list(known)))
-    return known[name]
+    return known[one_of(known, what)("name", name)]
 
 
 def stack(*layers: nn.Module) -> nn.Module:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from infoflow import oracle
+from infoflow._arguments import door, instance, texts
 from infoflow.information import flow
 from infoflow.toys.catalogue import TOYS, load
 from infoflow.toys.system import Numbers, System, Toy
@@ -86,6 +87,7 @@ def by_oracle(system: System) -> Numbers:
     )
 
 
+@door(toy=instance((str, Toy), "a toy or its name"))
 def check(toy: str | Toy) -> Check:
     """One toy by three roads.
 
@@ -109,6 +111,7 @@ def check(toy: str | Toy) -> Check:
     return Check(toy.name, toy.description, by_engine(toy), by_oracle(toy), toy.paper, conditional)
 
 
+@door(names=texts)
 def table(names: Iterable[str] | None = None) -> pd.DataFrame:
     """All toys (or those named) by three roads, one row each.
 
@@ -123,5 +126,6 @@ def table(names: Iterable[str] | None = None) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [check(name).to_frame() for name in (TOYS if names is None else names)]
+    chosen = TOYS if names is None else [names] if isinstance(names, str) else names
+    rows = [check(name).to_frame() for name in chosen]
     return pd.concat(rows, ignore_index=True)

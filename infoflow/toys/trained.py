@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infoflow._arguments import COUNT, door, flag, real
 from infoflow.models import isolated_rng, mlp
 from infoflow.partition import Partition
 from infoflow.recording import Recording, record
@@ -85,6 +86,7 @@ class Tracks(nn.Module):
         return torch.cat([self.first(x[:, :half]), self.second(x[:, half:])], 1)
 
 
+@door(width=COUNT, separate=flag, agreement=real(0, 1))
 def ducks_and_shadows(
     seed: int = 0, *, width: int = 8, separate: bool = True, agreement: float = 0.8
 ) -> TrainedToy:
@@ -104,8 +106,6 @@ def ducks_and_shadows(
     Raises:
         ValueError: An agreement outside [0, 1].
     """
-    if not 0 <= agreement <= 1:
-        raise ValueError(f"expected an agreement in [0, 1], got {agreement}")
     rng = np.random.default_rng(seed)
     ducks = rng.integers(0, 2, (1000, 6))
     shadows = np.where(rng.random(ducks.shape) < agreement, ducks, 1 - ducks)
@@ -198,6 +198,7 @@ TRAINED: dict[str, Callable[[int], TrainedToy]] = {
 """The tasks by name; each takes a seed."""
 
 
+@door()
 def train_toy(name: str, seed: int = 0) -> TrainedToy:
     """The task of that name, learned with its default settings.
 

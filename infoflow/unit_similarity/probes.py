@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from infoflow._memory import Room
 from infoflow._passes import show_progress
 from infoflow.unit_similarity import exact
 from infoflow.unit_similarity.curvature import find_root
@@ -72,7 +73,9 @@ def _over_batches(
     run.rows = [] if rows else None
     del few
     for start in show_progress(range(0, count, size), progress, "similarity"):
-        run.add(slice(start, min(start + size, count)))
+        rows = slice(start, min(start + size, count))
+        for _ in request.rec.kept(Room).parts(run.add, rows):
+            pass
     return run
 
 
@@ -86,6 +89,7 @@ class _Run:
         self.rows: list[Tensor] | None = None  # in place of sums: what is multiplied with itself
         self.whole: set[str] = set()  # parts of which every direction is taken
         self.way_out: WayOut | None = None
+        self.added: list[tuple[str, int, Tensor]] = []  # by this batch, for a part and a half
 
     def found(self) -> dict[str, Found]:
         count = len(self.request.rec)
@@ -99,7 +103,18 @@ class _Run:
         return {base: both[base] for base in both if base in self.request.bases}
 
     def add(self, index: slice) -> None:
-        """The batch of those rows."""
+        """The batch of those rows: all that it adds or, where memory runs out, nothing."""
+        self.added.clear()
+        self._look(index)
+        for part, half, total in self.added:
+            before = self.sums[part][half]
+            if self.rows is not None:
+                self.rows.append(total)
+            else:
+                self.sums[part][half] = total if before is None else before.add_(total)
+        self.added.clear()
+
+    def _look(self, index: slice) -> None:
         request = self.request
         batch = run_perturbed(request, index)
         check_batch(batch, request, index, EXACT)
@@ -108,7 +123,7 @@ class _Run:
         if not batch.outputs.requires_grad or not request.bases & {"o_sens", "hess"}:
             return
         first, way_out = self.way_out is None, find_way_out(batch, self.way_out)
-        self.way_out = way_out = way_out.checked() if first else way_out
+        self.way_out = way_out = way_out.checked(whole=first)
         if "o_sens" in request.bases:
             size = (*way_out.shape, self.shares.of_outputs(way_out.dim))
             for half, draws in self._draws("o_sens", [size], index):
@@ -143,11 +158,10 @@ class _Run:
         left, right = (wide(torch.stack([g.T for g in rows], 2)) for rows in (a, b))
         if self.rows is not None:
             count = len(self.request.rec) * len(a) * (1 if part in self.whole else 2)
-            self.rows.append(left.flatten(1).cpu() / count**0.5)
+            self.added.append((part, half, left.flatten(1).cpu() / count**0.5))
             return
         total = exact.by_site(batch, left, right, self.request.across) / len(a)
-        before, total = self.sums[part][half], total.to("cpu", torch.float64)
-        self.sums[part][half] = total if before is None else before.add_(total)
+        self.added.append((part, half, total.to("cpu", torch.float64)))
 
     def _add_i_sens(self, batch: PerturbedBatch, index: slice) -> None:
         dims = [_features_of(x) for x in batch.inputs]

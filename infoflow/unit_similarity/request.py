@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoflow._arguments import check_fields, one_of
 from infoflow._unchanged import fingerprint
 from infoflow.recording import Recording
 from infoflow.site import Site
@@ -63,6 +64,7 @@ TABLE: dict[str, Measure] = {
         Measure("w_out", "w_out", "other", False),
         Measure("w_out_norm", "w_out", "other", True),
         Measure("spearman", "spearman", "other", False),
+        Measure("slopes", "slopes", "other", False),
     )
 }
 
@@ -105,14 +107,11 @@ class How:
     fast: bool = True
 
     def __post_init__(self) -> None:
-        if self.method not in ("auto", "exact", "probes"):
+        check_fields(self, method=one_of(("auto", "exact", "probes")))
+        if self.probes % 2:
             raise ValueError(
-                f"unknown method {self.method!r}: expected 'auto', 'exact' or 'probes'"
-            )
-        if self.probes < 2 or self.probes % 2:
-            raise ValueError(
-                f"expected an even number of probes, 2 or more (half of them check the other "
-                f"half), got {self.probes}"
+                "probes: expected an even number (half of them check the other half), got "
+                f"{self.probes}"
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,11 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from infoflow._arguments import door
 from infoflow._safety import evaluating
 from infoflow._shapes import Float, shaped
+from infoflow._warnings import warn
 from infoflow.recording import Recording
 from infoflow.unit_similarity import others
 from infoflow.unit_similarity.guard import NotAsRecordedError
+from infoflow.unit_similarity.jacobians import slopes
 from infoflow.unit_similarity.perturbed import run_perturbed
 from infoflow.unit_similarity.request import (
     MEASURES,
@@ -31,13 +33,12 @@ from infoflow.unit_similarity.structure import read_structure
 from infoflow.unit_similarity.sums import FEW, FEWEST, TOO_MUCH, Halves, summed
 
 _OTHERS = {
-    "weights": others.weight_graph,
-    "w_in": others.incoming,
-    "w_out": others.outgoing,
-    "spearman": others.spearman,
-}
+    "weights": others.weight_graph, "w_in": others.incoming, "w_out": others.outgoing,
+    "spearman": others.spearman, "slopes": slopes,
+}  # fmt: skip
 
 
+@door()
 @shaped
 def similarity(
     rec: Recording,
@@ -75,6 +76,7 @@ def similarity(
     return similarities(rec, measure, layers=layers, **how)[measure]
 
 
+@door()
 def similarities(
     rec: Recording,
     measures: str | Sequence[str] | None = None,
@@ -100,8 +102,9 @@ def similarities(
         *_norm  S_ij / max(√(S_ii S_jj), ε)
 
     For comparison there are `OTHERS`: `weights`, `|W|` between consecutive layers; `w_in` and
-    `w_out`, `|WWᵀ|` and `|WᵀW|` of the weights that feed and read a layer, 0 between layers; and
-    `spearman`, the rank correlation of activations.
+    `w_out`, `|WWᵀ|` and `|WᵀW|` of the weights that feed and read a layer, 0 between layers;
+    `spearman`, the rank correlation of activations; and `slopes`, the mean |∂h_j/∂h_i| of units of
+    different layers over 32 samples.
 
     Over several layers together the derivatives are with respect to perturbations added to every
     layer at once (h + δ), which gives the blocks between layers too; the blocks within layers are
@@ -149,6 +152,7 @@ def similarities(
     return similarities_with_errors(rec, measures, layers=layers, **asked)[0]
 
 
+@door()
 def similarities_with_errors(
     rec: Recording,
     measures: str | Sequence[str] | None = None,
@@ -190,6 +194,7 @@ def similarities_with_errors(
     return found, errors
 
 
+@door()
 def similarities_by_layer(
     rec: Recording,
     measures: str | Sequence[str] | None = None,
@@ -218,7 +223,7 @@ def similarities_by_layer(
     """
     wanted = _wanted(rec, measures)
     bases = frozenset(m.base for m in wanted)
-    names = list(layers or rec.units.layers)
+    names = [layers] if isinstance(layers, str) else list(layers or rec.units.layers)
     # the mean over positions goes for all layers at once; positions one by one are each layer's own
     groups = [names] if positions == "mean" else [[name] for name in names]
 
@@ -318,12 +323,10 @@ def _finished(
 def _say_estimated(how: How, errors: dict[str, float]) -> None:
     off = ", ".join(f"{name} {error:.1%}" for name, error in errors.items() if error)
     if how.method == "auto" and off:
-        warnings.warn(
+        warn(
             f"estimated by {how.probes} random probes a sample, as the exact way would take more "
             f"than {FEWEST} backward passes and {TOO_MUCH:.0e} numbers; relative errors: {off}. "
-            "probes= sets how many; method='probes' or 'exact' chooses, without this message",
-            RuntimeWarning,
-            stacklevel=4,
+            "probes= sets how many; method='probes' or 'exact' chooses, without this message"
         )
 
 

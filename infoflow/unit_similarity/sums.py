@@ -3,7 +3,6 @@ them need is computed once, in float64, and kept with the recording."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoflow._memory import Room
 from infoflow._passes import show_progress
 from infoflow._safety import evaluating
+from infoflow._warnings import warn
 from infoflow.unit_similarity import carried, exact
 from infoflow.unit_similarity.guard import check_batch, failure
 from infoflow.unit_similarity.locality import groups_by_curvature, groups_by_input, one_by_one
@@ -140,6 +141,11 @@ class Batches:
 
     def sums(self, index: slice) -> Iterator[dict[str, Tensor]]:
         """The sums over those rows, in one part or, if that is too much at once, in several."""
+        room = self.request.rec.kept(Room)
+        for _, found in room.parts(lambda part: list(self._sums(part)), index):
+            yield from found
+
+    def _sums(self, index: slice) -> Iterator[dict[str, Tensor]]:
         batch, holds = self._run(index)
         if holds.names:
             found = batch_sums(batch, self.request, index, self.sizes.chunk, holds)
@@ -163,12 +169,10 @@ class Batches:
 
 
 def _warn(holds: Structure, index: slice, reason: str) -> None:
-    warnings.warn(
+    warn(
         f"the short cuts {list(holds.names)} of 'similarity' do not hold for this model on rows "
         f"{index.start} to {index.stop}: {reason}. These and all further rows are differentiated "
-        "exactly; fast=False does so from the start",
-        RuntimeWarning,
-        stacklevel=2,
+        "exactly; fast=False does so from the start"
     )
 
 

@@ -146,7 +146,7 @@ def test_a_mask_names_the_units_that_are_true():
         with torch.no_grad(), ifl.do(net, {"1": (named, 1.0)}):
             results.append(net(x))
     assert all(torch.equal(found, results[-1]) for found in results)
-    with pytest.raises(ValueError, match="mask of shape"), ifl.do(net, {"1": ([True], 1.0)}):
+    with pytest.raises(ValueError, match="expected a mask"), ifl.do(net, {"1": ([True], 1.0)}):
         net(x)
 
 

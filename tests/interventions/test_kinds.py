@@ -178,7 +178,7 @@ def test_errors_are_raised_at_the_door(wrong, message):
 
 
 def test_kinds_refuse_what_makes_no_sense():
-    with pytest.raises(ValueError, match="expected unit indices"):
+    with pytest.raises(ValueError, match="units: expected"):
         Zero([0.5])
     with pytest.raises(ValueError, match="unknown intervention 'Ablate'"):
         intervention_from({"kind": "Ablate"})

@@ -172,10 +172,10 @@ def test_residual_stream_and_inside_of_a_fused_encoder_layer():
     ("kwargs", "message"),
     [
         ({"io": "inside"}, "unknown io"),
-        ({"call": -1}, "expected call"),
-        ({"call": "each"}, "expected call"),
-        ({"heads": 0}, "expected heads"),
-        ({"heads": 2.5}, "expected heads"),
+        ({"call": -1}, "call: expected"),
+        ({"call": "each"}, "call: expected"),
+        ({"heads": 0}, "heads: expected"),
+        ({"heads": 2.5}, "heads: expected"),
     ],
 )
 def test_sites_that_make_no_sense_are_refused(kwargs, message):

@@ -31,13 +31,12 @@ def meter(rec):
     return ExchangeMeter(rec, replace(SCORE, donors=20, contexts=20, seed=1))
 
 
-@pytest.mark.parametrize("method", ["genetic", "annealing", "climbing", "screened"])
 @pytest.mark.parametrize("n_modules", [2, 3, range(2, 5)])
-def test_every_method_finds_the_minimum_that_enumeration_finds(rec, meter, method, n_modules):
+def test_every_method_finds_the_minimum_that_enumeration_finds(rec, meter, n_modules):
     options = {"n_modules": n_modules, "weighting": "pairs", "samples": 5, "meter": meter}
-    truth = ifl.search(rec, method="exhaustive", **options)
-    found = ifl.search(rec, method=method, budget=400, **options)
-    assert found.partition == truth.partition
+    truth = ifl.search(rec, method="exhaustive", **options).partition
+    for method in ("genetic", "annealing", "climbing", "screened"):
+        assert ifl.search(rec, method=method, budget=400, **options).partition == truth, method
 
 
 def test_exhaustive_search_is_the_smallest_value_of_all_partitions(rec, meter):
@@ -174,13 +173,13 @@ def test_the_mean_is_sampled_until_its_relative_error_is_small_enough(rec):
     ("options", "message"),
     [
         ({"n_modules": 99}, "out of reach"),
-        ({"n_modules": 1}, "out of reach"),
+        ({"n_modules": 1}, "n_modules: expected"),
         ({"n_modules": range(2, 99)}, "out of reach"),
         ({"n_modules": range(4, 2)}, "consecutive"),
-        ({"budget": 0}, "budget >= 1"),
-        ({"samples": 1}, "samples >= 2"),
-        ({"tolerance": 0.0}, "tolerance above 0"),
-        ({"restarts": 0}, "restarts >= 1"),
+        ({"budget": 0}, "budget: expected an integer of at least 1"),
+        ({"samples": 1}, "samples: expected an integer of at least 2"),
+        ({"tolerance": 0.0}, "tolerance: expected a finite number above 0"),
+        ({"restarts": 0}, "restarts: expected an integer of at least 1"),
         ({"method": "annealed"}, "annealing"),
         ({"seeds": ["unitflow"]}, "unit_flow"),
         ({"weighting": "nothing"}, "unknown weighting"),

@@ -24,7 +24,7 @@ def test_an_unknown_measure_names_its_near_misses():
     rec = recording(nn.Sequential(nn.Linear(3, 2)), torch.randn(5, 3))
     with pytest.raises(ValueError, match="did you mean 'o_sens' or"):
         similarity(rec, "osens")
-    with pytest.raises(ValueError, match="at least one measure"):
+    with pytest.raises(ValueError, match="measures: expected a name"):
         similarities(rec, [])
 
 
@@ -105,7 +105,7 @@ def test_positions_are_checked():
     rec = recording(net, torch.randn(5, 1, 8), ["0", "1"])
     with pytest.raises(ValueError, match="different numbers of positions"):
         similarity(rec, "cov", positions="each")
-    with pytest.raises(ValueError, match="'mean', 'each' or a number"):
+    with pytest.raises(ValueError, match="at least 1 or 'mean' or 'each'"):
         similarity(rec, "cov", layers="0", positions=0)
 
 

@@ -265,7 +265,7 @@ def test_every_way_to_call_a_step_gives_the_exact_derivatives(name):
 
 def test_a_layer_asked_for_twice_is_refused():
     net, (x, _) = made(nn.Sequential, nn.Linear(6, 4), nn.Linear(4, 2)), data()
-    with pytest.raises(ValueError, match="each layer once"):
+    with pytest.raises(ValueError, match="layers: expected each once"):
         similarity(ifl.record(net, ["0", "1"], x), "o_sens_norm", layers=["1", "1"])
 
 
