@@ -44,13 +44,21 @@ def _as_rst(_app, _what, _name, _obj, _options, lines):
     text = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", "\n".join(lines))
     table = r"((?:^ *\|.*\|$\n?){2,})"  # in Markdown: shown as it stands
     text = re.sub(table, lambda found: "::\n\n" + _indented(found[1]) + "\n", text, flags=re.M)
-    lines[:] = re.sub(r"(?<![`|])\|([A-Z])\|", r"\\|\1\\|", text).split("\n")
+    text = re.sub(r"(?<![`|])\|(\w+)\|", r"\\|\1\\|", text)  # |W| is no substitution
+    lines[:] = [_plain(line) if line[:1] not in " >" else line for line in text.split("\n")]
     for i, line in enumerate(lines):
         if line.strip() == "Returns:":  # else what stands before a colon is shown as a type
             lines[i + 1] = " " * _indent(lines[i + 1]) + ": " + lines[i + 1].lstrip()
         before_formula = lines[i + 1 : i + 2] == [""] and lines[i + 2 : i + 3] != []
         if before_formula and line.strip() and lines[i + 2].startswith(" " * (_indent(line) + 4)):
             lines[i] += ":" if line.endswith(":") else " ::"
+
+
+def _plain(line):
+    """Bars of a formula in a sentence; those in code, and escaped ones, stay."""
+    import re
+
+    return re.sub(r"(``.*?``)|(?<!\\)\|", lambda found: found[1] or r"\|", line)
 
 
 def _indented(table):

@@ -33,18 +33,18 @@ def card(title: str, facts: Mapping[str, Any], table: pd.DataFrame | None = None
     return f"<div>{''.join(parts)}</div>"
 
 
-def recording_text(rec: Any) -> str:
+def recording_text(self: Any) -> str:
     """A recording's `repr`."""
-    return f"Recording({', '.join(_facts(rec).values())})"
+    return f"Recording({', '.join(_facts(self).values())})"
 
 
-def recording_card(rec: Any) -> str:
+def recording_card(self: Any) -> str:
     """A recording: what was run, and its layers."""
     import pandas as pd
 
-    table = rec.units.table.groupby("layer", sort=False)["unused"].sum()
-    own = {"layer": table.index, "units": rec.units.sizes, "unused": table.to_numpy()}
-    facts = {**_facts(rec), "units": f"{len(rec.units)}, {int(rec.units.unused.sum())} unused"}
+    table = self.units.table.groupby("layer", sort=False)["unused"].sum()
+    own = {"layer": table.index, "units": self.units.sizes, "unused": table.to_numpy()}
+    facts = {**_facts(self), "units": f"{len(self.units)}, {int(self.units.unused.sum())} unused"}
     title = f"Recording of {facts.pop('model')}"
     said = {name: text.removeprefix(f"{name} ") for name, text in facts.items()}
     return card(title, said, pd.DataFrame(own))

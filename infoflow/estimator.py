@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from infoflow.clustering import find_modules
+from infoflow.clustering.find import Method
 from infoflow.recording import Recording
 from infoflow.unit_similarity import similarity
 
@@ -51,12 +52,12 @@ class ModuleFinder(TransformerMixin, BaseEstimator):
         measure: str = "correlation",
         *,
         n_modules: int | None = None,
-        method: str = "default",
+        method: Method = "default",
         random_state: int = 0,
     ) -> None:
         self.measure = measure
         self.n_modules = n_modules
-        self.method = method
+        self.method: Method = method
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> ModuleFinder:
@@ -90,7 +91,7 @@ class ModuleFinder(TransformerMixin, BaseEstimator):
         if isinstance(X, Recording):
             if self.measure == "correlation":
                 return _correlation(X.matrix())
-            return similarity(X, self.measure)  # type: ignore[arg-type]
+            return similarity(X, self.measure)
         if self.measure == "correlation":
             X = validate_data(
                 self, X, dtype=np.float64, ensure_min_samples=2, ensure_min_features=2

@@ -31,17 +31,17 @@ class Graph:
     edges: tuple[tuple[int, int, Mapping[str, Any]], ...]
     directed: bool
 
-    def to_networkx(self) -> networkx.DiGraph | networkx.Graph:
-        """As a networkx graph.
+    def to_networkx(self) -> networkx.Graph[int]:
+        """As a networkx `DiGraph`, or a `Graph` where edges have no direction.
 
         Raises:
             ImportError: networkx is missing (pgmpy, which infoflow needs, installs it).
         """
         import networkx
 
-        made = networkx.DiGraph() if self.directed else networkx.Graph()
-        made.add_nodes_from(self.nodes.items())
-        made.add_edges_from(self.edges)
+        made: networkx.Graph[int] = networkx.DiGraph() if self.directed else networkx.Graph()
+        made.add_nodes_from((name, dict(about)) for name, about in self.nodes.items())
+        made.add_edges_from((a, b, dict(about)) for a, b, about in self.edges)
         return made
 
     def to_igraph(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class GraphOfModules:
         `bits`, `se` and `bits_given_context` from one to another, where anything is sent."""
         raise NotImplementedError
 
-    def to_networkx(self) -> networkx.DiGraph:
+    def to_networkx(self) -> networkx.Graph[int]:
         """The graph of modules, for networkx (see `Graph.to_networkx`)."""
         return self.graph().to_networkx()
 

@@ -40,7 +40,7 @@ def factory(tmp_path, monkeypatch):
 
 def test_demo_leaves_a_run_folder(tmp_path, capsys):
     out = tmp_path / "demo"
-    assert main(["demo", "--out", str(out), "--max-rows", "120", *EFFORT]) == 0
+    assert main(["demo", "--out", str(out), "--max-rows", "120", "--shuffled", "1", *EFFORT]) == 0
     config = json.loads((out / "config.json").read_text())
     assert config["dataset"] == "digits"
     assert config["effort"]["budget"] == 8
@@ -48,6 +48,7 @@ def test_demo_leaves_a_run_folder(tmp_path, capsys):
     assert (out / "model.safetensors").exists()
     said = capsys.readouterr()
     assert "test accuracy" in said.err and "report: file:" in said.out
+    assert "networks with shuffled weights" in said.out
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_check_prints_what_answers_rest_on(factory, capsys):
 def test_analyze_records_as_many_rows_as_it_may(factory, tmp_path, capsys):
     out = tmp_path / "run"
     rows = ["--max-rows", "30", "--out", str(out)]
-    assert main(["analyze", factory, "--layers", "0", "3", *rows, *EFFORT]) == 0
+    assert main(["analyze", factory, "--layers", "0", "3", *rows, "--shuffled", "0", *EFFORT]) == 0
     printed = capsys.readouterr().err
     assert "the first 30 of 40 rows" in printed
     assert "30 samples" in printed
@@ -101,22 +102,36 @@ def test_analyze_records_as_many_rows_as_it_may(factory, tmp_path, capsys):
 
 def test_an_interrupted_run_can_be_run_again(factory, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
-    asked = ["analyze", factory, "--layers", "0", "3", "--out", str(out), *EFFORT]
+    asked = [
+        "analyze",
+        factory,
+        "--layers",
+        "0",
+        "3",
+        "--out",
+        str(out),
+        "--shuffled",
+        "0",
+        *EFFORT,
+    ]
 
     def stop(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("infoflow.commands.measures.compare", stop)
+        patch.setattr("infoflow.comparing.run.partition_table", stop)  # after the searches
         assert main(asked) == 130
-    assert "run the same command again" in capsys.readouterr().err
-    assert not out.exists()
+    kept = tmp_path / "run.searches"
+    assert f"kept in {kept}: the same command goes on" in capsys.readouterr().err
+    assert not out.exists() and kept.exists()
     assert main(asked) == 0
+    assert f"going on from {kept}" in capsys.readouterr().err and not kept.exists()
     assert (out / "tables" / "partitions.csv").exists()
-    assert len(ifl.load(out / "comparison").partitions) > 10
+    resumed = ifl.load(out / "comparison").partitions
     assert main(asked) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert main([*asked, "--overwrite"]) == 0
+    assert resumed.equals(ifl.load(out / "comparison").partitions)
     assert [p.name for p in tmp_path.glob("run*")] == ["run"]
 
 
@@ -184,6 +199,9 @@ def test_a_saved_comparison_gives_its_report_again(factory, tmp_path, capsys):
     assert "causal search" in capsys.readouterr().out
     assert main(["report", str(out), "--title", "Mine again"]) == 0
     assert "Mine again" in (tmp_path / "compared.html").read_text()
+    search = ifl.load(out).search.save(tmp_path / "search")
+    assert main(["report", str(search)]) == 0
+    assert (tmp_path / "search.html").exists()
     found = ifl.find_modules([[0, 1, 0], [1, 0, 0], [0, 0, 0]]).save(tmp_path / "modules")
     assert main(["report", str(found)]) == 1
     assert "holds a Modules" in capsys.readouterr().err

@@ -122,3 +122,11 @@ def test_a_comparison_is_a_card_and_a_graph(rec):
     cmp = ifl.compare(rec, budget=8, samples=4, same_size=2, donors=8, contexts=8, proxies=False)
     assert "causal search" in cmp._repr_html_() and "and " in cmp._repr_html_()
     assert set(cmp.to_networkx()) == set(cmp.search.partition.names)
+
+
+def test_every_result_is_a_table_and_those_for_people_are_cards():
+    results = ("Check", "Comparison", "Confidence", "Exchange", "Flow", "Lesions", "ModuleCount")
+    for name in (*results, "ModuleScore", "Modules", "Partition", "Recording", "SearchResult"):
+        assert callable(getattr(ifl, name).to_frame), name
+    for name in ("Comparison", "Exchange", "Flow", "Modules", "Recording", "SearchResult"):
+        assert callable(getattr(ifl, name)._repr_html_), name

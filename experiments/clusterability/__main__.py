@@ -17,14 +17,14 @@ import torch
 import tyro
 
 from experiments.clusterability.cuts import cut_of, graph, own_cut_of, shuffled
-from experiments.clusterability.networks import EPOCHS, KINDS, PRUNING_EPOCHS, trained
+from experiments.clusterability.networks import EPOCHS, EPSILON, KINDS, trained
 from experiments.common.cells import measure_cells
 from infoflow.data import load_mnist
 
 RESULTS = Path(__file__).parent / "results" / "cuts.csv"
 FIELDS = (
     "kind", "seed", "stage", "accuracy", "zero", "units", "cut", "shuffled", "shuffled_sd", "z",
-    "own_cut", "own_shuffled", "shuffles", "epochs", "pruning_epochs", "seconds",
+    "own_cut", "own_shuffled", "shuffles", "epochs", "epsilon", "seconds",
 )  # fmt: skip
 
 
@@ -48,35 +48,39 @@ def measured(weights: list[np.ndarray], seed: int, shuffles: int) -> dict[str, f
 
 
 def main(
-    seeds: int = 2,
+    seeds: int = 1,
     shuffles: int = 5,
     epochs: int = EPOCHS,
-    pruning_epochs: int = PRUNING_EPOCHS,
+    epsilon: float = EPSILON,
     out: Path = RESULTS,
+    keep: Path | None = None,
 ) -> None:
     """Networks of each kind, with so many seeds.
 
     Args:
         seeds: Networks a kind.
         shuffles: Shuffled networks a network; the study has 50.
-        epochs: Of training.
-        pruning_epochs: Of pruning, after it.
+        epochs: Of training, and of pruning after it.
+        epsilon: Of Adam.
         out: Where rows go.
+        keep: Where weights go, if anywhere.
     """
     torch.set_num_threads(1)
     mnist = load_mnist()
 
-    def study(seed: int, kind: str) -> list[dict[str, Any]]:
+    def study(seed: int, kind: str, epochs: int, epsilon: float) -> list[dict[str, Any]]:
         rows, start = [], time.process_time()
-        for stage, (weights, right) in trained(kind, seed, mnist, epochs, pruning_epochs).items():
+        for stage, (weights, right) in trained(kind, seed, mnist, epochs, epsilon).items():
+            if keep is not None:
+                np.savez(keep / f"{kind}-{seed}-{stage}-{epochs}-{epsilon}.npz", *weights)
             found = {key: round(v, 4) for key, v in measured(weights, seed, shuffles).items()}
-            settings = {"shuffles": shuffles, "epochs": epochs, "pruning_epochs": pruning_epochs}
+            settings = {"shuffles": shuffles, "epochs": epochs, "epsilon": epsilon}
             spent = {"accuracy": round(right, 4), "seconds": round(time.process_time() - start)}
             rows.append({"kind": kind, "seed": seed, "stage": stage, **found, **settings, **spent})
         return rows
 
-    cells = product(range(seeds), KINDS)
-    measure_cells(out, FIELDS, ("seed", "kind"), cells, study, rows_each=2)
+    cells = product(range(seeds), KINDS, [epochs], [epsilon])
+    measure_cells(out, FIELDS, ("seed", "kind", "epochs", "epsilon"), cells, study, rows_each=2)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from infoflow.data import Dataset
 from infoflow.models import isolated_rng
 
 WIDTHS = (784, 256, 256, 256, 256, 10)
-EPOCHS, PRUNING_EPOCHS, BATCH = 12, 12, 128
+EPOCHS, BATCH, EPSILON = 20, 128, 1e-7  # Keras's epsilon; PyTorch's is a tenth of it
 SPARSE_FROM, SPARSE_TO, EVERY = 0.5, 0.9, 10
 KINDS = ("mnist", "dropout", "halves")
 
@@ -68,11 +68,13 @@ def smallest_out(weight: Tensor, share: float) -> Tensor:
     return (size > size.flatten().kthvalue(round(share * size.numel())).values).float()
 
 
-def fit(model: nn.Sequential, x: Tensor, y: Tensor, epochs: int, prune: bool) -> None:
-    """Adam at its defaults; when pruning, the smallest weights are set to zero at every tenth step
-    and stay there until the next, in every matrix for itself."""
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    weights = [layer.weight for layer in model if isinstance(layer, nn.Linear)]
+def fit(
+    model: nn.Sequential, x: Tensor, y: Tensor, epochs: int, prune: bool, epsilon: float = EPSILON
+) -> None:
+    """Adam at Keras's defaults; when pruning, the smallest weights of every matrix are set to zero
+    at every tenth step, and stay there until the next."""
+    optimizer = torch.optim.Adam(model.parameters(), eps=epsilon, fused=True)
+    weights: list[Tensor] = [layer.weight for layer in model if isinstance(layer, nn.Linear)]
     steps = epochs * -(-len(x) // BATCH)
     step, masks = 0, [torch.ones_like(weight) for weight in weights]
     model.train()
@@ -91,7 +93,7 @@ def fit(model: nn.Sequential, x: Tensor, y: Tensor, epochs: int, prune: bool) ->
     model.eval()
 
 
-def _apply(masks: list[Tensor], weights: list[nn.Parameter], prune: bool) -> None:
+def _apply(masks: list[Tensor], weights: list[Tensor], prune: bool) -> None:
     if prune:
         with torch.no_grad():
             for mask, weight in zip(masks, weights, strict=True):
@@ -99,19 +101,18 @@ def _apply(masks: list[Tensor], weights: list[nn.Parameter], prune: bool) -> Non
 
 
 def trained(
-    kind: str, seed: int, mnist: Dataset, epochs: int = EPOCHS, pruning: int = PRUNING_EPOCHS
+    kind: str, seed: int, mnist: Dataset, epochs: int = EPOCHS, epsilon: float = EPSILON
 ) -> dict[str, tuple[list[np.ndarray], float]]:
-    """ "unpruned" and "pruned": weight matrices `(in, out)`, and accuracy on the test data."""
+    """ "unpruned" and, after as many epochs again, "pruned": weight matrices `(in, out)`, and
+    accuracy on the test data."""
     x, y, test_x, test_y = data_of(kind, mnist)
     found = {}
     with isolated_rng(seed):
         model = perceptron(0.5 if kind == "dropout" else 0.0)
-        for stage, count in (("unpruned", epochs), ("pruned", pruning)):
-            fit(model, x, y, count, prune=stage == "pruned")
+        for stage in ("unpruned", "pruned"):
+            fit(model, x, y, epochs, stage == "pruned", epsilon)
             with torch.no_grad():
                 right = (model(test_x).argmax(1) == test_y).double().mean().item()
-            weights = [
-                w.weight.detach().numpy().T.copy() for w in model if isinstance(w, nn.Linear)
-            ]
-            found[stage] = weights, right
+            layers = [layer for layer in model if isinstance(layer, nn.Linear)]
+            found[stage] = [layer.weight.detach().numpy().T.copy() for layer in layers], right
     return found

@@ -133,6 +133,24 @@ def methods(table: Table) -> Table:
     return pd.DataFrame(found, columns=names)
 
 
+def in_families(table: Table) -> Table:
+    """Specialisation in bits (by errors) of the best partitions and of random ones."""
+    own = standing(table)
+    wide = own.pivot_table(index="family", columns="method", values="bits", sort=False)
+    made = wide[list(METHODS)].assign(
+        random=own.groupby("family", sort=False)["random_bits"].mean()
+    )
+    pairs = own[own["method"] == "causal"].groupby("family", sort=False)["dissociated"].mean()
+    chance = table[table["method"] == "random"].groupby("family", sort=False)["dissociated"].mean()
+    made = made.map("{:.3f}".format).assign(
+        **{
+            "dissociated, causal": pairs.map("{:.2f}".format),
+            "random ": chance.map("{:.2f}".format),
+        }
+    )
+    return made.reset_index().rename(columns={"family": "networks"})
+
+
 def text(found: Estimate) -> str:
     """An estimate with its interval, two digits."""
     return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
@@ -141,7 +159,8 @@ def text(found: Estimate) -> str:
 def tables() -> list[str]:
     """The tables of the page, in order."""
     table = rows()
-    return [markdown(tracking(table)), markdown(by_family(table)), markdown(methods(table))]
+    made = (tracking(table), by_family(table), methods(table), in_families(table))
+    return [markdown(one) for one in made]
 
 
 def answer() -> str:
@@ -195,4 +214,5 @@ def draw(table: Table) -> None:
 if __name__ == "__main__":
     print(f"{len(np.unique(rows()[list(KEY)].astype(str).agg(' '.join, axis=1)))} networks")
     print("\n\n".join([*tables(), answer()]))
+    print("damage and exchange:", text(estimate(-correlations(rows(), quantity="damage"))))
     draw(rows())

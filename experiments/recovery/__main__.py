@@ -15,7 +15,7 @@ import torch
 import tyro
 
 from experiments.common.cells import Row, measure_cells
-from experiments.recovery.families import build, family_of, names, number_of
+from experiments.recovery.families import BESIDE, build, family_of, names, number_of
 from experiments.recovery.known import KnownNetwork
 from experiments.recovery.methods import METHODS, Look
 from experiments.recovery.scoring import score
@@ -76,10 +76,8 @@ def main(most: int = 1000, methods: tuple[str, ...] = tuple(METHODS)) -> None:
     """
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of searches at the limit of the donors, a hundred times
-    last = [method for method in methods if method in SECOND]
-    first = [method for method in methods if method not in SECOND]
-    which = [name for name in names() if number_of(name) < most]
-    cells = [(name, method) for part in (first, last) for name in which for method in part]
+    cells = [(name, method) for name in names() if number_of(name) < most for method in methods]
+    cells.sort(key=lambda cell: (family_of(cell[0]) in BESIDE, cell[1] in SECOND))
     measure_cells(RESULTS / "rows.csv", FIELDS, FIELDS[:2], cells, lambda *cell: [study(*cell)])
 
 

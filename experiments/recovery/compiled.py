@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import infoflow as ifl
-from experiments.recovery.compiled_model import PARTS, Block, CompiledTransformer
+from experiments.recovery.compiled_model import PARTS, Block, CompiledBlock, CompiledTransformer
 from experiments.recovery.known import KnownNetwork
 
 FOLDER = Path(__file__).parent / "tracr"
@@ -50,7 +51,7 @@ class Program:
         return self.vocabulary.index(token)
 
 
-def manifest() -> dict[str, dict]:
+def manifest() -> dict[str, dict[str, Any]]:
     """What there is: program -> vocabulary, layers, coordinates of the stream, digest."""
     return json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))["programs"]
 
@@ -84,11 +85,11 @@ def block_of(program: Program, layer: int) -> Block:
     at = {kind: {name: program.tensors[f"{layer}.{name}.{kind}"] for name in PARTS}
           for kind in ("weight", "bias")}  # fmt: skip
     weights, biases = at["weight"], at["bias"]
+    width = weights["value"].shape[0] // program.heads
+    head_of = torch.arange(program.heads).repeat_interleave(width)
+    head_of = head_of[(weights["out"] != 0).any(0)]
     for inner, outer in (("value", "out"), ("hidden", "write")):
         used = (weights[outer] != 0).any(0)
-        if inner == "value":
-            head_of = torch.arange(program.heads).repeat_interleave(len(used) // program.heads)
-            head_of = head_of[used]
         weights[inner], biases[inner] = weights[inner][used], biases[inner][used]
         weights[outer] = weights[outer][:, used]
     scale = (len(weights["query"]) / program.heads) ** -0.5  # ours has no scale of its own
@@ -215,6 +216,7 @@ def owners(model: CompiledTransformer, variables: list[str]) -> dict[str, list[s
     """
     found: dict[str, list[str]] = {}
     for number, block in enumerate(model.blocks):
+        assert isinstance(block, CompiledBlock)
         for site, writer in (("results", block.out), ("neurons", block.write)):
             of = [{variables[row] for row in column.nonzero().flatten().tolist()}
                   for column in writer.weight.detach().T]  # fmt: skip

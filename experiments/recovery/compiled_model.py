@@ -41,12 +41,15 @@ class CompiledBlock(nn.Module):
     perceptron's hidden layer, `(batch, tokens, units)` both, zero at padding.
     """
 
+    head_of: Tensor
+
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.heads = block.heads
         self.register_buffer("head_of", block.head_of.clone())
-        for name in PARTS:
-            self.add_module(name, _linear(block.weights[name], block.biases[name]))
+        parts = {name: _linear(block.weights[name], block.biases[name]) for name in PARTS}
+        self.query, self.key, self.value = parts["query"], parts["key"], parts["value"]
+        self.out, self.hidden, self.write = parts["out"], parts["hidden"], parts["write"]
         self.results, self.neurons = nn.Identity(), nn.Identity()
 
     def forward(self, stream: Tensor, real: Tensor) -> Tensor:

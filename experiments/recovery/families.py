@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from experiments.recovery import compiled, nothing, planted, trained
+from experiments.recovery import compiled, nothing, planted, superposition, trained
 from experiments.recovery.known import KnownNetwork
 
-FAMILIES: tuple[ModuleType, ...] = (planted, trained, nothing, compiled)
+FAMILIES: tuple[ModuleType, ...] = (planted, trained, nothing, compiled, superposition)
 NOTHING = ("dense", "shuffled")
 """Families in which one module is right."""
 BESIDE = ("variables", "superposition")

@@ -18,7 +18,6 @@ import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
 from infoflow.measured import SEARCH, Estimate, Objective
 from infoflow.searching.count import ModuleCount
-from infoflow.searching.interface import unit_jacobians
 from infoflow.searching.starts import normalised_cut
 from infoflow.unit_similarity import MEASURES
 
@@ -89,8 +88,6 @@ def _graph(rec: ifl.Recording, name: str) -> np.ndarray:
     if name == "flows":
         draws = replace(SEARCH, seed=0)
         found = np.maximum(ExchangeMeter(rec, draws, Objective()).traffic.unit_flow, 0.0)
-    elif name == "slopes":
-        found = np.abs(unit_jacobians(rec)).mean(0)
     else:
         found = np.abs(np.asarray(ifl.similarity(rec, name))) / 2
     used = ~rec.units.unused

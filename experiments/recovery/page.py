@@ -13,7 +13,7 @@ import pandas as pd
 
 from experiments.common import style
 from experiments.how_many.page import table
-from experiments.recovery.families import BESIDE, NOTHING
+from experiments.recovery.families import NOTHING
 from experiments.recovery.methods import METHODS
 from experiments.recovery.tables import (
     SEARCHES,
@@ -143,18 +143,6 @@ def decisions(rows: Any) -> str:
     return table(["decision", "compared", "difference, held out", "outcome"], lines)
 
 
-def beside_table(rows: Any) -> str:
-    """The families that enter no mean: every method on all their networks, k given."""
-    found = scores(rows, "given", None, beside=True)
-    names = found.methods
-    families = [f for f in BESIDE if f in found.family]
-    means = [found.only(f).means() for f in families]
-    order = sorted(names, key=lambda m: -sum(mean[m] for mean in means))
-    lines = [[m, METHODS[m].owner, *(f"{mean[m]:.3f}" for mean in means)] for m in order]
-    counted = [f"{f} ({(found.family == f).sum()})" for f in families]
-    return table(["method", "whose", *counted], lines)
-
-
 PARTS = {
     "The two decisions": decisions,
     "All methods, held-out networks": methods_table,
@@ -166,10 +154,7 @@ PARTS = {
 
 def page(rows: Any) -> str:
     """All tables under their headings."""
-    parts = dict(PARTS)
-    if rows["family"].isin(BESIDE).any():
-        parts["Families that enter no mean, k given, all networks"] = beside_table
-    return "\n".join(f"### {title}\n\n{write(rows)}" for title, write in parts.items())
+    return "\n".join(f"### {title}\n\n{write(rows)}" for title, write in PARTS.items())
 
 
 def figure(rows: Any) -> list[Path]:

@@ -182,7 +182,7 @@ def published(toy: Toy, seed: int) -> list[dict[str, object]]:
 
 
 def main(
-    train: bool = True, densities: tuple[float, ...] = (1.0, 0.5, 0.4, 0.3, 0.25, 0.2, 0.1, 0.05)
+    train: bool = True, densities: tuple[float, ...] = (1.0, 0.5, 0.4, 0.35, 0.3, 0.2, 0.1, 0.05)
 ) -> None:
     """Train and store the toy models; then measure the dimensions that features get.
 
@@ -198,7 +198,7 @@ def main(
             tensors |= {f"{seed}.{group}.weight": weight, f"{seed}.{group}.bias": bias}
         save_file(tensors, PATH)
     wide = ((200, 15, density, 0) for density in densities)
-    narrow = ((8, 3, 0.03, seed) for seed in range(5))
+    narrow = ((*sizes, seed) for sizes in ((12, 6, 0.05), (8, 3, 0.03)) for seed in range(5))
     cells = [*narrow, *wide]
 
     def study(features: int, hidden: int, density: float, seed: int) -> list[dict[str, object]]:

@@ -66,13 +66,13 @@ class Scores:
 def scores(
     rows: Any,
     question: Question,
-    held_out: bool | None,
+    held_out: bool,
     score: str = "ari",
     *,
     among: Sequence[str] = (),
-    beside: bool = False,
 ) -> Scores:
-    """The scores of one question on one side of the split, of networks that all methods have seen.
+    """The scores of one question on one side of the split, of networks that all methods have seen;
+    families that enter no mean are left out.
 
     A refusal counts as an answer of one module. Left out are methods that never answer, and those
     that have seen less than nine tenths of the networks.
@@ -80,14 +80,12 @@ def scores(
     Args:
         rows: As they are saved.
         question: Whether k was given.
-        held_out: Odd numbers, or even ones; None: all.
+        held_out: Odd numbers, or even ones.
         score: "ari" or "element".
         among: These methods only, whatever they have seen.
-        beside: Of the families that enter no mean, instead of the others.
     """
-    rows = rows[rows["family"].isin(BESIDE) == beside]
-    if held_out is not None:
-        rows = rows[(rows["number"] % 2 == 1) == held_out]
+    rows = rows[~rows["family"].isin(BESIDE)]
+    rows = rows[(rows["number"] % 2 == 1) == held_out]
     if question == "given":
         rows = rows[rows["k"] > 1]
     seen = rows.pivot(index="network", columns="method", values="units").notna()

@@ -24,7 +24,7 @@ PATH = Path(__file__).parent / "results" / "course.csv"
 KEY = ("setting", "seed")
 SETTINGS: Mapping[str, Mapping[str, Any]] = {"plain": {}, "dropout 0.5": {"dropout": 0.5}}
 EPOCHS = (0, 1, 3, 10, 30, 100)
-SEEDS = range(3)
+SEEDS = range(5)
 
 
 def study(setting: str, seed: int) -> list[dict[str, object]]:

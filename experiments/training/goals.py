@@ -25,7 +25,7 @@ KEY = ("goal", "seed")
 GOALS = ("and", "or", "in turn")
 STEPS = (0, 120, 320, 1000, 3000)
 TURN = 20
-SEEDS = range(5)
+SEEDS = range(8)
 SIDES = {f"side {h}": partial(wrong, head=h) for h in range(2)}
 
 

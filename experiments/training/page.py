@@ -60,13 +60,15 @@ def strengths(table: Table) -> Table:
                 task, penalty, f"{strength:g}", f"{own['accuracy'].mean():.3f}",
                 f"{own['score'].mean():.2f}",
                 *(f"{own[f'q_{graph}'].mean():.2f}" for graph in ("o_sens", "cov_norm", "weights")),
-                f"{own['agreement'].mean():.2f}", text(special),
+                _mean_of(own["given_exchange"]), f"{own['agreement'].mean():.2f}",
+                f"{special.mean:+.3f} [{special.low:+.3f}, {special.high:+.3f}]",
                 "" if penalty == "none" else verdict(gained, cost, special),
             )
         )  # fmt: skip
     names = [
         "task", "penalty", "strength", "accuracy", "causal score", "Q* o_sens", "Q* cov_norm",
-        "Q* weights", "agreement", "specialised above random, bits", "verdict",
+        "Q* weights", "exchange of those given ÷ random", "agreement",
+        "specialised above random, bits", "verdict",
     ]  # fmt: skip
     return pd.DataFrame(found, columns=names).sort_values(
         ["task", "penalty"], kind="stable", key=lambda names: names.map(_ORDER.index)
@@ -109,16 +111,17 @@ def before_and_after(table: Table) -> Table:
     for setting, own in table.groupby("setting", sort=False):
         for name, column in columns.items():
             wide = own.pivot_table(index="seed", columns="epoch", values=column, dropna=False)
-            start, best, end = (_mean(wide, e) for e in (0, 10, course.EPOCHS[-1]))
+            start, best, end = (_mean_of(wide[e]) for e in (0, 10, course.EPOCHS[-1]))
             rise = estimate(wide[course.EPOCHS[-1]] - wide[0])
-            change = text(rise) if np.isfinite(rise.mean) else "no damage before training"
-            found.append((setting, name, start, best, end, change))
-    names = ["training", "measure", "before", "10 epochs", "100 epochs", "rise"]
+            change = str(rise) if np.isfinite(rise.mean) else "no damage before training"
+            said = "raises" if rise.positive else "lowers" if rise.negative else ""
+            found.append((setting, name, start, best, end, change, said))
+    names = ["setting", "measure", "before", "10 epochs", "100 epochs", "rise", "training"]
     return pd.DataFrame(found, columns=names)
 
 
-def _mean(wide: Table, epoch: int) -> str:
-    mean = wide[epoch].mean()
+def _mean_of(values: pd.Series) -> str:
+    mean = values.mean()
     return f"{mean:.3f}" if np.isfinite(mean) else ""
 
 

@@ -27,7 +27,7 @@ from infoflow.train import TrainConfig, train
 PATH = Path(__file__).parent / "results" / "sweep.csv"
 KEY = ("task", "penalty", "strength", "seed")
 HIDDEN = (32, 32)
-SEEDS = range(3)
+SEEDS = range(5)
 PENALTIES: Mapping[str, tuple[Links, Goal, bool]] = {
     "cut of weights": ("weights", "cut", False),
     "cut of slopes": ("slopes", "cut", False),
@@ -37,7 +37,7 @@ PENALTIES: Mapping[str, tuple[Links, Goal, bool]] = {
     "Q of slopes, learnt": ("slopes", "q", True),
 }
 """What links modules, what is asked of the links, and whether modules are learnt."""
-STRENGTHS = {"digits": (0.1, 0.3, 1.0, 3.0), "two digits": (0.1, 0.3, 1.0)}
+STRENGTHS = {"digits": (0.1, 0.3, 1.0, 3.0), "two digits": (0.1, 0.3, 1.0, 3.0)}
 OF_TASK = {
     "digits": ("cut of weights", "cut of slopes", "Q of correlations"),
     "two digits": (

@@ -245,7 +245,8 @@ class QOf:
         return B.q(partition.labels[used][B.used])
 
     def _matrix(self, kept: np.ndarray) -> ModularityMatrix:
-        S, null = self._S, self._null
+        S: Any = self._S
+        null: Any = self._null
         if len(kept) < len(S):
             S = np.asarray(S)[np.ix_(kept, kept)]
             null = null if isinstance(null, str) else np.asarray(null)[np.ix_(kept, kept)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from infoflow.commands.network import (
     parse_units,
     recorded,
 )
-from infoflow.comparing import Comparison, compare
+from infoflow.comparing import Comparison, compare, with_references
 from infoflow.discovery import sites
 from infoflow.information import flow
 from infoflow.partition import Partition
@@ -168,8 +169,9 @@ class Compare(Command):
         """Call the factory, record, compare, save the comparison."""
         self.effort.check()
         out = _free(self.out, self.overwrite)
-        found = compared(self.network.record(), self.effort)
+        found = compared(self.network.record(), self.effort, out)
         found.save(out, overwrite=self.overwrite)
+        _forget(out)
         return comparison_answer(found, {"out": out}, f"saved: {out} (infoflow report {out})")
 
 
@@ -183,6 +185,8 @@ class Analyze(Command):
     """Folder for config, tables, figures and report.html."""
     overwrite: bool = False
     """Write over an earlier run in the same folder."""
+    shuffled: int = 3
+    """Copies with shuffled weights that are searched too, to judge the module score by; 0: none."""
 
     def run(self) -> Answer:
         """Call the factory, record, compare, write the run folder."""
@@ -191,7 +195,8 @@ class Analyze(Command):
         folder = prepare_folder(self.out, overwrite=self.overwrite)
         title = f"Modules of {self.network.factory}"
         config = settings_of("analyze", self)
-        return analysed(self.network.record(), self.effort, folder, config, title=title)
+        rec = self.network.record()
+        return analysed(rec, self.effort, folder, config, title=title, shuffled=self.shuffled)
 
 
 def analysed(
@@ -201,21 +206,47 @@ def analysed(
     config: Mapping[str, Any],
     *,
     title: str,
+    shuffled: int,
     about: Mapping[str, Any] | None = None,
 ) -> Answer:
-    """Compare, and write a run folder that `prepare_folder` made."""
+    """Compare, also with shuffled networks, and write a run folder that `prepare_folder` made."""
     from infoflow.reporting import finding
 
-    found = compared(rec, effort)
+    out = folder.with_name(folder.name.removesuffix(".unfinished"))
+    found = compared(rec, effort, out)
+    if shuffled > 0:
+        say(f"searching {shuffled} networks with shuffled weights, to judge the score by ...")
+        try:
+            found = with_references(found, networks=shuffled, progress=watched(), **asdict(effort))
+        except (ValueError, RuntimeError) as error:  # the comparison itself is not to be lost
+            say(f"the score is judged without them: {error}")
     path = save_run(found, folder, config, title=title, about=about or {})
+    _forget(out)
     said = f"{finding(found)}\nreport: {path.resolve().as_uri()}"
     return comparison_answer(found, {"out": path.parent, "report": path}, said)
 
 
-def compared(rec: Recording, effort: Effort) -> Comparison:
-    """All partitions side by side."""
-    say(f"{rec!r}; measuring ...")
-    return compare(rec, progress=watched(), **asdict(effort))
+def compared(rec: Recording, effort: Effort, out: Path) -> Comparison:
+    """All partitions side by side. What the searches measure is kept beside `out` on the way."""
+    kept = _kept(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    say(f"{rec!r}; " + (f"going on from {kept}" if kept.exists() else "measuring ..."))
+    try:
+        return compare(rec, checkpoint=kept, progress=watched(), **asdict(effort))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"what the searches measured is kept in {kept}: the same command goes on from there"
+            if kept.exists()
+            else "nothing was measured yet: run the same command again"
+        ) from None
+
+
+def _kept(out: Path) -> Path:
+    return out.with_name(out.name + ".searches")
+
+
+def _forget(out: Path) -> None:
+    shutil.rmtree(_kept(out), ignore_errors=True)
 
 
 def comparison_answer(found: Comparison, facts: Mapping[str, Any], said: str) -> Answer:

@@ -20,6 +20,7 @@ from infoflow.commands.network import Effort, Factory, Rows, recorded
 from infoflow.comparing import Comparison
 from infoflow.recording import Recording, record
 from infoflow.results import prepare_folder
+from infoflow.searching import SearchResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Demo(Command):
     """Folder for config, tables, figures and report.html."""
     overwrite: bool = False
     """Write over an earlier run in the same folder."""
+    shuffled: int = 3
+    """Copies with shuffled weights that are searched too, to judge the module score by; 0: none."""
 
     def run(self) -> Answer:
         """Train, record, compare, write the run folder."""
@@ -66,15 +69,23 @@ class Demo(Command):
         }
         title = f"Modules of a network trained on {data.name}"
         config_json = settings_of("demo", self)
-        return analysed(rec, self.effort, folder, config_json, title=title, about=about)
+        return analysed(
+            rec,
+            self.effort,
+            folder,
+            config_json,
+            title=title,
+            about=about,
+            shuffled=self.shuffled,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Command):
-    """Write the report of a saved comparison again."""
+    """Write the report of a saved comparison or search again."""
 
     folder: Positional[Path]
-    """What `compare` saved, or a run folder of `analyze` or `demo`."""
+    """What `compare` or `search` saved, or a run folder of `analyze` or `demo`."""
     out: Path | None = None
     """The page to write; by default report.html in the folder's own place."""
     title: str = "Modules and what they exchange"
@@ -85,19 +96,21 @@ class Report(Command):
         from infoflow.plot import check_installed
         from infoflow.reporting import finding, report
 
-        check_installed("matplotlib", "jinja2")
+        check_installed("jinja2")
         folder = self.folder.expanduser()
         inside = folder / "comparison"
         found = saving.load(inside if inside.is_dir() else folder)
-        if not isinstance(found, Comparison):
+        if not isinstance(found, (Comparison, SearchResult)):
             raise ValueError(
-                f"a report is made of a Comparison, and {folder} holds a {type(found).__name__}: "
-                "infoflow.load(folder) gives it back; infoflow compare makes a comparison"
+                "a report is made of a Comparison or a SearchResult, and "
+                f"{folder} holds a {type(found).__name__}: infoflow.load(folder) gives it back; "
+                "infoflow compare makes a comparison"
             )
         beside = folder / "report.html" if inside.is_dir() else Path(f"{folder}.html")
         path = report(found, self.out or beside, title=self.title)
-        facts = {"report": path.resolve(), "finding": finding(found)}
-        return Answer(f"{finding(found)}\nreport: {path.resolve().as_uri()}", facts)
+        said = finding(found) if isinstance(found, Comparison) else repr(found.score)
+        facts = {"report": path.resolve(), "finding": said}
+        return Answer(f"{said}\nreport: {path.resolve().as_uri()}", facts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,6 +63,8 @@ class Comparison(Saved, GraphOfModules):
         searches: All of them, by method.
         weighting: Weighting of the exchange.
         skipped: Measures left out, and why.
+        references: Module scores of networks that learnt nothing, by what they are, each searched
+            in the same way; `with_references` adds them.
     """
 
     rec: Recording
@@ -82,6 +84,7 @@ class Comparison(Saved, GraphOfModules):
     searches: Mapping[str, SearchResult]
     weighting: str
     skipped: Mapping[str, str]
+    references: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def to_frame(self) -> pd.DataFrame:
         """The table of partitions."""
@@ -129,7 +132,7 @@ class Comparison(Saved, GraphOfModules):
         table = self.partitions.reset_index()
         first = table.assign(last=table["origin"] != "search")
         shown = first.sort_values(["last", "score"], ascending=[True, False])
-        return card("Comparison", facts, shown[columns])
+        return card("Comparison", facts, shown.reindex(columns=columns))
 
     def __repr__(self) -> str:
         best = next(iter(self.tracking), "none")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from os import PathLike
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -32,6 +34,7 @@ from infoflow.comparing.table import (
 )
 from infoflow.comparing.tracking import common_partitions, common_set, correlations
 from infoflow.exchanges import ExchangeMeter, PartitionLike
+from infoflow.forcing import ForcingLike
 from infoflow.measured import SEARCH, Bins, Budget, Coding, Estimate, Objective, Weighting
 from infoflow.partition import Partition, as_partition
 from infoflow.recording import Recording
@@ -65,8 +68,10 @@ def compare(
     contexts: Budget = SEARCH.contexts,
     bins: Bins = 10,
     coding: Coding = "units",
+    do: ForcingLike = "empirical",
     q_method: QMethod = "default",
     seed: int = 0,
+    checkpoint: str | PathLike[str] | None = None,
     progress: bool = False,
 ) -> Comparison:
     """Ask whether Q would have told who talks to whom.
@@ -95,9 +100,11 @@ def compare(
             p-value cannot be smaller than 1 / (1 + same_size).
         proxies: Also correlate the cut of the unit flows, the normalised cut of the weights and
             the ranks of Hessian and Jacobian interfaces.
-        donors, contexts, bins, coding: As for `exchange`; the same draws serve all partitions.
+        donors, contexts, bins, coding, do: As for `exchange`; the same draws serve all partitions.
         q_method: Method of `find_modules`.
         seed: Seed of everything.
+        checkpoint: A folder to keep what the searches measured in: the same call goes on from
+            there, and ends with the same result.
         progress: Show progress bars.
 
     Returns:
@@ -115,7 +122,8 @@ def compare(
         >>> "causal search" in cmp.partitions.index, "hess" in cmp.skipped
         (True, True)
     """
-    draws = replace(SEARCH, donors=donors, contexts=contexts, bins=bins, coding=coding, seed=seed)
+    how: Any = {"bins": bins, "coding": coding, "do": do, "seed": seed}
+    draws = replace(SEARCH, donors=donors, contexts=contexts, **how)
     meter = ExchangeMeter(rec, draws, Objective(weighting, given_context, objective))
     check_names(partitions or {}, n_modules)
     mine = {name: _given(meter, given) for name, given in (partitions or {}).items()}
@@ -134,12 +142,11 @@ def compare(
         "given_context": given_context,
         "objective": objective,
     }
+    kept = _places([*methods, "unseeded"], checkpoint)
     starts = [c.partition for c in candidates.values() if c.partition.n_modules >= 2]
+    asked: dict[str, Any] = {"starts": starts, "samples": samples, "progress": progress, **wanted}
     searches = {
-        method: search(
-            rec, method=method, starts=starts, samples=samples, progress=progress, **wanted
-        )
-        for method in methods
+        method: search(rec, method=method, checkpoint=kept[method], **asked) for method in methods
     }
     best = min(searches.values(), key=lambda found: found.trail[:, 2].min())
     candidates |= _causal(searches, best, n_modules)
@@ -161,7 +168,9 @@ def compare(
         table = table.join(cuts)
     table["agreement_with_causal"] = agree[CAUSAL].reindex(table.index)
     # one that begins at the graphs' optima could only leave them, and would make Q look bad
-    unseeded = search(rec, method="annealing", seeds=(), samples=2, **wanted)
+    unseeded = search(
+        rec, method="annealing", seeds=(), samples=2, checkpoint=kept["unseeded"], **wanted
+    )
     common = common_set(
         common_partitions(labels, unseeded.visited[2:], chance, n_modules, seed),
         found.all,
@@ -189,6 +198,14 @@ def compare(
         weighting=weighting,
         skipped=found.skipped,
     )
+
+
+def _places(searches: Sequence[str], folder: str | PathLike[str] | None) -> dict[str, Path | None]:
+    """Where each search keeps what it measured."""
+    if folder is None:
+        return dict.fromkeys(searches)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return {name: Path(folder) / f"{name}.npz" for name in searches}
 
 
 def _given(meter: ExchangeMeter, partition: PartitionLike) -> Partition:

@@ -8,7 +8,9 @@ from functools import cached_property
 from itertools import combinations
 
 import numpy as np
+import torch
 
+from infoflow._replay.chunks import free_bytes
 from infoflow._warnings import warn
 from infoflow.information.entropy import miller_madow_bits
 from infoflow.information.group_flows import GroupSender
@@ -72,6 +74,7 @@ MOST_MEASURED = 1000
 """Units of which each is forced by itself; of more the unit flows are estimated from slopes."""
 _TRIED = 12  # of these, units that are forced all the same
 _DONORS = 100  # for slopes, where they cost next to nothing
+_MATRICES = 6  # of all pairs, that are held at once here and while partitions are looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +160,11 @@ def measure_traffic(
         draws: How units are coded, and the seed; of donors and contexts there are 30 each.
         objective: Given the context or plain, and how the flow into groups is measured.
         left_out: `(n,)` bool; units that are in no module, where modules are taken together.
+
+    Raises:
+        ValueError: More units than there is memory for the flows between all pairs.
     """
+    _check_room(len(rec.units))
     bins = draws.bins if isinstance(draws.bins, int) else TRAFFIC.bins
     how = {"pool": draws.pool, "seed": draws.seed, "do": draws.do, "direct": draws.direct}
     draws = replace(TRAFFIC, bins=bins, **how)
@@ -181,6 +188,17 @@ def measure_traffic(
         out = rec.units.unused if left_out is None else rec.units.unused | left_out
         together = _sent_and_received(GroupSender(rec, draws, objective), np.flatnonzero(~out))
     return Traffic(flows, entropy, reach[layer[:, None], layer], floor, together)
+
+
+def _check_room(n: int) -> None:
+    wanted, free = _MATRICES * 8 * n**2, free_bytes(torch.device("cpu"))
+    if wanted > free:
+        raise ValueError(
+            f"flows between all pairs of {n:,} units take {wanted / 2**30:.1f} GB, and "
+            f"{free / 2**30:.1f} GB are free: record fewer layers or units, take weighting='none' "
+            "for single exchanges, or divide the units by find_modules(strongest_flows(rec)) or "
+            "strongest_similarities"
+        )
 
 
 def _unit_flows(rec: Recording, draws: Draws, objective: Objective) -> np.ndarray:

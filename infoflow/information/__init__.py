@@ -3,6 +3,7 @@
 from infoflow.information.flows import Flow, flow
 from infoflow.information.observational import conditional_information
 from infoflow.information.resolution import resolution_sweep
+from infoflow.information.slopes import strongest_flows
 from infoflow.information.unit_flows import unit_flow
 from infoflow.measured import Binning
 
@@ -12,5 +13,6 @@ __all__ = [
     "conditional_information",
     "flow",
     "resolution_sweep",
+    "strongest_flows",
     "unit_flow",
 ]

@@ -280,13 +280,12 @@ class GroupSender:
         self, source: np.ndarray, targets: Sequence[np.ndarray], progress: bool = False
     ) -> list[ForcedFlow]:
         """What one source sends each target; saturated where donors are about all the limit."""
-        most, found = SATURATED * np.log2(self.shape[0]), list[ForcedFlow]()
-        bounded = self.objective.estimate != "gaussian"
-        for _, sent in self([source], [targets], progress):
-            for f in sent:
-                terms = (Contributions((p,)) for p in (f.pointwise, f.pointwise_given_context))
-                full = bounded and f.given_context >= most
-                found.append(ForcedFlow(f.bits, f.given_context, *terms, saturated=full))
+        free, most = self.objective.estimate == "gaussian", SATURATED * np.log2(self.shape[0])
+        found = []
+        for f in next(self([source], [targets], progress))[1]:
+            terms = (Contributions((p,)) for p in (f.pointwise, f.pointwise_given_context))
+            full = not free and f.given_context >= most
+            found.append(ForcedFlow(f.bits, f.given_context, *terms, full))
         return found
 
     def _flows(

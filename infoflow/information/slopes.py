@@ -14,9 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from infoflow._hooks import CallFunction, call_hooks
 from infoflow._safety import evaluating
+from infoflow.clustering.sparse import SparseSimilarity
 from infoflow.information.binning import UnitBins
 from infoflow.information.targets import fit_target, normal_values
-from infoflow.measured import Draws
+from infoflow.measured import Budget, Draws
 from infoflow.recording import Recording
 from infoflow.site import Site
 from infoflow.unit_similarity.graph import batched_vjp
@@ -27,6 +28,7 @@ Slopes = dict[str, Tensor]
 """By layer, `(targets, contexts, units, positions)` slopes of some targets."""
 
 
+@torch.inference_mode(False)
 def slope_flows(rec: Recording, draws: Draws) -> np.ndarray:
     """Unit flows given the context of the network's linearisations: on every context the network is
     replaced by its first-order expansion there, a unit is set to what it was on every donor (at all
@@ -46,6 +48,66 @@ def slope_flows(rec: Recording, draws: Draws) -> np.ndarray:
     Raises:
         ValueError: Other draws than `linear` says, or a layer whose calls are positions.
     """
+    flows = np.zeros((len(rec.units),) * 2)
+    for targets, sent in _columns(rec, draws):
+        flows[:, targets] = sent
+    return flows
+
+
+@torch.inference_mode(False)
+def strongest_flows(
+    rec: Recording,
+    *,
+    neighbours: int = 50,
+    donors: Budget = 100,
+    contexts: Budget = 30,
+    bins: int = 10,
+    seed: int = 0,
+) -> SparseSimilarity:
+    """Of each unit the units that send it most, by slopes (see `slope_flows`): the flow both ways,
+    where a matrix of all pairs is too large.
+
+    Args:
+        rec: A recording.
+        neighbours: How many senders of each unit are kept.
+        donors, contexts, bins, seed: As for `unit_flow`; a pass for each context, none for donors.
+
+    Returns:
+        What `find_modules` takes, its strengths those of all pairs, also of those left out.
+
+    Raises:
+        ValueError: Fewer than one neighbour, or what `slope_flows` refuses.
+
+    Examples:
+        >>> import infoflow as ifl
+        >>> _ = torch.manual_seed(0)
+        >>> tanh = torch.nn.Tanh
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 6), tanh(), torch.nn.Linear(6, 6), tanh())
+        >>> graph = strongest_flows(ifl.record(net, ["1", "3"], torch.randn(60, 4)), neighbours=2)
+        >>> len(graph), int(graph.matrix.nnz)  # two senders of six units, seen from both sides
+        (12, 24)
+    """
+    import scipy.sparse as sp
+
+    if neighbours < 1:
+        raise ValueError(f"expected at least one neighbour of each unit, got {neighbours}")
+    draws, n = Draws(donors, contexts, bins, "units", seed=seed), len(rec.units)
+    count, strength = min(neighbours, n - 1), np.zeros(n)
+    parts = [(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for targets, sent in _columns(rec, draws):
+        strength += sent.sum(1)
+        strength[targets] += sent.sum(0)
+        first = np.argpartition(-sent, count - 1, axis=0)[:count]
+        kept = np.take_along_axis(sent, first, 0)
+        parts.append((kept.ravel(), first.ravel(), np.tile(targets, count)))
+    values, senders, receivers = (np.concatenate(part) for part in zip(*parts, strict=True))
+    flow = sp.csr_array((values, (senders, receivers)), shape=(n, n))
+    flow.eliminate_zeros()
+    return SparseSimilarity(sp.csr_array(flow + flow.T), strength)
+
+
+def _columns(rec: Recording, draws: Draws) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Some targets at a time, and what every unit sends them `(n, targets)`."""
     from infoflow.information._histograms import entropies_of_lines
 
     if not linear(draws):
@@ -54,26 +116,25 @@ def slope_flows(rec: Recording, draws: Draws) -> np.ndarray:
             "come: measure the flows for pool='max' or 'positions', do=, direct=True, bins='unique'"
         )
     donors, contexts = draws.rows(len(rec))
-    bins = fit_target(rec, np.arange(len(rec.units)), replace(draws, coding="units")).coder
+    everyone = np.arange(len(rec.units))
+    bins = fit_target(rec, everyone, replace(draws, coding="units")).coder
     assert isinstance(bins, UnitBins)
     edges = bins.prepared(np.dtype(np.float32))[0]
     counts = np.arange(len(donors) + 1)
     weights = counts * np.log2(np.maximum(counts, 1))
-    flows = np.zeros((len(rec.units),) * 2)
     sources = {name: _Source.of(rec, name, donors, contexts) for name in rec.units.layers}
-    start = normal_values(rec, np.arange(len(rec.units)), "mean")[contexts].astype(np.float32)
+    start = normal_values(rec, everyone, "mean")[contexts].astype(np.float32)
     for targets, parts in slopes(rec, contexts):
+        sent = np.zeros((len(targets), len(everyone)))
         for name, g in parts.items():
             units = rec.units.indices(name)
             for number, target in enumerate(targets):
                 moved, here = sources[name].moved(g[number])
-                sent = np.zeros(len(units))
-                own, zero = edges[:, target], float(bins.zero[target])
-                at = start[:, target] - here
-                entropies_of_lines(moved, at, own, zero, weights, sent)
-                flows[units, target] = sent
-    flows[rec.units.unused] = 0.0
-    return flows
+                own, zero, bits = edges[:, target], float(bins.zero[target]), np.zeros(len(units))
+                entropies_of_lines(moved, start[:, target] - here, own, zero, weights, bits)
+                sent[number, units] = bits
+        sent[:, rec.units.unused] = 0.0
+        yield targets, sent.T
 
 
 def linear(draws: Draws) -> bool:

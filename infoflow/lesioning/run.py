@@ -65,7 +65,7 @@ def lesions(
         RuntimeError: Model or data changed since they were recorded.
 
     Source: "resample ablation" is Chan et al. 2022 (causal scrubbing); the double dissociation is
-    the argument of neuropsychology (Shallice 1988, chapter 10); standard errors after Cameron,
+    the argument of neuropsychology (Shallice 1988); standard errors after Cameron,
     Gelbach and Miller 2011.
 
     Examples:

@@ -45,12 +45,32 @@ function ticks(low, high, wanted) {
   return found;
 }
 
+// Many modules: bits from each row's to each column's.
+function drawExchange(box, modules, given, plain) {
+  const k = modules.length, width = fitting(box), left = 118, side = (width - left) / k, height = 34 + side * k, widest = Math.max(...given.flat(), 1e-12);
+  const svg = picture(box, width, height, "Bits that modules send each other, from row to column");
+  modules.forEach((m, a) => {
+    const y = 30 + side * a, row = add(svg, "g", { "data-module": m.key, class: "shape", opacity: Math.max(opacity(m.units), 0.3), "data-tip": `module ${m.name}: ${m.units.length} units` });
+    add(row, "rect", { x: 0, y: y + side / 2 - 7, width: 14, height: 14, rx: 7, fill: color(m.color) });
+    add(row, "text", { x: 20, y: y + side / 2 + 4, "font-size": 12 }, `${cut(m.name, 8)}: ${m.units.length} units`);
+    add(svg, "text", { x: left + side * (a + 0.5), y: 20, "text-anchor": "middle", "font-size": 12 }, cut(m.name, Math.max(2, Math.floor(side / 7))));
+    modules.forEach((other, b) => {
+      if (a === b) return;
+      const value = given[a][b], tip = `module ${m.name} → module ${other.name}\n${bits(value)} bits given the context, ${bits(plain[a][b])} plain`;
+      const cell = add(svg, "g", { "data-tip": tip, opacity: Math.max(opacity(m.units), opacity(other.units)) });
+      add(cell, "rect", { x: left + side * b + 1, y: y + 1, width: side - 2, height: side - 2, rx: 2, fill: "var(--down)", "fill-opacity": 0.06 + 0.6 * (Math.max(value, 0) / widest) });
+      if (side > 26) add(cell, "text", { x: left + side * (b + 0.5), y: y + side / 2 + 4, "text-anchor": "middle", "font-size": Math.min(12, side / 3) }, bits(value));
+    });
+  });
+}
+
 // Modules as discs (area: units), arrows between them (width: bits given the context).
 function drawDiscs(box, modules, given, plain) {
+  if (modules.length > 4) return drawExchange(box, modules, given, plain);
   const k = modules.length, two = k === 2, width = fitting(box), height = two ? 270 : 430;
   const svg = picture(box, width, height, "Modules, and the bits they send each other");
   const most = Math.max(...modules.map((m) => m.units.length)), widest = Math.max(...given.flat(), 1e-12);
-  const largest = k > 7 ? 24 : 40;
+  const largest = 40;
   const at = modules.map((m, i) => {
     const angle = two ? Math.PI * (1 - i) : -Math.PI / 2 + (2 * Math.PI * i) / k;
     const far = k === 1 ? 0 : Math.min(140, width / 2 - (two ? 75 : 90));
@@ -65,7 +85,7 @@ function drawDiscs(box, modules, given, plain) {
     add(group, "circle", { cx: x, cy: y, r, fill: color(m.color) });
     add(group, "text", { x, y: y + 5, "text-anchor": "middle", "font-weight": 700, "font-size": 15, style: `fill:${inkOn(m.color)}` }, cut(m.name, 4));
     const down = two || y > height / 2 - 1, lines = m.parts.slice(0, 4).map(([layer, n]) => (layer === null ? `${n} units` : `${n} of ${cut(layer, 22)}`));
-    if (m.parts.length > 4) lines.splice(3, 1, `in ${m.parts.length} layers`);
+    if (m.parts.length > 4) lines.splice(0, 4, `${m.units.length} units`, `in ${m.parts.length} layers`);
     lines.forEach((line, j) => halo(svg, Math.min(Math.max(x, 70), width - 70), down ? y + r + 16 + 14 * j : y - r - 8 - 14 * (lines.length - 1 - j), line, { "font-size": 12 }));
     group.dataset.tip = `module ${m.name}\n${m.parts.map(([layer, n]) => `${n} of ${layer ?? "all units"}`).join("\n")}`;
   });
@@ -84,21 +104,19 @@ function arrow(svg, modules, given, plain, a, b, at, widest, k) {
   add(group, "path", { d: `M${x0} ${y0}Q${cx} ${cy} ${x1} ${y1}`, fill: "none", stroke: color(modules[a].color), "stroke-width": wide, ...dashed });
   const l = Math.hypot(x1 - cx, y1 - cy), ux = (x1 - cx) / l, uy = (y1 - cy) / l, h = head / 1.6;
   add(group, "path", { d: `M${x1 + ux * head} ${y1 + uy * head}L${x1 - uy * h} ${y1 + ux * h}L${x1 + uy * h} ${y1 - ux * h}Z`, fill: color(modules[a].color) });
-  if (k <= 4 || value > widest / 4) {
-    const t = k === 2 ? 0.5 : 0.42, u = 1 - t;
-    const x = u * u * x0 + 2 * u * t * cx + t * t * x1, y = u * u * y0 + 2 * u * t * cy + t * t * y1;
-    if (k === 2) {
-      halo(svg, x, y + (ny < 0 ? -wide / 2 - 22 : wide / 2 + 16), `${bits(value)} bits`, { "font-size": 15, "font-weight": 600 });
-      halo(svg, x, y + (ny < 0 ? -wide / 2 - 7 : wide / 2 + 31), `${bits(plain[a][b])} plain`, { class: "soft", "font-size": 12 });
-    } else halo(svg, x, y + 4, bits(value), { "font-size": 12 });
-  }
+  const t = k === 2 ? 0.5 : 0.42, u = 1 - t;
+  const x = u * u * x0 + 2 * u * t * cx + t * t * x1, y = u * u * y0 + 2 * u * t * cy + t * t * y1;
+  if (k === 2) {
+    halo(svg, x, y + (ny < 0 ? -wide / 2 - 22 : wide / 2 + 16), `${bits(value)} bits`, { "font-size": 15, "font-weight": 600 });
+    halo(svg, x, y + (ny < 0 ? -wide / 2 - 7 : wide / 2 + 31), `${bits(plain[a][b])} plain`, { class: "soft", "font-size": 12 });
+  } else halo(svg, x, y + 4, bits(value), { "font-size": 12 });
 }
 
 // Exchange over the mean of random divisions, one row a division.
-function drawDots(box, dots, causal) {
+function drawDots(box, dots, references, causal) {
   const short = ([name, origin, measure]) => (origin === "Q*" ? `Q of ${measure}` : origin === "n-cut" ? `cut of ${measure}` : name);
-  const rows = dots.rows.filter((row) => row[3] !== null).slice(0, 24), line = 19, left = 150, width = fitting(box), height = 44 + line * (rows.length + 2);
-  const values = [...rows.map((row) => row[3]), ...dots.random.filter((v) => v !== null), 1];
+  const rows = dots.rows.filter((row) => row[3] !== null).slice(0, 24), line = 19, left = 150, width = fitting(box), height = 44 + line * (rows.length + 2 + Object.keys(references).length);
+  const values = [...rows.map((row) => row[3]), ...dots.random.filter((v) => v !== null), ...Object.values(references).flat().filter((v) => v !== null), 1];
   const low = Math.min(...values), high = Math.max(...values), pad = (high - low) * 0.06 || 0.05;
   const x = (v) => left + ((v - low + pad) / (high - low + 2 * pad)) * (width - left - 46);
   const svg = picture(box, width, height, "Exchange of divisions over that of random ones");
@@ -116,6 +134,13 @@ function drawDots(box, dots, causal) {
   const y = 24 + line * rows.length;
   add(svg, "text", { x: left - 8, y: y + 4, "text-anchor": "end", "font-size": 12, class: "soft" }, `${dots.random.length} random divisions`);
   dots.random.forEach((v, i) => v !== null && add(svg, "circle", { cx: x(v), cy: y - 6 + ((i * 7) % 13), r: 2.4, fill: "var(--chance)", opacity: 0.6 }));
+  Object.entries(references).forEach(([name, found], i) => {
+    const level = y + line * (i + 1), tip = `${name}, searched in the same way\nexchange ÷ random: ${found.map((v) => (v === null ? "–" : v.toFixed(3))).join(", ")}`;
+    const group = add(svg, "g", { "data-tip": tip });
+    add(group, "rect", { x: 0, y: level - 10, width, height: line, fill: "transparent" });
+    add(group, "text", { x: left - 8, y: level + 4, "text-anchor": "end", "font-size": 12, class: "soft" }, cut(name.replace("networks with ", ""), 22));
+    for (const v of found) if (v !== null) add(group, "path", { d: `M${x(v)} ${level - 5}l5 5l-5 5l-5 -5Z`, fill: "none", stroke: "var(--ink)", "stroke-width": 1.5 });
+  });
   for (const t of ticks(low, high, 4)) {
     add(svg, "text", { x: x(t), y: height - 18, "text-anchor": "middle", "font-size": 11, class: "soft" }, String(t));
     add(svg, "line", { x1: x(t), x2: x(t), y1: height - 34, y2: height - 30, stroke: "var(--soft)" });
@@ -126,15 +151,15 @@ function drawDots(box, dots, causal) {
 // The modules' parts, layer by layer; a ribbon's width is bits. parts: [from, module, to, module, given, plain]
 // Columns are in the order in which the network runs, `sequence`: the layer at each column.
 function drawLayers(box, parts, named, sequence, abbreviated, modules, options) {
-  const layers = sequence.map((i) => named[i]), short = sequence.map((i) => abbreviated[i]), place = new Map(layers.map((name, i) => [name, i]));
-  const links = parts.map(([from, a, to, b, given, plain]) => ({ from: place.get(from), a: modules.of(a), to: place.get(to), b: modules.of(b), given, plain }))
+  const layers = sequence.map((i) => named[i]), short = sequence.map((i) => abbreviated[i]), place = sequence.map((_, i) => sequence.indexOf(i));
+  const links = parts.map(([from, a, to, b, given, plain]) => ({ from: place[from], a: modules.of(a), to: place[to], b: modules.of(b), given, plain }))
     .filter((l) => l.given > 0 && l.to > l.from && (options.farther || l.to === l.from + 1) && !(options.between && l.a === l.b));
   const merged = new Map();
   for (const l of links) {
     const key = `${l.from},${l.a},${l.to},${l.b}`, known = merged.get(key);
     if (known) { known.given += l.given; known.plain += l.plain; } else merged.set(key, { ...l });
   }
-  const flows = [...merged.values()], count = modules.list.length, columns = layers.length;
+  const all = [...merged.values()].sort((p, q) => q.given - p.given), flows = all.slice(0, Math.max(24, 20 * (layers.length - 1))), count = modules.list.length, columns = layers.length;
   const width = Math.max(box.clientWidth || 640, 170 * columns), bar = 14, gap = 30, room = Math.max(300, 62 * count);
   const node = (layer, m) => flows.reduce((sum, l) => [sum[0] + (l.from === layer && l.a === m ? l.given : 0), sum[1] + (l.to === layer && l.b === m ? l.given : 0)], [0, 0]);
   const sums = layers.map((_, i) => modules.list.map((_m, j) => node(i, j)));
@@ -158,7 +183,7 @@ function drawLayers(box, parts, named, sequence, abbreviated, modules, options) 
     const tip = `${layers[l.from]}, module ${one.name} → ${layers[l.to]}, module ${other.name}\n${bits(l.given)} bits given the context, ${bits(l.plain)} plain`;
     add(svg, "path", { d: `M${x0} ${y0}C${middle} ${y0} ${middle} ${y1} ${x1} ${y1}`, fill: "none", "stroke-width": Math.max(wide, 0.7), class: "shape", "data-tip": tip,
       stroke: l.a === l.b ? color(one.color) : `url(#hatch${l.a})`, opacity: (l.a === l.b ? 0.55 : 0.8) * Math.max(opacity(one.units), opacity(other.units)) });
-    if (wide > 9) { const t = l.a === l.b ? 0.5 : 0.3, u = 1 - t; labels.push([x0 + (x1 - x0) * (3 * u * u * t * 0.5 + 3 * u * t * t * 0.5 + t * t * t), y0 + (y1 - y0) * (3 * u * t * t + t * t * t), bits(l.given)]); }
+    if (wide > 9 && count <= 4) { const t = l.a === l.b ? 0.5 : 0.3, u = 1 - t; labels.push([x0 + (x1 - x0) * (3 * u * u * t * 0.5 + 3 * u * t * t * 0.5 + t * t * t), y0 + (y1 - y0) * (3 * u * t * t + t * t * t), bits(l.given)]); }
   }
   layers.forEach((name, i) => {
     const title = add(svg, "text", { x: x(i), y: 18, "font-size": 13, "font-weight": 700, "data-tip": name }, cut(short[i], Math.max(12, Math.floor((width - 150) / Math.max(columns - 1, 1) / 8))));
@@ -175,7 +200,11 @@ function drawLayers(box, parts, named, sequence, abbreviated, modules, options) 
   });
   const free = ([x1, y1], i) => labels.slice(0, i).every(([x2, y2]) => Math.abs(x1 - x2) > 34 || Math.abs(y1 - y2) > 13);
   labels.filter(free).forEach(([at, level, text]) => halo(svg, at, level + 4, text));
-  return parts.filter(([from, , to, , given]) => given > 0 && place.get(to) <= place.get(from)).length;
+  const back = parts.filter(([from, , to, , given]) => given > 0 && place[to] <= place[from]).length;
+  return [
+    all.length > flows.length ? `The ${flows.length} largest flows are drawn; ${all.length - flows.length} of up to ${bits(all[flows.length].given)} bits are not.` : "",
+    back ? `${back} flows to the same or an earlier layer are in the table only.` : "",
+  ].join(" ");
 }
 
 // One square a unit, by layer and module.

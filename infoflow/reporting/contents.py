@@ -10,7 +10,8 @@ import numpy as np
 
 from infoflow.comparing import CAUSAL, Comparison
 from infoflow.partition import Partition
-from infoflow.reporting.sentences import shortened
+from infoflow.plot.ink import shortened
+from infoflow.reporting.sentences import References
 from infoflow.reporting.subject import Subject
 from infoflow.searching import SearchResult
 from infoflow.unit_similarity import UPSTREAM
@@ -22,13 +23,15 @@ MOST_ROWS = 160
 """Rows of a matrix that are drawn; those of larger ones are means over units of one module."""
 MOST_SQUARES = 4000
 """Units that are drawn one by one."""
+MOST_PARTS = 4000
+"""Flows between modules' parts in layers that are drawn: the largest."""
 MOST_LABELS = 400_000
 """Units times partitions; above, only the searched partition's units are listed."""
 MOST_MODULES = 12
 """Modules in a picture; the smallest ones beyond are drawn as one."""
 
 
-def contents(subject: Subject) -> str:
+def contents(subject: Subject, references: References | None = None) -> str:
     """JSON for a script element: nothing in it can end the element or begin a tag."""
     search, comparison, rec = subject.search, subject.comparison, subject.rec
     units = rec.units if rec is not None else None
@@ -49,9 +52,13 @@ def contents(subject: Subject) -> str:
             "plain": _rounded(search.exchange.flow),
             "se": _rounded(search.exchange.flow_se),
         },
-        "parts": None if subject.sent is None else subject.sent.to_numpy().tolist(),
+        "parts": None if subject.sent is None else _parts(layers, subject.sent),
         "sequence": [] if subject.sent is None else _sequence(layers, subject.sent),
         "dots": _dots(search, comparison),
+        "references": {
+            name: [1 / score if score else None for score in scores]
+            for name, scores in (references or {}).items()
+        },
         "history": _history(search),
         "matrices": [] if comparison is None else _matrices(comparison),
         "scatter": None if comparison is None else _scatter(comparison),
@@ -80,6 +87,14 @@ def _finite(value: Any) -> Any:
 
 def _rounded(values: Any) -> list[Any]:
     return np.asarray(values, dtype=float).tolist()
+
+
+def _parts(layers: list[str], sent: pd.DataFrame) -> list[list[Any]]:
+    """[from, module, to, module, bits given the context, plain], layers by their number."""
+    largest = sent.nlargest(MOST_PARTS, "bits_given_context", keep="first")
+    place = {name: number for number, name in enumerate(layers)}
+    rows = largest.to_numpy().tolist()
+    return [[place[a], m, place[b], n, *values] for a, m, b, n, *values in rows]
 
 
 def _sequence(layers: list[str], sent: pd.DataFrame) -> list[int]:

@@ -29,18 +29,25 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
             title=f"{name}: Q* = {modules.q:.3f}, {modules.n_effective:.1f} effective",
         )
     drawn["similarity"] = matrices
-    drawn["q_by_measure"] = plot.q_by_measure(comparison).figure
+    drawn["q_by_measure"] = plot.q_by_measure(comparison, ax=_alone(6.4, 3.0)).figure
     drawn["module_flow"] = plot.module_flow(
-        comparison.search.exchange, units=comparison.rec.units
+        comparison.search.exchange, units=comparison.rec.units, ax=_alone(4.8, 4.0)
     ).figure
     scatter = Figure(figsize=(10.4, 2.4 * -(-len(names) // 4)), layout="constrained")
     for ax, name in zip(_grid(scatter, len(names)), names, strict=False):
         plot.q_against_exchange(comparison, name, ax=ax)
     drawn["q_against_exchange"] = scatter
-    drawn["tracking"] = plot.tracking(comparison).figure
-    drawn["agreement"] = plot.agreement(comparison).figure
-    drawn["search"] = plot.search_history(comparison.search).figure
+    drawn["tracking"] = plot.tracking(comparison, ax=_alone(6.4, 6.5)).figure
+    drawn["agreement"] = plot.agreement(comparison, ax=_alone(6.4, 5.6)).figure
+    drawn["search"] = plot.search_history(comparison.search, ax=_alone(6.4, 2.6)).figure
     return drawn
+
+
+def _alone(width: float, height: float) -> Any:
+    """Axes in a figure of their own, which a notebook does not show."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained").subplots()
 
 
 def _overview(comparison: Comparison) -> Figure:

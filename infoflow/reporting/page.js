@@ -76,11 +76,10 @@ function draw() {
   chips();
   cards();
   drawDiscs($("discs"), drawn.list, drawn.given, drawn.plain);
-  drawDots($("dots"), data.dots, data.causal);
+  drawDots($("dots"), data.dots, data.references, data.causal);
   unitOrder = drawUnits($("units"), data.layers, data.sizes, data.short, causal, data.mostSquares);
   if ($("layers")) {
-    const back = drawLayers($("layers"), data.parts, data.layers, data.sequence, data.short, drawn, { farther: $("farther").checked, between: $("between").checked });
-    if (back) $("layers-read").textContent = `${back} flows to the same or an earlier layer are in the table only.`;
+    $("layers-read").textContent = drawLayers($("layers"), data.parts, data.layers, data.sequence, data.short, drawn, { farther: $("farther").checked, between: $("between").checked });
   }
   if ($("searched").open) drawHistory($("history"), data.history);
   if ($("matrix")) showMatrix();
@@ -212,7 +211,7 @@ function enhance(box) {
       row.hidden = !match || (!open && visible >= keep);
       visible += !row.hidden;
     }
-    count.textContent = visible < matching ? `${visible} of ${matching} rows` : `${matching} rows`;
+    count.textContent = visible < matching ? `${visible} of ${matching} rows` : `${matching} row${matching === 1 ? "" : "s"}`;
   };
   bar.className = "bar";
   if (rows.length > 5) {

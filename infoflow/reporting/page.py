@@ -12,14 +12,15 @@ from infoflow._files import write_atomically
 from infoflow._provenance import versions
 from infoflow.comparing import CAUSAL, Comparison
 from infoflow.lesioning import Lesions
+from infoflow.plot.ink import shortened
 from infoflow.recording import Recording
 from infoflow.reporting.contents import contents
 from infoflow.reporting.sentences import (
     References,
+    known_references,
     listed,
     more_about_q,
     score_verdict,
-    shortened,
     three_sentences,
 )
 from infoflow.reporting.subject import Subject, subject
@@ -29,6 +30,7 @@ from infoflow.searching import SearchResult
 
 MOST_MODULE_CARDS = 40
 _MOST_TASKS = 40
+_MOST_PARTS = 300
 
 
 @door(
@@ -61,8 +63,9 @@ def report(
         rec: The recording of a search, for layers' names and what is measured; a comparison has
             its own.
         references: Module scores that networks without learnt modules reach in the same search, by
-            what they are, such as `{"untrained networks": [1.08, 1.11]}`. The search's score is
-            judged against them; without any, against random divisions of this network.
+            what they are, such as `{"untrained networks": [1.08, 1.11]}`, beside those that the
+            comparison has (`infoflow.comparing.with_references`). The search's score is judged
+            against them; without any, against random divisions of this network.
         settings: How the result was made, to list.
         measure: Also run the network: what breaks when each module is resampled (`lesions`), and
             what the modules' parts in single layers send each other. A comparison that was loaded
@@ -95,7 +98,8 @@ def report(
     environment = Environment(
         loader=PackageLoader("infoflow.reporting", "."), autoescape=True, trim_blocks=True
     )
-    about_page = _about(subject(comparison, rec, measure=measure), references or {})
+    known = known_references(comparison, references)
+    about_page = _about(subject(comparison, rec, measure=measure), known)
     page = environment.get_template("page.html.j2").render(
         title=title,
         facts={**about_page.pop("facts"), **(about or {})},
@@ -122,11 +126,12 @@ def _about(about: Subject, references: References) -> dict[str, Any]:
     tables = {} if comparison is None else report_tables(comparison, references)
     tables.setdefault("flow", search.exchange.to_frame().set_index(["source", "target"]))
     if about.sent is not None:
-        tables["parts"] = about.sent.set_index(["from", "from_module", "to", "to_module"])
+        largest = about.sent.nlargest(_MOST_PARTS, "bits_given_context", keep="first")
+        tables["parts"] = largest.set_index(["from", "from_module", "to", "to_module"])
     if about.hurt is not None:
         tables["lesions"] = about.hurt.to_frame().set_index(["module", "measure", "task"])
     return {
-        "data": contents(about),
+        "data": contents(about, references),
         "sentences": three_sentences(result, references, units),
         "more": [] if comparison is None else more_about_q(comparison),
         "compared": comparison is not None,
@@ -137,6 +142,7 @@ def _about(about: Subject, references: References) -> dict[str, Any]:
         "facts": _facts(about),
         "warnings": _warnings(about),
         "versions": versions(),
+        "parts_left": 0 if about.sent is None else max(0, len(about.sent) - _MOST_PARTS),
         "skipped": {} if comparison is None else comparison.skipped,
     }
 

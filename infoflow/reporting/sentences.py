@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from infoflow.comparing import CAUSAL, Comparison
+from infoflow.plot.ink import shortened
 from infoflow.searching import SearchResult
 
 if TYPE_CHECKING:
@@ -21,23 +22,32 @@ References = Mapping[str, Sequence[float]]
 """Module scores of networks to compare with, by what they are ("untrained networks")."""
 
 
-def finding(comparison: Comparison, references: References | None = None) -> str:
+def finding(comparison: Comparison | SearchResult, references: References | None = None) -> str:
     """In three sentences: which modules, what they send each other, would Q have told.
 
     Every number in it is in the tables. All scores are those of `Comparison.partitions`, measured
     beside the same random partitions on draws that the search did not see.
 
     Args:
-        comparison: What `compare` returned.
-        references: Module scores of untrained or shuffled networks, searched in the same way.
+        comparison: What `compare` returned; of a search by itself there is no third sentence.
+        references: Module scores of untrained or shuffled networks, searched in the same way,
+            beside those that the comparison has.
     """
-    return " ".join(three_sentences(comparison, references or {}))
+    return " ".join(three_sentences(comparison, known_references(comparison, references)))
+
+
+def known_references(
+    result: Comparison | SearchResult, given: References | None
+) -> dict[str, Sequence[float]]:
+    """The comparison's own references and those given."""
+    own = result.references if isinstance(result, Comparison) else {}
+    return {**own, **(given or {})}
 
 
 def three_sentences(
     result: Comparison | SearchResult, references: References, units: UnitSpace | None = None
 ) -> list[str]:
-    """The sentences of `finding`; of a search by itself there are two."""
+    """The sentences of `finding`."""
     if isinstance(result, SearchResult):
         score = result.score
         facts = {
@@ -133,7 +143,7 @@ def score_verdict(row: Mapping[str, Any], references: References | None = None) 
 
 
 def _against(score: float, name: str, known: Iterable[float]) -> str:
-    values = sorted(float(v) for v in known)
+    values = sorted(float(v) if v == v else 1.0 for v in known)  # nan: no modules were found
     spread = f"({values[0]:.2f} to {values[-1]:.2f})"
     if score > values[-1]:
         return f"more modular than all {len(values)} {name} {spread}"
@@ -161,27 +171,6 @@ def composition(units: UnitSpace | None, module: np.ndarray) -> str:
         return f"{len(module)} units{across}"
     short = dict(zip(units.layers, shortened(units.layers), strict=True))
     return ", ".join(f"{len(inside)} of {short[layer]}" for layer, inside in parts.items())
-
-
-def shortened(names: Sequence[str], most: int = 24) -> list[str]:
-    """Names without the dotted beginning that all share, and with a gap where they are still long;
-    all different.
-
-    Examples:
-        >>> shortened(["transformer.h.0.mlp.act", "transformer.h.1.mlp.act"])
-        ['h.0.mlp.act', 'h.1.mlp.act']
-    """
-    split = [name.split(".") for name in names]
-    shared = 0
-    while len(names) > 1 and len({tuple(parts[: shared + 1]) for parts in split}) == 1:
-        shared += 1
-    left = [parts[max(0, min(shared, len(parts) - 1)) :] for parts in split]
-    keep = 1 if all(parts[0].isdigit() for parts in left) and shared else 0
-    texts = [".".join([*s[shared - keep : shared], *p]) for s, p in zip(split, left, strict=True)]
-    cut = [
-        t if len(t) <= most else f"{t[: most // 3]}…{t[-(most - most // 3 - 1) :]}" for t in texts
-    ]
-    return cut if len(set(cut)) == len(names) else list(names)
 
 
 def listed(parts: Sequence[str]) -> str:

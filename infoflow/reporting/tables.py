@@ -97,7 +97,8 @@ def shown(table: pd.DataFrame) -> dict[str, Any]:
     (text, value), the value with all its digits where it is a number."""
     flat = table.reset_index()
     values = [[_cell(value) for value in row] for row in flat.itertuples(index=False, name=None)]
-    names = [str(column).replace("_", " ") for column in flat]
+    named = table.columns.name is not None  # after measures or layers, whose names are as they are
+    names = [str(c) if named else str(c).replace("_", " ") for c in flat]
     return {"columns": names, "index": table.index.nlevels, "rows": values}
 
 

@@ -6,6 +6,7 @@ from infoflow.searching.log import Step
 from infoflow.searching.result import SearchResult
 from infoflow.searching.run import search
 from infoflow.searching.score import ModuleScore, module_score
+from infoflow.searching.starts import normalised_cut
 
 __all__ = [
     "Confidence",
@@ -15,5 +16,6 @@ __all__ = [
     "Step",
     "how_many",
     "module_score",
+    "normalised_cut",
     "search",
 ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +16,9 @@ import torch
 from infoflow._safety import evaluating
 from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.recording import Recording
+from infoflow.unit_similarity.jacobians import gradients_of_each, some_rows
 from infoflow.unit_similarity.per_sample_loss import per_sample_loss
-from infoflow.unit_similarity.perturbed import PerturbedBatch, run_perturbed
-from infoflow.unit_similarity.request import Request, make_request
+from infoflow.unit_similarity.perturbed import run_perturbed
 
 
 def effective_rank(matrix: np.ndarray) -> np.ndarray:
@@ -172,34 +171,17 @@ def output_hessians(
     if len(floor) > outputs:
         signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(outputs, len(floor)))
         mix = torch.from_numpy(signs / np.sqrt(outputs)) / floor
-    request, index = _request(rec, samples, seed, "o_sens")
+    request, index = some_rows(rec, samples, seed, "o_sens")
     with evaluating(rec.model):
         batch = run_perturbed(request, index)
         flat = batch.outputs.flatten(1)
         mixed = flat @ mix.T.to(device=flat.device, dtype=flat.dtype)
         found = [
-            _gradients_of_each(torch.cat(batch.slopes(column.sum()), 1), batch)
+            gradients_of_each(torch.cat(batch.slopes(column.sum()), 1), batch)
             for column in mixed.unbind(1)
         ]
     each = np.stack(found, 1)
     return (each + each.transpose(0, 1, 3, 2)) / 2
-
-
-def unit_jacobians(rec: Recording, samples: int = 32, seed: int = 0) -> np.ndarray:
-    """∂h_j/∂h_i of single samples, `(samples, n, n)` float64; `[k, j, i]`: how unit j answers to a
-    perturbation of unit i. Positions are averaged; a layer's own block is zero.
-
-    Args:
-        rec: A recording.
-        samples: Consecutive rows of the data set.
-        seed: Of where they begin.
-    """
-    with evaluating(rec.model):
-        batch = run_perturbed(*_request(rec, samples, seed, "o_sens"))
-        found = _gradients_of_each(torch.cat(batch.units, 1), batch)
-    layer = rec.units.layer_index
-    found[:, layer[:, None] == layer] = 0.0
-    return found
 
 
 def mean_hessian(rec: Recording, samples: int = 128, seed: int = 0) -> np.ndarray:
@@ -213,25 +195,9 @@ def mean_hessian(rec: Recording, samples: int = 128, seed: int = 0) -> np.ndarra
     Raises:
         ValueError: Without targets or loss.
     """
-    request, index = _request(rec, samples, seed, "hess")
+    request, index = some_rows(rec, samples, seed, "hess")
     with evaluating(rec.model):
         batch = run_perturbed(request, index)
         loss = per_sample_loss(request.loss, batch.outputs, request.labels(index)).sum()
-        found = _gradients_of_each(torch.cat(batch.slopes(loss), 1), batch).mean(0)
+        found = gradients_of_each(torch.cat(batch.slopes(loss), 1), batch).mean(0)
     return (found + found.T) / 2
-
-
-def _gradients_of_each(values: torch.Tensor, batch: PerturbedBatch) -> np.ndarray:
-    """`(rows, columns of values, n)`: gradient of each column with respect to the perturbations."""
-    if not values.requires_grad:
-        return np.zeros((len(values), values.shape[1], batch.n))
-    how: Any = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-    each = [torch.autograd.grad(column.sum(), batch.deltas, **how) for column in values.unbind(1)]
-    rows = [torch.cat(parts, 1) for parts in each]
-    return torch.stack(rows, 1).detach().double().cpu().numpy()
-
-
-def _request(rec: Recording, samples: int, seed: int, base: str) -> tuple[Request, slice]:
-    request = make_request(rec, list(rec.units.layers), frozenset({base}), across=True)
-    start = int(np.random.default_rng(seed).integers(max(len(rec) - samples, 0) + 1))
-    return request, slice(start, min(start + samples, len(rec)))

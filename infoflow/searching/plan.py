@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from infoflow._arguments import check_fields, one_of, whole
-from infoflow.exchanges import ExchangeMeter
-from infoflow.measured import SEARCH, Draws, Objective, Weighting
+from infoflow.measured import Weighting
 from infoflow.searching.starts import STARTS
 from infoflow.units import UnknownName, unknown_name
 
@@ -41,21 +40,3 @@ class SearchPlan:
             if not isinstance(name, str) or name not in STARTS:
                 known = unknown_name("name of a start", name, tuple(STARTS))
                 raise UnknownName(f"seeds: {known} (partitions to begin with go into starts=)")
-
-
-def refuse_ignored(meter: ExchangeMeter, draws: Draws, objective: Objective) -> None:
-    """Options that are neither a search's defaults nor what the meter has would be ignored."""
-    asked = {**vars(draws), **_told(objective)}
-    own = {**vars(meter.draws), **_told(meter.objective)}
-    default = {**vars(SEARCH), **_told(Objective())}
-    names = ("donors", "contexts", "bins", "coding", "pool", "do", "given_context", "objective")
-    for name in names:
-        if asked[name] not in (default[name], own[name]):
-            raise ValueError(
-                f"meter= is given and has {name}={own[name]!r}: {name}={asked[name]!r} would be "
-                "ignored; leave it out, or give the meter these draws"
-            )
-
-
-def _told(objective: Objective) -> dict[str, object]:
-    return {"given_context": objective.given_context, "objective": objective.estimate}

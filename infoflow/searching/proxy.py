@@ -21,11 +21,11 @@ from infoflow.searching.interface import (
     mean_hessian,
     output_hessians,
     output_interface,
-    unit_jacobians,
 )
 from infoflow.searching.starts import available
 from infoflow.unit_similarity import refused_measures
 from infoflow.unit_similarity import similarities as all_similarities
+from infoflow.unit_similarity.jacobians import unit_jacobians
 
 _MOST_PASSES = 2048  # backward passes for the outputs' Hessians, one for each output and unit
 

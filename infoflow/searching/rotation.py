@@ -11,7 +11,7 @@ from torch import Tensor
 
 from infoflow.partition import Partition, PartitionLike, as_partition
 from infoflow.recording import Recording
-from infoflow.searching.interface import unit_jacobians
+from infoflow.unit_similarity.jacobians import unit_jacobians
 
 _RESOLUTION = 10.0  # noise of a direction: its spread over this, as in a code of ten bins
 

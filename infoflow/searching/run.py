@@ -35,9 +35,9 @@ from infoflow.searching.dispatch import run_method
 from infoflow.searching.levels import Groups, search_in_levels
 from infoflow.searching.log import Callback, EvaluationLog
 from infoflow.searching.methods import MOST_UNITS, check_exhaustive
-from infoflow.searching.plan import Method, SearchPlan, refuse_ignored
+from infoflow.searching.plan import Method, SearchPlan
 from infoflow.searching.result import SearchResult, undivided
-from infoflow.searching.score import chance, judged
+from infoflow.searching.score import chance, judged, refuse_ignored
 from infoflow.searching.space import Space, check_downstream, divided_units, random_partitions
 from infoflow.searching.starts import starts_by_name
 

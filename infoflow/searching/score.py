@@ -14,7 +14,8 @@ import numpy as np
 from infoflow._arguments import door, one_of
 from infoflow._warnings import warn
 from infoflow.exchanges import Exchange, ExchangeMeter, PartitionLike, Values
-from infoflow.measured import SCORE, WEIGHTINGS, Estimate, Objective, Weighting
+from infoflow.forcing import ForcingLike
+from infoflow.measured import SCORE, SEARCH, WEIGHTINGS, Draws, Estimate, Objective, Weighting
 from infoflow.partition import Partition
 from infoflow.recording import Recording
 from infoflow.saving import Saved
@@ -220,6 +221,7 @@ def module_score(
     samples: int = 50,
     tolerance: float | None = None,
     seed: int = 0,
+    do: ForcingLike = "empirical",
     meter: ExchangeMeter | None = None,
 ) -> ModuleScore:
     """The module score of any partition: of Q's, of a planted one, of one by hand.
@@ -235,6 +237,7 @@ def module_score(
         samples: Random partitions, at least.
         tolerance: Draw on until the relative standard error of the mean is this small.
         seed: Of the random partitions.
+        do: What a module is set to, as for `exchange`.
         meter: Measures; by default one of 100 donors and 50 contexts.
 
     Raises:
@@ -249,14 +252,11 @@ def module_score(
         True
     """
     if meter is None:
-        meter = ExchangeMeter(
-            rec, replace(SCORE, seed=seed), Objective(weighting, estimate=objective)
-        )
-    elif objective not in ("codes", meter.objective.estimate):
-        raise ValueError(
-            f"meter= is given and has objective={meter.objective.estimate!r}: "
-            f"objective={objective!r} would be ignored"
-        )
+        draws = replace(SCORE, seed=seed, do=do)
+        meter = ExchangeMeter(rec, draws, Objective(weighting, estimate=objective))
+    else:
+        asked = Objective(weighting, meter.given_context, objective)
+        refuse_ignored(meter, replace(SCORE, do=do), asked, SCORE)
     cleaned = meter.checked(partition)
     used, k = ~cleaned.unused, cleaned.n_modules
     values = chance(
@@ -267,3 +267,23 @@ def module_score(
     )
     drawn = list(islice(random_partitions(used, k, seed), len(values)))
     return judged(meter, cleaned, drawn, weighting)[1]
+
+
+def refuse_ignored(
+    meter: ExchangeMeter, draws: Draws, objective: Objective, defaults: Draws = SEARCH
+) -> None:
+    """Options that are neither the defaults nor what the meter has would be ignored."""
+    asked = {**vars(draws), **_told(objective)}
+    own = {**vars(meter.draws), **_told(meter.objective)}
+    default = {**vars(defaults), **_told(Objective())}
+    names = ("donors", "contexts", "bins", "coding", "pool", "do", "given_context", "objective")
+    for name in names:
+        if asked[name] not in (default[name], own[name]):
+            raise ValueError(
+                f"meter= is given and has {name}={own[name]!r}: {name}={asked[name]!r} would be "
+                "ignored; leave it out, or give the meter these draws"
+            )
+
+
+def _told(objective: Objective) -> dict[str, object]:
+    return {"given_context": objective.given_context, "objective": objective.estimate}

@@ -33,6 +33,11 @@ def normalised_cut(matrix: np.ndarray, k: int, seed: int = 0) -> Partition | Non
     """k-means on the leading eigenvectors of D^-1/2 W D^-1/2, rows normalised; units without
     links get -1. None where fewer than k units have links.
 
+    Args:
+        matrix: `(n, n)` W, symmetric and at least 0, as of `similarity(rec, "slopes")`.
+        k: Modules.
+        seed: Of k-means.
+
     Source: J. Shi and J. Malik, Normalized cuts and image segmentation, 2000; rows normalised as
     in A. Ng, M. Jordan and Y. Weiss, On spectral clustering, 2001.
 

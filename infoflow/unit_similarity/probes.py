@@ -123,7 +123,7 @@ class _Run:
         if not batch.outputs.requires_grad or not request.bases & {"o_sens", "hess"}:
             return
         first, way_out = self.way_out is None, find_way_out(batch, self.way_out)
-        self.way_out = way_out = way_out.checked() if first else way_out
+        self.way_out = way_out = way_out.checked(whole=first)
         if "o_sens" in request.bases:
             size = (*way_out.shape, self.shares.of_outputs(way_out.dim))
             for half, draws in self._draws("o_sens", [size], index):

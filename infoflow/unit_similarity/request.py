@@ -64,6 +64,7 @@ TABLE: dict[str, Measure] = {
         Measure("w_out", "w_out", "other", False),
         Measure("w_out_norm", "w_out", "other", True),
         Measure("spearman", "spearman", "other", False),
+        Measure("slopes", "slopes", "other", False),
     )
 }
 

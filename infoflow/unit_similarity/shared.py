@@ -16,6 +16,7 @@ from infoflow._warnings import warn
 from infoflow.recording import Recording
 from infoflow.unit_similarity import others
 from infoflow.unit_similarity.guard import NotAsRecordedError
+from infoflow.unit_similarity.jacobians import slopes
 from infoflow.unit_similarity.perturbed import run_perturbed
 from infoflow.unit_similarity.request import (
     MEASURES,
@@ -32,11 +33,9 @@ from infoflow.unit_similarity.structure import read_structure
 from infoflow.unit_similarity.sums import FEW, FEWEST, TOO_MUCH, Halves, summed
 
 _OTHERS = {
-    "weights": others.weight_graph,
-    "w_in": others.incoming,
-    "w_out": others.outgoing,
-    "spearman": others.spearman,
-}
+    "weights": others.weight_graph, "w_in": others.incoming, "w_out": others.outgoing,
+    "spearman": others.spearman, "slopes": slopes,
+}  # fmt: skip
 
 
 @door()
@@ -103,8 +102,9 @@ def similarities(
         *_norm  S_ij / max(√(S_ii S_jj), ε)
 
     For comparison there are `OTHERS`: `weights`, `|W|` between consecutive layers; `w_in` and
-    `w_out`, `|WWᵀ|` and `|WᵀW|` of the weights that feed and read a layer, 0 between layers; and
-    `spearman`, the rank correlation of activations.
+    `w_out`, `|WWᵀ|` and `|WᵀW|` of the weights that feed and read a layer, 0 between layers;
+    `spearman`, the rank correlation of activations; and `slopes`, the mean |∂h_j/∂h_i| of units of
+    different layers over 32 samples.
 
     Over several layers together the derivatives are with respect to perturbations added to every
     layer at once (h + δ), which gives the blocks between layers too; the blocks within layers are

@@ -59,32 +59,45 @@ class WayOut:
             return _pulled(self.batch, y, placed(v, place, y, dim))
         return self._from_edge(v.to(self.matrix) @ self.matrix.T, place)
 
-    def checked(self) -> WayOut:
-        """This way, if it pulls a random direction back as the whole graph does; else the way from
-        the outputs, which is said."""
-        whole = replace(self, edge=None, matrix=None, root=None)
-        if self.edge is None:
+    def checked(self, *, whole: bool) -> WayOut:
+        """This way, if it pulls a random direction back as autograd does; else the way from the
+        outputs, which is said.
+
+        Args:
+            whole: Back to the units; else from the outputs to z, which costs one product with M and
+                is all that a later batch can have otherwise: behind z both go the same way.
+        """
+        direct = replace(self, edge=None, matrix=None, root=None)
+        if self.edge is None or self.matrix is None:
             return self
         y = self.batch.outputs
         generator = torch.Generator().manual_seed(0)
         v = torch.randn(len(y), y.shape[-1], generator=generator, dtype=torch.float64).to(y)
         place = torch.arange(len(y)) % self.shape[1]
-        found, right = (way.pulled(v, place, self.dim) for way in (self, whole))
-        if float((found - right).abs().max()) <= _CLOSE.get(y.dtype, 0.1) * float(
-            right.abs().max()
-        ):
+        if whole:
+            found, right = (way.pulled(v, place, self.dim) for way in (self, direct))
+        else:
+            ends: Any = (self.edge,)
+            weights = placed(v, place, y, self.dim)
+            (right,) = torch.autograd.grad((y,), ends, (weights,), retain_graph=True)
+            found = self._at_edge(v.to(self.matrix) @ self.matrix.T, place)
+        close = _CLOSE.get(y.dtype, 0.1)
+        if float((found - right).abs().max()) <= close * float(right.abs().max()):
             return self
         warn(
             "what is pulled back from before the last linear map is not what is pulled back from "
             "the outputs: probes start at the outputs"
         )
-        return whole
+        return direct
 
     def _from_edge(self, v: Tensor, place: Tensor) -> Tensor:
-        count, places = len(self.batch.outputs), self.shape[1]
-        weights = v.new_zeros(count, places, v.shape[1])
-        weights[torch.arange(count, device=v.device), place.to(v.device)] = v
-        return _pulled(self.batch, self.edge, weights.flatten(0, 1))
+        return _pulled(self.batch, self.edge, self._at_edge(v, place))
+
+    def _at_edge(self, v: Tensor, place: Tensor) -> Tensor:
+        """Directions `(batch, width)` at one place of each sample, `(batch * places, width)`."""
+        weights = v.new_zeros(len(self.batch.outputs), self.shape[1], v.shape[1])
+        weights[torch.arange(len(weights), device=v.device), place.to(v.device)] = v
+        return weights.flatten(0, 1)
 
 
 def _pulled(batch: PerturbedBatch, end: Any, weights: Tensor) -> Tensor:

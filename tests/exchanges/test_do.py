@@ -1,6 +1,7 @@
 """Exchanges whose modules are set in other ways, or whose relays are held."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 import infoflow as ifl
 from infoflow.exchanges import ExchangeMeter
 from infoflow.forcing import Forcing
-from infoflow.measured import SCORE, Objective
+from infoflow.measured import SCORE, SEARCH, Objective
+from infoflow.searching import module_score
 from infoflow.toys import load
 
 LABELS = [0, 1, 0, 1, 2, 0, 1, 2, 0, 1, 2, 2]
@@ -129,3 +131,18 @@ def test_a_checkpoint_names_what_modules_are_set_to_and_refuses_a_sampler(rec, t
         ifl.search(rec, checkpoint=tmp_path / "a.npz", **how)
     with pytest.raises(ValueError, match="one sampler from another"):
         ifl.search(rec, checkpoint=tmp_path / "b.npz", do=halves, **how)
+
+
+def test_the_module_score_and_the_comparison_take_other_distributions_too(rec):
+    score = partial(module_score, rec, LABELS, samples=5)
+    own = ExchangeMeter(rec, replace(SCORE, do="uniform"), Objective())
+    assert score(do="uniform") == score(meter=own) == score(do="uniform", meter=own)
+    assert score(do="uniform").raw_minimum != score().raw_minimum
+    with pytest.raises(ValueError, match="would be ignored"):
+        score(do=Forcing(within="targets"), meter=own)
+    quick = {"methods": ("sampling",), "budget": 4, "samples": 2, "same_size": 2, "proxies": False}
+    net = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
+    rec = ifl.record(net, ["1", "2"], torch.randn(40, 3))
+    found = ifl.compare(rec, partitions={"own": [0, 0, 1, 0, 1]}, do="uniform", **quick, **FEW)
+    judge = ExchangeMeter(rec, replace(SEARCH, do="uniform", **FEW), Objective()).fresh()
+    assert found.partitions.loc["own", "weighted"] == judge(found.labels["own"]).weighted

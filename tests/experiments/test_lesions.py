@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 import infoflow as ifl
-from experiments.lesions import study
+from experiments.lesions import page, study
 from experiments.lesions.networks import wrong
 from experiments.lesions.partitions import (
     best_of,
@@ -20,9 +22,10 @@ from experiments.lesions.partitions import (
     q_matrix,
 )
 from infoflow.measured import SCORE
-from infoflow.study import decode
+from infoflow.study import Estimate, decode, estimate
 from tests.nets import mlp, normal
 
+PAGE = (Path(__file__).parents[2] / "docs/lesions.md").read_text(encoding="utf-8")
 LAYERS = np.repeat([0, 1], 6)
 USED = np.arange(12) != 3
 
@@ -105,3 +108,28 @@ def test_a_head_s_error_is_whether_its_own_answer_is_wrong():
     targets = torch.tensor([[1, 0], [0, 0]])
     assert wrong(outputs, targets, head=0).tolist() == [0.0, 1.0]
     assert wrong(outputs, targets, head=1).tolist() == [0.0, 1.0]
+
+
+def test_the_page_s_tables_and_answer_are_those_of_the_saved_rows():
+    table = page.rows()
+    assert len(table) == 46 * 58
+    assert all(found in PAGE for found in page.tables())
+    assert f"By the rule: {page.answer()}." in PAGE
+    with_damage = estimate(-page.correlations(table, quantity="damage")).mean
+    assert f"(rank correlation {with_damage:.2f})".replace("0.", ".") in PAGE
+
+
+def test_the_rule_asks_for_both_intervals_and_a_size():
+    sure, small, none = Estimate(0.5, 0.4, 0.6), Estimate(0.1, 0.05, 0.15), Estimate(0.1, -0.1, 0.3)
+    assert page.verdict(sure, sure) == "yes"
+    assert page.verdict(sure, small) == "weakly"
+    assert page.verdict(sure, none) == "only for optimised partitions"
+    assert page.verdict(none, sure) == "no"
+
+
+def test_correlations_are_taken_network_by_network():
+    keys = {"family": "f", "setting": "s", "method": "random"}
+    rows = [{**keys, "seed": 0, "x": i, "specialisation": i} for i in range(4)]
+    rows += [{**keys, "seed": 1, "x": i, "specialisation": 10 - i} for i in range(4)]
+    found = page.correlations(pd.DataFrame(rows), "x")
+    assert found.tolist() == [1.0, -1.0]

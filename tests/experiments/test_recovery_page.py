@@ -13,6 +13,13 @@ from experiments.recovery.tables import (
     scores,
 )
 
+CALLS = {
+    "n-cut slopes": 'normalised_cut(ifl.similarity(rec, "slopes"), k)',
+    "Q slopes": 'ifl.find_modules(ifl.similarity(rec, "slopes"), n_modules=k)',
+    "count": "ifl.how_many(rec).partition",
+    "search gaussian": 'ifl.search(rec, n_modules=None, objective="gaussian")',
+}
+
 
 def rows_of(quality, refused=()):
     """Rows of two families with modules and one without, four networks each, on which a method's
@@ -42,6 +49,14 @@ def rows_of(quality, refused=()):
 
 def test_the_page_s_tables_are_those_of_the_saved_rows():
     assert PAGE.read_text(encoding="utf-8").split(HEADING)[1] == page(read())
+
+
+@pytest.mark.parametrize("question", ["given", "free"])
+def test_readme_recommends_what_the_rule_says(question):
+    readme = (PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    part = readme.split("## Which method")[1].split("\n## ")[0]
+    line = next(line for line in part.splitlines() if f"k is {question}" in line)
+    assert CALLS[recommendation(read(), question).method] in line
 
 
 def test_families_weigh_alike_however_many_networks_they_have():

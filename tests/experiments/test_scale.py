@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.benchmarks import scale_page
+from experiments.flow_graphs import page
+
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "experiments" / "benchmarks" / "results"
 
@@ -20,6 +23,10 @@ def table(first: str) -> list[list[str]]:
             break
         rows.append([cell.strip() for cell in line.strip("|").split("|")])
     return rows
+
+
+def cells(lines: list[str]) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def share(value: float) -> str:
@@ -52,3 +59,23 @@ def test_the_sparse_graphs_are_the_saved_ones():
         numbers = [f"{own['seconds'].mean():.2f}", f"{own['q'].max():.5f}", found]
         expected.append([graph, method, *numbers])
     assert table("graph") == expected and len(expected) >= 12
+
+
+def test_the_flows_from_slopes_are_the_saved_ones():
+    expected = cells(page.lines(pd.read_csv(page.SHOWN)))
+    assert table("trained network") == expected and len(expected) == 10
+
+
+def test_slopes_pass_the_rule_that_was_written_before():
+    rows = pd.read_csv(page.SHOWN).query("graph in ('codes map', 'measured')")
+    mean = rows.pivot_table(index="kind", columns="graph", values=["partitions", "flows"])
+    slopes, measured = (mean.xs(graph, axis=1, level=1) for graph in ("codes map", "measured"))
+    near = slopes["partitions"] >= measured["partitions"] - 0.01
+    assert ((slopes["partitions"] >= 0.98) | near).all()
+    assert slopes["flows"].mean() >= measured["flows"].mean() - 0.02
+
+
+def test_growth_and_large_searches_are_the_saved_ones():
+    growing, searches = cells(scale_page.growing()), cells(scale_page.searches())
+    assert table("what") == growing and len(growing) == 7
+    assert table("your network") == searches and searches

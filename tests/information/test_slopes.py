@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 import infoflow as ifl
+from experiments.common.builders import tracks
 from infoflow.information.binning import UnitBins
 from infoflow.information.entropy import miller_madow_bits
-from infoflow.information.slopes import slope_flows
+from infoflow.information.slopes import slope_flows, strongest_flows
 from infoflow.information.targets import fit_target, pooled
 from infoflow.information.unit_flows import single_flows
 from infoflow.interventions import resample
@@ -117,3 +118,25 @@ def test_what_slopes_cannot_say_is_refused():
     again = ifl.record(Twice(), [ifl.Site("cell.1", call="all", unit_dim=1)], torch.randn(20, 4))
     with pytest.raises(ValueError, match="called several times"):
         slope_flows(again, DRAWS)
+
+
+def test_the_strongest_flows_are_those_of_the_matrix_and_strengths_those_of_all():
+    rec = convolutions(nn.Tanh)
+    draws = Draws(20, 6, 5, "units")
+    whole = slope_flows(rec, draws)
+    both = whole + whole.T
+    how = {"donors": 20, "contexts": 6, "bins": 5}
+    everything = strongest_flows(rec, neighbours=99, **how)
+    assert np.allclose(everything.matrix.toarray(), both)
+    few = strongest_flows(rec, neighbours=2, **how)
+    assert np.allclose(few.strength, both.sum(0)) and few.matrix.nnz < everything.matrix.nnz
+    kept = np.where(whole >= np.sort(whole, axis=0)[-2], whole, 0)
+    assert np.allclose(few.matrix.toarray(), kept + kept.T)
+    with pytest.raises(ValueError, match="at least one neighbour"):
+        strongest_flows(rec, neighbours=0)
+
+
+def test_modules_of_the_strongest_flows_lie_within_planted_tracks():
+    rec, planted = tracks((6, 6), 0, cross=0.05)
+    found = ifl.find_modules(strongest_flows(rec, neighbours=5))
+    assert all(len(np.unique(planted.labels[module])) == 1 for module in found.partition.modules)

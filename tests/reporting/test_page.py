@@ -8,13 +8,14 @@ from html.parser import HTMLParser
 from itertools import chain
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 import infoflow as ifl
 from infoflow.comparing import CAUSAL
-from infoflow.reporting.contents import MOST_ROWS, contents, matrix_block
+from infoflow.reporting.contents import MOST_PARTS, MOST_ROWS, contents, matrix_block
 from infoflow.reporting.page import breaks
 from infoflow.reporting.sentences import finding
 from infoflow.reporting.subject import Subject, layer_parts, subject
@@ -145,6 +146,30 @@ def test_parts_in_single_layers_add_up_to_what_modules_send(comparison):
     sent = layer_parts(comparison.search, comparison.rec)
     assert set(sent["from"]) == {"1"} and set(sent["to"]) == {"3"}  # nothing flows back
     assert (sent["bits_given_context"] >= 0).all()
+
+
+def test_of_very_many_parts_the_largest_flows_are_kept(comparison):
+    count = 70
+    one = pd.DataFrame({"module": range(count)})
+    sent = one.merge(one, how="cross").set_axis(["from_module", "to_module"], axis=1)
+    sent.insert(0, "from", "1")
+    sent.insert(2, "to", "3")
+    sent["bits_given_context"] = np.random.default_rng(0).permutation(len(sent)) + 1.0
+    sent["bits"] = 0.0
+    text = contents(Subject(comparison.search, comparison.rec, comparison, sent=sent))
+    kept = json.loads(text)["parts"]
+    assert len(kept) == MOST_PARTS < len(sent)
+    assert min(row[4] for row in kept) == len(sent) - MOST_PARTS + 1
+    assert kept[0][:1] == [0] and kept[0][2] == 1  # layers by number
+
+
+def test_layers_are_drawn_in_the_order_in_which_the_network_runs_them():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+    rec = ifl.record(net, ["4", "0", "2"], torch.randn(60, 3))
+    found = ifl.search(rec, n_modules=2, budget=4, samples=2, donors=12, contexts=12)
+    data = json.loads(contents(subject(found, rec, measure=True)))
+    assert [data["layers"][i] for i in data["sequence"]] == ["0", "2", "4"]
 
 
 def test_what_breaks_is_said_in_words_that_follow_from_the_lesions(comparison):

@@ -9,8 +9,9 @@ from torch import nn
 
 import infoflow as ifl
 from infoflow.comparing import CAUSAL
+from infoflow.plot.ink import shortened
 from infoflow.reporting import finding, report_tables, score_verdict, verdict
-from infoflow.reporting.sentences import shortened, three_sentences, verdicts
+from infoflow.reporting.sentences import three_sentences, verdicts
 
 
 def with_tables(comparison, best, score, rho, bits=10.0):

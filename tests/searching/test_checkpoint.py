@@ -1,6 +1,7 @@
 """Checkpoints: a search that was killed goes on as if it had not been."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +36,34 @@ def rec():
     return network()
 
 
+@pytest.fixture(scope="module")
+def whole(rec):
+    """A search that nothing breaks off, by its options; each is made once."""
+    found = {}
+
+    def made(**options):
+        key = repr(options)
+        if key not in found:
+            found[key] = ifl.search(rec, **options)
+        return found[key]
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def written(rec, tmp_path_factory):
+    """The checkpoint of a search that came to its end."""
+    path = tmp_path_factory.mktemp("written") / "search.npz"
+    ifl.search(rec, checkpoint=path, **OPTIONS)
+    return path
+
+
+@pytest.fixture
+def path(written, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copy(written, tmp_path))
+
+
 class Killed(Exception):
     pass
 
@@ -58,21 +87,17 @@ def assert_same(a, b):
     ("method", "n_modules"),
     [*((method, 2) for method in METHODS), ("genetic", range(2, 4)), ("annealing", range(2, 4))],
 )
-def test_a_search_broken_off_goes_on_bit_for_bit(rec, tmp_path, method, n_modules):
+def test_a_search_broken_off_goes_on_bit_for_bit(rec, whole, tmp_path, method, n_modules):
     options = {**OPTIONS, "method": method, "n_modules": n_modules}
-    whole = ifl.search(rec, **options)
     path = tmp_path / "search.npz"
     with pytest.raises(Killed):
         ifl.search(rec, checkpoint=path, callback=killed_at(40), **options)
     measured = []
     resumed = ifl.search(rec, checkpoint=path, callback=measured.append, **options)
-    assert_same(resumed, whole)
+    assert_same(resumed, whole(**options))
 
 
-def test_what_the_checkpoint_holds_is_not_measured_again(rec, tmp_path, monkeypatch):
-    path = tmp_path / "search.npz"
-    ifl.search(rec, checkpoint=path, **OPTIONS)
-
+def test_what_the_checkpoint_holds_is_not_measured_again(rec, path, monkeypatch):
     values = ExchangeMeter.values
 
     def refuse(meter, *asked):
@@ -92,12 +117,8 @@ def test_a_larger_budget_goes_on_from_where_the_smaller_ended(rec, tmp_path):
     assert np.array_equal(longer.trail[: len(shorter.trail)], shorter.trail)
 
 
-@pytest.mark.parametrize(
-    ("method", "n_modules"), [("genetic", 2), ("genetic", range(2, 4)), ("screened", 2)]
-)
-def test_a_search_killed_by_the_system_goes_on_bit_for_bit(rec, tmp_path, method, n_modules):
-    options = {**OPTIONS, "method": method, "n_modules": n_modules}
-    whole = ifl.search(rec, **options)
+def test_a_search_killed_by_the_system_goes_on_bit_for_bit(rec, whole, tmp_path):
+    options = {**OPTIONS, "method": "genetic", "n_modules": range(2, 4)}
     path = tmp_path / "search.npz"
     code = (
         "import sys, time; import infoflow as ifl; "
@@ -116,8 +137,8 @@ def test_a_search_killed_by_the_system_goes_on_bit_for_bit(rec, tmp_path, method
         process.send_signal(signal.SIGKILL)
         process.wait()
     with np.load(path) as found:
-        assert 0 < len(found["values"]) < whole.evaluations
-    assert_same(ifl.search(rec, checkpoint=path, **options), whole)
+        assert 0 < len(found["values"]) < whole(**options).evaluations
+    assert_same(ifl.search(rec, checkpoint=path, **options), whole(**options))
 
 
 @pytest.mark.parametrize(
@@ -133,31 +154,25 @@ def test_a_search_killed_by_the_system_goes_on_bit_for_bit(rec, tmp_path, method
     ],
 )
 def test_a_checkpoint_of_other_settings_is_refused_and_the_difference_named(
-    rec, tmp_path, change, named
+    rec, path, change, named
 ):
-    path = tmp_path / "search.npz"
-    ifl.search(rec, checkpoint=path, **OPTIONS)
     with pytest.raises(ValueError, match=named):
         ifl.search(rec, checkpoint=path, **{**OPTIONS, **change})
 
 
-def test_a_checkpoint_of_another_network_is_refused(rec, tmp_path):
-    path = tmp_path / "search.npz"
-    ifl.search(rec, checkpoint=path, **OPTIONS)
+def test_a_checkpoint_of_another_network_is_refused(path):
     with pytest.raises(ValueError, match="network was 'Sequential"):
         ifl.search(network(seed=1), checkpoint=path, **OPTIONS)
 
 
 @pytest.mark.parametrize("damage", ["short", "flipped", "text", "empty"])
-def test_a_damaged_checkpoint_is_refused(rec, tmp_path, damage):
-    path = tmp_path / "search.npz"
-    ifl.search(rec, checkpoint=path, **OPTIONS)
-    whole = path.read_bytes()
-    middle = len(whole) // 2
+def test_a_damaged_checkpoint_is_refused(rec, path, damage):
+    content = path.read_bytes()
+    middle = len(content) // 2
     path.write_bytes(
         {
-            "short": whole[:middle],
-            "flipped": whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :],
+            "short": content[:middle],
+            "flipped": content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :],
             "text": b"labels",
             "empty": b"",
         }[damage]
@@ -203,9 +218,7 @@ def test_writing_costs_as_much_a_partition_however_long_the_log(rec, tmp_path, m
     assert sum(written) < 15 * len(found.trail)
 
 
-def test_a_log_of_other_values_is_refused(rec, tmp_path):
-    path = tmp_path / "search.npz"
-    ifl.search(rec, checkpoint=path, **OPTIONS)
+def test_a_log_of_other_values_is_refused(rec, path):
     with np.load(path) as found:
         parts = {**found}
     parts["values"] = parts["values"] * 2

@@ -107,3 +107,11 @@ def test_where_slopes_say_nothing_flows_are_measured(monkeypatch: pytest.MonkeyP
     with pytest.warns(RuntimeWarning, match="measured unit by unit: slopes do not agree"):
         traffic = weightings.measure_traffic(rec, SEARCH, Objective("ncut"))
     assert np.array_equal(traffic.unit_flow, single_flows(rec, TRAFFIC, given_context=True))
+
+
+def test_more_units_than_memory_holds_are_refused_before_anything_runs(
+    planted: tuple[ifl.Recording, ifl.Partition], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weightings, "free_bytes", lambda _device: 10_000)
+    with pytest.raises(ValueError, match=r"all pairs of 20 units take .*strongest_flows"):
+        ifl.search(planted[0])

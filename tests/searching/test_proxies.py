@@ -18,11 +18,11 @@ from infoflow.searching.interface import (
     mean_hessian,
     output_hessians,
     output_interface,
-    unit_jacobians,
 )
 from infoflow.searching.proxy import ncut, proxies
 from infoflow.searching.space import Space
 from infoflow.searching.starts import STARTS, available, starts_by_name
+from infoflow.unit_similarity.jacobians import unit_jacobians
 
 
 @pytest.fixture(scope="module")

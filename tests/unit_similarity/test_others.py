@@ -92,3 +92,15 @@ def test_spearman_agrees_with_scipy():
     changing = np.flatnonzero(~rec.units.unused)
     expected = np.abs(spearmanr(rec.matrix()[:, changing]).statistic)
     assert similarity(rec, "spearman")[np.ix_(changing, changing)] == pytest.approx(expected)
+
+
+def test_slopes_are_the_mean_size_of_derivatives_between_layers():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))
+    x = torch.randn(32, 3)
+    rec = ifl.record(net, ["1", "3"], x)
+    each = torch.func.vmap(torch.func.jacrev(net[2:4]))(net[:2](x))
+    expected = np.zeros((9, 9))
+    expected[4:, :4] = each.detach().abs().mean(0).numpy() / 2
+    assert similarity(rec, "slopes") == pytest.approx(expected + expected.T, abs=1e-6)
+    assert not similarity(rec, "slopes", layers="1").any()

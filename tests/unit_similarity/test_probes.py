@@ -343,10 +343,33 @@ def test_a_last_linear_map_that_is_not_what_it_seems_is_left_alone():
     request = make_request(rec, ["mix"], frozenset({"o_sens"}), across=True)
     with evaluating(rec.model):
         way = find_way_out(run_perturbed(request, slice(0, K)), None)
-        assert way.matrix is not None and way.checked() is way
-        with pytest.warns(RuntimeWarning, match="probes start at the outputs"):
-            plain = replace(way, matrix=way.matrix * 1.01).checked()
-        assert plain.edge is None and find_way_out(way.batch, plain).edge is None
+        assert (
+            way.matrix is not None
+            and way.checked(whole=True) is way
+            and way.checked(whole=False) is way
+        )
+        for whole in (True, False):
+            with pytest.warns(RuntimeWarning, match="probes start at the outputs"):
+                plain = replace(way, matrix=way.matrix * 1.01).checked(whole=whole)
+            assert plain.edge is None and find_way_out(way.batch, plain).edge is None
+
+
+class LaterTurned(Tokens):
+    """From the second batch on, gradients of the outputs are doubled on their way."""
+
+    def forward(self, ids=None, embedded=None):
+        y = super().forward(ids, embedded)
+        if y.requires_grad and not bool((ids == 6).all(1).any()):
+            y.register_hook(lambda g: 2 * g)
+        return y
+
+
+def test_the_last_linear_map_is_looked_at_on_every_batch():
+    ids = torch.arange(K * 3).reshape(K, 3) % 6
+    ids[0] = 6
+    rec = ifl.record(LaterTurned().double(), "mix", ids, ids, loss=next_word, batch_size=4)
+    with pytest.warns(RuntimeWarning, match="probes start at the outputs"):
+        ifl.similarities(rec, ["o_sens"], method="probes")
 
 
 def test_bad_ways_are_refused():
