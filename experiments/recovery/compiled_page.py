@@ -49,7 +49,7 @@ def by_level() -> str:
 def by_network() -> str:
     """Each compiled network: how many modules, how many are counted, and what is found of them."""
     found = rows()
-    shown = ("Q cov_norm", "Q spearman", "n-cut flows", "search codes")
+    shown = ("Q cov_norm", "Q tokens", "n-cut slopes", "n-cut flows", "search codes")
     lines = [
         f"| network | units | k | counted | {' | '.join(shown)} |",
         "|---|" + "---|" * (3 + len(shown)),

@@ -33,9 +33,8 @@ WANTED = (
 NETWORKS = (*compiled.NAMES, *superposition.NAMES[:4])
 # A search of a network of fifty units takes ten seconds of an idle processor.
 SEARCHED = (
-    "tracr-sort+frac_prevs-shared", "tracr-hist+detect+frac_prevs-shared",
-    "tracr-hist+count-shared", "tracr-sort+frac_prevs-own", "tracr-hist+detect+frac_prevs-own",
-    "tracr-hist+count-own", "tracr-count_less_freq", "tracr-sort", *superposition.NAMES[:2],
+    "tracr-sort+frac_prevs-shared", "tracr-hist+detect+frac_prevs-shared", "tracr-count_less_freq",
+    "tracr-sort", *superposition.NAMES[:2],
 )  # fmt: skip
 FIELDS = (
     "network", "level", "method", "k", "units", "found", "ari", "element", "seconds", "refused",
