@@ -294,6 +294,7 @@ KINDS: dict[str, Kind] = {
     "layers": texts,
     "measures": texts,
     "measure": text,
+    "scheduler": lambda name, value: value if value is None else text(name, value),
     "positions": whole(1, texts=("mean", "each")),
 }
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from infoflow._arguments import door, each, items, mapping, text, told, whole
+from infoflow._arguments import door, each, items, mapping, told, whole
 from infoflow._pools import open_pool
 from infoflow._provenance import git_commit, versions, without_paths
 from infoflow._sweep_folder import (
@@ -115,7 +115,6 @@ def grid(**axes: Iterable[Any]) -> list[dict[str, Any]]:
     tasks=items,
     fixed=mapping,
     shard=_pair,
-    scheduler=lambda name, value: value if value is None else text(name, value),
 )
 def sweep(
     function: Function,

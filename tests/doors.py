@@ -67,6 +67,7 @@ draws: dict[str, Odd] = {
 }
 LITTLE: dict[str, Any] = {"rec": REC, "donors": 4, "contexts": 4, "bins": 3, "seed": 0}
 coded = {"coding": name("units", ("joint",)), "pool": name("mean", ("max",))}
+scheduled = {"scheduler": Odd((), (None,), (5, NAN, True, "", [], {}, object()))}
 corrected = {"correction": name("none", ("miller_madow", "chao_shen"))}
 forced = Odd(
     other=("empirical", "uniform"), bad=(None, 5, NAN, "", "nonsense", True, [], {}, object())
@@ -115,12 +116,12 @@ def doors(folder: Path) -> dict[str, Door]:
              "source": units([0, 1], N, "1"), "target": _later(units([5, 6], N, "3"))},
         ),
         "unit_flow": Door(
-            ifl.unit_flow, LITTLE, {**draws, "bins": whole(3, 2), "pool": coded["pool"], "direct": flag(False),
+            ifl.unit_flow, LITTLE, {**draws, **scheduled, "method": name("measured"), "bins": whole(3, 2), "pool": coded["pool"], "direct": flag(False),
                                     "given_context": flag(False), "progress": flag(False)},
         ),
         "exchange": Door(
             ifl.exchange, {**LITTLE, "partition": LABELS},
-            {**draws, **coded, **corrected, **how, "partition": partition(LABELS),
+            {**draws, **scheduled, **coded, **corrected, **how, "partition": partition(LABELS),
              "weighting": name("ncut", WEIGHTINGS[:3]), "given_context": flag(True),
              "objective": objective},
         ),
@@ -131,11 +132,11 @@ def doors(folder: Path) -> dict[str, Door]:
         ),
         "search": Door(
             ifl.search, {**LITTLE, "method": "sampling", "budget": 4, "samples": 3, "seeds": ()},
-            {**search, "starts": some}, slow=True,
+            {**search, **scheduled, "starts": some}, slow=True,
         ),
         "compare": Door(
             ifl.compare, {**LITTLE, "budget": 4, "samples": 3},
-            {**draws, **{k: search[k] for k in ("weighting", "given_context", "objective", "budget",
+            {**draws, "do": forced, **{k: search[k] for k in ("weighting", "given_context", "objective", "budget",
                                                 "samples", "coding", "progress")},
              "n_modules": whole(2, 2), "same_size": whole(3, 2), "proxies": flag(False),
              "methods": Odd(bad=(None, 5, NAN, "", "sampling", [], ["nonsense"], ["sampling", 5], {"a": 1})), "q_method": name("spectral"),

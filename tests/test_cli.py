@@ -66,7 +66,7 @@ def test_an_effort_that_cannot_be_made_is_refused_before_training(tmp_path, caps
     out = tmp_path / "demo"
     assert main(["demo", "--out", str(out), flag, value]) == 1
     captured = capsys.readouterr()
-    assert captured.err.startswith(f"infoflow: expected {flag}")
+    assert captured.err.startswith("infoflow: ") and flag in captured.err
     assert "training" not in captured.err
     assert not out.exists()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from infoflow._arguments import whole
 from infoflow.checking import check
 from infoflow.commands.answer import Answer, Command, plain, say, table, watched
 from infoflow.commands.network import (
@@ -192,6 +193,7 @@ class Analyze(Command):
         """Call the factory, record, compare, write the run folder."""
         self.effort.check()
         self.network.rows.check()
+        whole(0, 10**4)("--shuffled", self.shuffled)
         folder = prepare_folder(self.out, overwrite=self.overwrite)
         title = f"Modules of {self.network.factory}"
         config = settings_of("analyze", self)

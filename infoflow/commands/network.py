@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from infoflow._arguments import KINDS, whole
 from infoflow._inputs import check_data, collect
 from infoflow.commands.answer import say, watched
 from infoflow.measured import Weighting
@@ -33,8 +34,7 @@ class Rows:
 
     def check(self) -> None:
         """Raises ValueError for fewer than two rows."""
-        if self.max_rows < 2:
-            raise ValueError(f"expected --max-rows >= 2, got {self.max_rows}")
+        whole(2)("--max-rows", self.max_rows)
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,9 @@ class Effort:
         Raises:
             ValueError: An option out of its range.
         """
-        least = {"n_modules": 2, "budget": 1, "samples": 2, "donors": 2, "contexts": 2, "seed": 0}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                flag = "--" + name.replace("_", "-")
-                raise ValueError(f"expected {flag} >= {smallest}, got {getattr(self, name)}")
+        kinds = {"n_modules": whole(2), **KINDS}
+        for name in ("n_modules", "budget", "samples", "donors", "contexts", "seed"):
+            kinds[name]("--" + name.replace("_", "-"), getattr(self, name))
         if units is not None and self.n_modules > units:
             raise ValueError(f"expected --n-modules <= {units} units, got {self.n_modules}")
 

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from tyro.conf import Positional
 
 import infoflow.saving as saving
+from infoflow._arguments import whole
 from infoflow._files import write_atomically
 from infoflow.commands.answer import Answer, Command, say, table, watched
 from infoflow.commands.measures import analysed, settings_of
@@ -51,6 +52,7 @@ class Demo(Command):
 
         config = TrainConfig(dataset=self.dataset, dropout=self.dropout, seed=self.effort.seed)
         Rows(self.max_rows).check()
+        whole(0, 10**4)("--shuffled", self.shuffled)
         self.effort.check(sum(config.hidden))
         folder = prepare_folder(self.out, overwrite=self.overwrite)
         data = load(self.dataset, self.data_dir)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from infoflow._arguments import door
+from infoflow._arguments import door, one_of
 from infoflow._passes import show_progress
 from infoflow._shapes import Float, shaped
 from infoflow._warnings import warn
@@ -26,7 +26,6 @@ from infoflow.information.workers import few, spread, workers_of
 from infoflow.interventions import resample, resample_each
 from infoflow.measured import UNIT_FLOW, Budget, Draws, Pool
 from infoflow.recording import Recording
-from infoflow.units import UnknownName, unknown_name
 
 _MOST_KEPT = 1 << 23  # numbers in the cache, twice 64 MB
 
@@ -199,7 +198,7 @@ def countable(draws: Draws) -> bool:
     return draws.coding == "units" and draws.bins != "unique" and plain
 
 
-@door()
+@door(method=one_of(("measured", "gradient")))
 @shaped
 def unit_flow(
     rec: Recording,
@@ -266,8 +265,6 @@ def unit_flow(
         )
     if method == "gradient":
         return slope_flows(rec, draws)
-    if method != "measured":
-        raise UnknownName(unknown_name("method", method, ("measured", "gradient")))
     with spread(rec, scheduler):
         flows = single_flows(rec, draws, given_context=given_context, progress=progress)
     if not flows.any():
