@@ -13,7 +13,7 @@ import pandas as pd
 
 from experiments.common import style
 from experiments.how_many.page import table
-from experiments.recovery.families import NOTHING
+from experiments.recovery.families import NOTHING, family_of, names
 from experiments.recovery.methods import METHODS
 from experiments.recovery.tables import (
     SEARCHES,
@@ -143,7 +143,22 @@ def decisions(rows: Any) -> str:
     return table(["decision", "compared", "difference, held out", "outcome"], lines)
 
 
+def networks_table(rows: Any) -> str:
+    """How many networks of each family have been measured, of how many."""
+    measured = rows.drop_duplicates("network")
+    lines = []
+    for family in dict.fromkeys(map(family_of, names())):
+        numbers = measured[measured["family"] == family]["number"]
+        every = sum(family_of(name) == family for name in names())
+        lines.append(
+            [family, str((numbers % 2 == 0).sum()), str((numbers % 2 == 1).sum()), str(every)]
+        )
+    lines.append(["**all**", *(str(sum(int(line[c]) for line in lines)) for c in (1, 2, 3))])
+    return table(["family", "tuning", "held out", "there are"], lines)
+
+
 PARTS = {
+    "Networks measured": networks_table,
     "The two decisions": decisions,
     "All methods, held-out networks": methods_table,
     "Family by family, k given": lambda rows: families_table(rows, "given"),
