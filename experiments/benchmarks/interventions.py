@@ -5,6 +5,7 @@ Run: python -m experiments.benchmarks.interventions
 
 from __future__ import annotations
 
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -256,21 +258,53 @@ def peak_megabytes(job: Task, rec: ifl.Recording, count: int) -> float:
     return resident("VmHWM") - start
 
 
+RESULTS = Path(__file__).parent / "results" / "interventions.csv"
+
+
+def add_rows(task: str, runs: str, times: Mapping[str, float]) -> None:
+    """To the saved rows: milliseconds of each contender, and the machine's load meanwhile."""
+    rows = pd.DataFrame({"contender": [name.replace("_", "-") for name in times]})
+    rows.insert(0, "task", task)
+    rows.insert(1, "runs", runs)
+    rows["milliseconds"] = [float(f"{1e3 * spent:.4g}") for spent in times.values()]
+    rows["load"] = round(os.getloadavg()[0])
+    known = [pd.read_csv(RESULTS)] if RESULTS.exists() else []
+    kept = [old[(old["task"] != task) | (old["runs"] != runs)] for old in known]
+    pd.concat([*kept, rows]).to_csv(RESULTS, index=False)
+
+
+def page(rows: pd.DataFrame) -> str:
+    """A contender's speed, x raw hooks / share of the limit, for each task and kind of run."""
+    times = rows.pivot_table("milliseconds", "contender", ["task", "runs"], sort=False)
+    times = times.drop(columns="16-16-16-4 perceptron", level="task")
+    lines = ["| | " + " | ".join(f"{t.split(',')[0]}, {r}" for t, r in times) + " |"]
+    lines += ["|---" * (times.shape[1] + 1) + "|"]
+    for name, spent in times.drop(index=["raw hooks"]).iterrows():
+        raw, limit = times.loc["raw hooks"] / spent, times.loc["by hand"] / spent
+        cells = [f"{a:.1f} / {b:.2f}" for a, b in zip(raw, limit, strict=True)]
+        lines += [f"| {name} | " + " | ".join(cells) + " |"]
+    guard = times.loc["infoflow"] / times.loc["infoflow, no guard"] - 1
+    return "\n".join([*lines, "| the guard | " + " | ".join(f"{g:.0%}" for g in guard) + " |"])
+
+
 def main() -> None:
-    """Print all ratios."""
+    """Print all ratios, and save the times."""
     torch.set_num_threads(1)
     for title, (job, m, k) in tasks().items():
         rng = np.random.default_rng(0)
         n = len(job.inputs)
         grid = np.repeat(rng.permutation(n)[:m], k), np.tile(rng.permutation(n)[:k], m)
         batch = 4096 if job.values.ndim == 2 else 1000
-        show(f"{title}: {m} donors x {k} contexts", table(job, grid, batch))
-        shuffle = rng.permutation(n), np.arange(n)
-        times = table(job, shuffle, batch)
+        times = table(job, grid, batch)
+        show(f"{title}: {m} donors x {k} contexts", times)
+        add_rows(title, "donors x contexts", times)
+        times = table(job, (rng.permutation(n), np.arange(n)), batch)
         show(f"{title}: one shuffled pass over {n} samples", times)
+        add_rows(title, "shuffled pass", times)
         print(f"  do() above a raw hook: {overhead_per_call(job):.1f} us a call")
     for n in (500, 2000, 10_000):
         times = price_of_a_run(n)
+        add_rows("16-16-16-4 perceptron", f"{n} rows", {k: v / 1e6 for k, v in times.items()})
         price = ", ".join(f"{name} {spent:.0f} us" for name, spent in times.items())
         print(f"\none counterfactual of {n} rows of a 16-16-16-4 perceptron: {price}")
         print(f"  the guard: {times['infoflow'] / times['infoflow, no guard'] - 1:.0%}")
