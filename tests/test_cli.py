@@ -201,7 +201,7 @@ def test_a_saved_comparison_gives_its_report_again(factory, tmp_path, capsys):
     assert "Mine again" in (tmp_path / "compared.html").read_text()
     search = ifl.load(out).search.save(tmp_path / "search")
     assert main(["report", str(search)]) == 0
-    assert (tmp_path / "search.html").exists()
+    assert "No recording was given" in (tmp_path / "search.html").read_text()
     found = ifl.find_modules([[0, 1, 0], [1, 0, 0], [0, 0, 0]]).save(tmp_path / "modules")
     assert main(["report", str(found)]) == 1
     assert "holds a Modules" in capsys.readouterr().err

@@ -125,3 +125,14 @@ def test_no_page_has_the_name_of_a_page_that_sphinx_writes():
     assert {"search", "genindex", "py-modindex"} & {
         page.stem for page in DOCS.glob("*.md")
     } == set()
+
+
+def test_the_extras_of_the_install_page_are_those_that_there_are():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", (DOCS / "install.md").read_text(), re.M)
+    named = {name for row in rows for name in re.findall(r"\w+", row)}
+    assert named == set(project["optional-dependencies"])
+    tried = [c for c in project["classifiers"] if "Python :: 3." in c]
+    assert [c[-4:] for c in tried] == ["3.11", "3.12"]  # the page says which of them was tried

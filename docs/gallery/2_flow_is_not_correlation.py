@@ -3,8 +3,8 @@ Flow is not correlation
 =======================
 
 Two hidden units read the same input, and neither reads the other. In the normal run each tells
-everything about the other; forced to change, neither tells anything. A third case sends without
-any correlation: one input of an XOR.
+everything about the other; forced to change, neither tells anything. The other way round, one input
+of an XOR sends a bit that no correlation shows.
 """
 
 import pandas as pd

@@ -66,7 +66,12 @@ def network_rows(
     """Rows of one network."""
     planted = {} if network.planted is None else {"planted": network.planted}
     found = ifl.compare(
-        network.rec, partitions=planted, budget=budget, weighting=weighting, seed=seed
+        network.rec,
+        partitions=planted,
+        budget=budget,
+        weighting=weighting,
+        objective="codes",
+        seed=seed,
     )
     yield from _rows("partitions", wide_partitions(found))
     yield from _rows("correlations", named_scopes(found))
@@ -131,7 +136,13 @@ def _bases(network: Network, seed: int, budget: int, weighting: Weighting) -> It
     for basis in BASES:
         rec = network.rec if basis == "neurons" else network.again(basis)
         best = ifl.search(
-            rec, method="annealing", weighting=weighting, budget=budget, samples=40, seed=seed
+            rec,
+            method="annealing",
+            weighting=weighting,
+            objective="codes",
+            budget=budget,
+            samples=40,
+            seed=seed,
         )
         yield {"table": "basis", "basis": basis, **_score(best)}
 
@@ -146,6 +157,7 @@ def _redrawn(found: Comparison, seed: int, budget: int, weighting: Weighting) ->
             found.rec,
             method="annealing",
             weighting=weighting,
+            objective="codes",
             budget=budget,
             samples=40,
             **{"bins": 10, **options},

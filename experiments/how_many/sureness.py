@@ -33,7 +33,7 @@ def study(seed: int, k: int, cross: float, repeats: int) -> Row:
     rec, truth = planted(seed, k, cross).build()
     found = ifl.search(
         rec, n_modules=k, budget=60, samples=10, donors=40, contexts=30, seed=seed,
-        confidence=repeats,
+        confidence=repeats, objective="codes",
     )  # fmt: skip
     sure = found.confidence
     assert sure is not None

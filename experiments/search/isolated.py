@@ -31,7 +31,9 @@ def main(networks: int = 50) -> None:
         rng = np.random.default_rng(seed)
         sizes = tuple(int(s) for s in rng.integers(4, 33, 2)) if seed % 5 else (32, 32)
         rec, planted = tracks(sizes, seed)
-        found = ifl.search(rec, budget=100, samples=20, donors=30, contexts=30, seed=seed)
+        found = ifl.search(
+            rec, objective="codes", budget=100, samples=20, donors=30, contexts=30, seed=seed
+        )
         used = ~found.partition.unused
         exact = ifl.Partition(np.where(used, planted.labels, -1)) == found.partition
         bits = found.exchange.bits_given_context

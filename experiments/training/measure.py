@@ -30,7 +30,7 @@ def measured(
     the modules found, of random ones, and of those given, if any, whose exchange is then told in
     that of random ones."""
     judged = rec if lesioned is None else lesioned
-    found = ifl.search(rec, method="screened", budget=100, samples=20, seed=seed)
+    found = ifl.search(rec, method="screened", objective="codes", budget=100, samples=20, seed=seed)
     similar = ifl.similarities(rec, list(GRAPHS))
     layers, used = rec.units.layer_index, ~rec.units.unused
     rng = np.random.default_rng(seed)

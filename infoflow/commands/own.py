@@ -92,7 +92,7 @@ class Report(Command):
     """Its heading."""
 
     def run(self) -> Answer:
-        """Load the comparison and write one HTML file."""
+        """Load the result and write one HTML file."""
         from infoflow.plot import check_installed
         from infoflow.reporting import finding, report
 

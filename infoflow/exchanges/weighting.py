@@ -88,7 +88,7 @@ class Traffic:
         connected: `(n, n)` bool; i's layer can reach j's at all.
         floor: Bits that one changed code amounts to: less is not told from nothing.
         together: `(n,)` what each unit sends all others, taken together, and receives from them,
-            where modules are measured as wholes; None: sums of single flows stand for it.
+            where modules are measured as wholes; of silent units by codes. None: single flows.
     """
 
     unit_flow: np.ndarray
@@ -183,11 +183,12 @@ def measure_traffic(
     reach = np.zeros((len(rec.units.sites),) * 2, dtype=bool)
     sender, receiver = np.nonzero(flows > 0)
     reach[layer[sender], layer[receiver]] = True
-    together = None
-    if objective.together:
-        out = rec.units.unused if left_out is None else rec.units.unused | left_out
-        together = _sent_and_received(GroupSender(rec, draws, objective), np.flatnonzero(~out))
-    return Traffic(flows, entropy, reach[layer[:, None], layer], floor, together)
+    alone = Traffic(flows, entropy, reach[layer[:, None], layer], floor)
+    if not objective.together:
+        return alone
+    out = rec.units.unused if left_out is None else rec.units.unused | left_out
+    sent = _sent_and_received(GroupSender(rec, draws, objective), np.flatnonzero(~out))
+    return replace(alone, together=np.where(out | (sent > 0), sent, alone.per_unit))
 
 
 def _check_room(n: int) -> None:

@@ -45,14 +45,8 @@ def subject(result: Comparison | SearchResult, rec: Recording | None, *, measure
     """What is known of a result; with `measure` also what takes runs of the network.
 
     Raises:
-        TypeError: Neither a comparison nor a search.
         ValueError: A recording of other units than the search's.
     """
-    if not isinstance(result, (Comparison, SearchResult)):
-        raise TypeError(
-            "expected what compare() or search() returned, got "
-            f"{type(result).__name__}; compare(rec) makes one"
-        )
     comparison = result if isinstance(result, Comparison) else None
     search = result if isinstance(result, SearchResult) else result.search
     rec = comparison.rec if comparison is not None and rec is None else rec

@@ -48,8 +48,9 @@ def test_units_that_send_nothing_even_together_stay_silent():
     assert np.flatnonzero(~divided_units(meter, 2)).tolist() == [4, 5]
 
 
-def test_the_search_divides_redundant_tracks_as_they_are():
+@pytest.mark.parametrize("objective", ["codes", "gaussian"])
+def test_the_search_divides_redundant_tracks_as_they_are(objective):
     toy = load_modules("redundant_tracks")
-    found = ifl.search(toy.record(), method="exhaustive", samples=10)
+    found = ifl.search(toy.record(), method="exhaustive", samples=10, objective=objective)
     assert found.partition == toy.planted[0]
     assert found.exchange.bits == found.exchange.bits_given_context == 0

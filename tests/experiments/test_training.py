@@ -1,6 +1,7 @@
 """Training for modularity: what is measured, and the study's rules."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -37,7 +38,7 @@ def test_a_network_is_measured_by_what_the_package_gives():
 
 def test_every_network_of_the_sweep_comes_once_and_its_penalty_is_known():
     cells = sweep.cells()
-    assert len(set(cells)) == len(cells) == 3 * (1 + 3 * 4 + 1 + 5 * 3)
+    assert len(set(cells)) == len(cells) == 5 * (1 + 3 * 4 + 1 + 5 * 4)
     assert {penalty for _, penalty, _, _ in cells} == {"none", *sweep.PENALTIES}
 
 
@@ -93,3 +94,8 @@ def test_a_penalty_is_compared_with_the_same_seed_of_the_same_task():
     table = pd.DataFrame(rows)
     found = page.less_baseline(table, table[table["penalty"] == "cut"], "score")
     assert found.tolist() == [3.0, 2.0]
+
+
+def test_the_page_s_tables_are_those_of_the_saved_rows():
+    text = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
+    assert all(found in text for found in page.tables())

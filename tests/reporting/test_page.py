@@ -196,7 +196,7 @@ def test_without_the_network_the_page_says_what_was_not_measured(comparison, tmp
 
 
 def test_what_is_no_result_is_refused(comparison, tmp_path):
-    with pytest.raises(TypeError, match=r"compare\(\) or search\(\) returned, got dict"):
+    with pytest.raises(TypeError, match="expected what compare or search returned, got"):
         ifl.report({}, tmp_path / "report.html")  # pyright: ignore[reportArgumentType]
     other = ifl.record(nn.Sequential(nn.Linear(3, 5)), ["0"], torch.randn(20, 3))
     with pytest.raises(ValueError, match="rec= of 14 units"):
