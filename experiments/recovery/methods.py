@@ -23,6 +23,7 @@ from infoflow.unit_similarity import MEASURES
 
 BUDGET, SAMPLES = 150, 10
 RESOLUTIONS = (0.5, 1.0, 2.0)
+_ITERATIONS = 100  # until nothing changes, igraph went on for ever on slopes of 1e-18 to 69
 MOST = 8  # modules that an eigengap may show, and that chance may say
 Owner = Literal["others", "ours", "chance"]
 Labels = np.ndarray
@@ -135,7 +136,7 @@ def leiden(look: Look, k: int | None, graph: str, resolution: float) -> Labels:
     def at(value: float) -> Labels:
         igraph.set_random_number_generator(random.Random(0))
         found = network.community_leiden(
-            "modularity", weights="weight", resolution=value, n_iterations=-1
+            "modularity", weights="weight", resolution=value, n_iterations=_ITERATIONS
         )
         return ifl.Partition(np.where(matrix.any(0), found.membership, -1)).labels
 
