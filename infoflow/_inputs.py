@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from infoflow._arguments import told
+from infoflow._outputs import call_model
 
 Inputs = Any
 """A tensor, array or nested list; several in a tuple or a mapping; a loader of those."""
@@ -44,12 +45,6 @@ class Given:
         placed = [x[:rows] for n, x in zip(self.keywords, self.tensors, strict=True) if not n]
         inputs = (*placed, named) if named else tuple(placed)
         return inputs, None if self.targets is None else self.targets[:rows]
-
-
-def call_model(model: nn.Module, tensors: Sequence[Any], keywords: Sequence[str | None]) -> Any:
-    """`model(*tensors)`, those that have a name by their names."""
-    named = {name: x for name, x in zip(keywords, tensors, strict=True) if name}
-    return model(*(x for name, x in zip(keywords, tensors, strict=True) if not name), **named)
 
 
 def device_of(model: nn.Module, device: torch.device | str | None) -> torch.device:

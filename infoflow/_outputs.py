@@ -1,18 +1,24 @@
-"""What a model returns, and which tensor in it is its output."""
+"""How a model is called, what it returns, and which tensor in it is its output."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from infoflow._warnings import warn
 
 OutputLike = str | int | Callable[[Any], Tensor] | None
 Loss = Callable[[Any, Tensor], Tensor]
 _NAMED = ("logits", "last_hidden_state")
+
+
+def call_model(model: nn.Module, tensors: Sequence[Any], keywords: Sequence[str | None]) -> Any:
+    """`model(*tensors)`, those that have a name by their names."""
+    named = {name: x for name, x in zip(keywords, tensors, strict=True) if name}
+    return model(*(x for name, x in zip(keywords, tensors, strict=True) if not name), **named)
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,12 @@ from infoflow._arguments import door, given, instance, texts
 from infoflow._inputs import (
     Inputs,
     argument_names,
-    call_model,
     check_data,
     collect,
     device_of,
 )
 from infoflow._notebook import recording_card, recording_text
-from infoflow._outputs import Loss, Output, OutputLike, chosen_output
+from infoflow._outputs import Loss, Output, OutputLike, call_model, chosen_output
 from infoflow._padding import MaskLike, Padding, find_padding, outputs_for_fewer
 from infoflow._passes import Looked, bases_by_site, batches_of, dry_run, run_all, units_of
 from infoflow._refusals import (

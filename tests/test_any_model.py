@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import infoflow as ifl
-from infoflow._inputs import call_model
+from infoflow._outputs import call_model
 from infoflow._safety import fast_path
 from infoflow.interventions import resample
 from tests.any_models import CASES, Case, Encoder, K, mse, padded_tokens
