@@ -313,9 +313,9 @@ def door(**own: Kind) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
                 for name, value in zip(names, args, strict=False)
             )
             named = {n: kinds[n](n, v) if n in kinds else v for n, v in kwargs.items()}
-            return function(*placed, *args[len(names) :], **named)  # type: ignore[arg-type]
+            return function(*placed, *args[len(names) :], **named)
 
-        return checked  # type: ignore[return-value]
+        return checked
 
     return around
 

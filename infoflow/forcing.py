@@ -24,7 +24,8 @@ def _labels(name: str, value: Any) -> Any:
     """One label per sample; None and "targets" stand for some."""
     if value is None or (isinstance(value, str) and value == "targets"):
         return value
-    labels = items(name, value.tolist() if hasattr(value, "tolist") else value)
+    listed: Any = getattr(value, "tolist", None)
+    labels = items(name, value if listed is None else listed())
     if not labels or any(not isinstance(x, (str, int, float)) or x != x for x in labels):
         raise ValueError(f"{name}: expected one label per sample or 'targets', got {told(value)}")
     return tuple(labels)

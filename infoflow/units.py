@@ -175,9 +175,9 @@ def index_array(units: Any, size: int, where: str) -> np.ndarray:
     Raises:
         ValueError: Out of range, repeated, or no integers.
     """
-    single = np.ndim(units) == 0 and not isinstance(units, Iterable)  # type: ignore[arg-type]
+    single = np.ndim(units) == 0 and not isinstance(units, Iterable)
     what = f"unit indices of {where} with {size} units"
-    index = integers(what, np.atleast_1d(units) if single else units, masks=True)
+    index = integers(what, [units] if single else units, masks=True)
     if index.size == 0:
         return np.arange(0)
     if index.dtype == bool:

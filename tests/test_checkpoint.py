@@ -157,7 +157,7 @@ def test_an_incomplete_description_is_refused(
     [
         ([64, 32], r"fc2\.linear\.bias \(32,\), got \(64,\)"),
         ([64], r"fc2\.linear\.bias absent, got \(64,\)"),
-        ([64, 64, 64], r"fc3\.linear\.bias \(64,\), got absent"),
+        ([64, 64, 64], r"hidden \(64, 64, 64\) needs more than there are"),
     ],
 )
 def test_a_configuration_that_does_not_fit_the_weights_is_refused(

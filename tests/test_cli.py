@@ -97,7 +97,7 @@ def test_analyze_records_as_many_rows_as_it_may(factory, tmp_path, capsys):
     assert "the first 30 of 40 rows" in printed
     assert "30 samples" in printed
     assert main(["analyze", factory, "--layers", "0", "3", "--max-rows", "-5", "--out", "x"]) == 1
-    assert "expected --max-rows" in capsys.readouterr().err
+    assert "--max-rows: expected" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_can_be_run_again(factory, tmp_path, monkeypatch, capsys):

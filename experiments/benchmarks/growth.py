@@ -107,7 +107,8 @@ def shape(neurons: int, samples: int) -> Callable[[], ifl.Recording]:
 def exponents(rows: pd.DataFrame) -> pd.DataFrame:
     """Of each thing along each axis: sizes, seconds at the ends, and the slope of their logs."""
     found = []
-    for (what, axis), own in rows.groupby(["what", "axis"], sort=False):
+    for key, own in rows.groupby(["what", "axis"], sort=False):
+        what, axis = tuple(key)  # pyright: ignore[reportArgumentType]
         slope = np.polyfit(np.log(own["size"]), np.log(own["seconds"]), 1)[0]
         ends = own.sort_values("size")
         found.append(

@@ -47,7 +47,7 @@ def main(first: int = 0, count: int = 2, kinds: tuple[str, ...] = ()) -> None:
     for seed in range(first, first + count):
         for kind in kinds or made:
             known = pd.read_csv(path) if path.exists() else pd.DataFrame({"kind": [], "seed": []})
-            if ((known["kind"] == kind) & (known["seed"] == seed)).any():
+            if (kind, seed) in set(zip(known["kind"], known["seed"], strict=True)):
                 continue
             rows = [{"kind": kind, "seed": seed, **row} for row in compared(made[kind](seed))]
             table = pd.concat([known, pd.DataFrame(rows).round(4)]) if len(known) else rows

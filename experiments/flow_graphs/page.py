@@ -6,6 +6,7 @@ python -m experiments.flow_graphs.page
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,7 +18,7 @@ def lines(rows: pd.DataFrame) -> list[str]:
     """One line a kind of network, means over seeds: slopes, then measured; and the bits."""
     found = []
     for kind, own in rows.groupby("kind", sort=False):
-        mean = own.groupby("graph")[[*QUANTITIES, "bits"]].mean()
+        mean: Any = own.groupby("graph")[[*QUANTITIES, "bits"]].mean()
         slopes, measured = mean.loc["codes map"], mean.loc["measured"]
         cells = [f"{slopes[q]:.3f}, {measured[q]:.3f}" for q in QUANTITIES]
         seeds = own["seed"].nunique()

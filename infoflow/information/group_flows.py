@@ -283,9 +283,9 @@ class GroupSender:
         free, most = self.objective.estimate == "gaussian", SATURATED * np.log2(self.shape[0])
         found = []
         for f in next(self([source], [targets], progress))[1]:
-            terms = (Contributions((p,)) for p in (f.pointwise, f.pointwise_given_context))
+            each = [Contributions((p,)) for p in (f.pointwise, f.pointwise_given_context)]
             full = not free and f.given_context >= most
-            found.append(ForcedFlow(f.bits, f.given_context, *terms, full))
+            found.append(ForcedFlow(f.bits, f.given_context, each[0], each[1], full))
         return found
 
     def _flows(

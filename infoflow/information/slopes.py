@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -243,4 +243,5 @@ def _above(answers: Tensor, deltas: dict[str, Tensor]) -> list[str]:
     found = torch.autograd.grad(
         answers.sum(), list(deltas.values()), retain_graph=True, allow_unused=True
     )
-    return [name for name, part in zip(deltas, found, strict=True) if part is not None]
+    parts = zip(deltas, cast("tuple[Tensor | None, ...]", found), strict=True)
+    return [name for name, part in parts if part is not None]

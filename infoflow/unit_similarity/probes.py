@@ -73,8 +73,8 @@ def _over_batches(
     run.rows = [] if rows else None
     del few
     for start in show_progress(range(0, count, size), progress, "similarity"):
-        rows = slice(start, min(start + size, count))
-        for _ in request.rec.kept(Room).parts(run.add, rows):
+        batch = slice(start, min(start + size, count))
+        for _ in request.rec.kept(Room).parts(run.add, batch):
             pass
     return run
 

@@ -123,13 +123,13 @@ def test_edges_of_ones_own_are_used_as_they_are():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"count": 1}, "at least 2 bins"),
-        ({"count": 2.5}, "number of bins"),
+        ({"count": 1}, "count: expected an integer of at least 2"),
+        ({"count": 2.5}, "count: expected an integer"),
         ({"kind": "log"}, "unknown kind"),
         ({"group": "som"}, "unknown code"),
         ({"edges": ()}, "ascending"),
         ({"edges": (1.0, 0.0)}, "ascending"),
-        ({"edges": (0.0, float("nan"))}, "ascending"),
+        ({"edges": (0.0, float("nan"))}, "edges: expected finite numbers"),
     ],
 )
 def test_a_binning_is_checked(options, text):
@@ -151,7 +151,7 @@ def test_a_projection_halves_the_normal_run_with_every_plane(codes, planes):
 
 @pytest.mark.parametrize("bins", [1, 0, -3])
 def test_fewer_than_two_bins_is_an_error(bins):
-    with pytest.raises(ValueError, match="at least 2 bins"):
+    with pytest.raises(ValueError, match="expected an integer of at least 2"):
         fit_unit_bins(np.zeros((5, 1)), bins)
     with pytest.raises(ValueError, match="at least 2 codes"):
         fit_codebook(np.zeros((5, 1)), np.zeros(1, int), bins)

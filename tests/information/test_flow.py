@@ -184,16 +184,16 @@ def test_an_empty_group_is_an_error(mixed, groups):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"donors": 1}, "at least 2 donors"),
-        ({"contexts": 1}, "at least 2 contexts"),
-        ({"contexts": 2.5}, "at least 2 contexts"),
-        ({"donors": "some"}, "donors or 'all'"),
+        ({"donors": 1}, "donors: expected an integer of at least 2"),
+        ({"contexts": 1}, "contexts: expected an integer of at least 2"),
+        ({"contexts": 2.5}, "contexts: expected an integer of at least 2"),
+        ({"donors": "some"}, "at least 2 or 'all', got 'some'"),
         ({"bins": 1}, "at least 2"),
-        ({"bins": "many"}, "number of bins or 'unique'"),
+        ({"bins": "many"}, "bins: expected an integer .* or 'unique'"),
         ({"coding": "both"}, "unknown coding"),
         ({"correction": "magic"}, "unknown correction"),
         ({"pool": "sum"}, "unknown pool"),
-        ({"n_null": -1}, "n_null >= 2"),
+        ({"n_null": -1}, "n_null: expected an integer of at least 0"),
         ({"n_null": 1}, "n_null >= 2"),
     ],
 )

@@ -76,9 +76,9 @@ def test_information_with_each_column_is_that_of_the_pair():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"bins": 1}, "at least 2 bins"),
-        ({"donors": 1}, "at least 2 donors"),
-        ({"contexts": 0}, "at least 2 contexts"),
+        ({"bins": 1}, "bins: expected an integer of at least 2"),
+        ({"donors": 1}, "donors: expected an integer of at least 2"),
+        ({"contexts": 0}, "contexts: expected an integer of at least 2"),
     ],
 )
 def test_options_are_checked(rec, options, text):

@@ -37,7 +37,7 @@ def test_the_cut_is_that_of_flows_written_out_and_the_planted_directions_have_no
     starts = {"2": planted[0], "5": planted[1]}
     assert separating_rotations(rec, LABELS, starts=starts, steps=0).cut[0] < 1e-6
     found = separating_rotations(rec, LABELS, steps=0, samples=3)
-    from infoflow.searching.interface import unit_jacobians
+    from infoflow.unit_similarity.jacobians import unit_jacobians
 
     jacobians, spread = unit_jacobians(rec, 3), rec.matrix().std(0, ddof=1)
     flows = np.zeros((12, 12))
