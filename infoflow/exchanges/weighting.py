@@ -239,7 +239,7 @@ def agrees(estimated: np.ndarray, measured: np.ndarray) -> bool:
     heard = (estimated > 0).any(0) | (measured > 0).any(0)
     if heard.sum() < 3:
         return True
-    return spearmanr(estimated.sum(0)[heard], measured.sum(0)[heard])[0] >= 0.5  # type: ignore[operator]
+    return bool(spearmanr(estimated.sum(0)[heard], measured.sum(0)[heard])[0] >= 0.5)  # type: ignore
 
 
 def _sent_and_received(sender: GroupSender, units: np.ndarray) -> np.ndarray:
